@@ -1,0 +1,2 @@
+//! The load-test client.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Byte streams on one thread per core.
