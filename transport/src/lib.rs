@@ -1,1 +1,20 @@
-//! Byte streams on one thread per core.
+//! Byte streams on one thread per core, for a service that is told what arrived and hands over
+//! what to send.
+//!
+//! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
+//! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
+//! [`poll`] is the driver over readiness (epoll, kqueue, Windows). [`buffer`] holds the shared
+//! buffers that are sent, [`runtime`] the threads that turn the wheel.
+
+pub mod buffer;
+pub mod driver;
+mod listener;
+pub mod poll;
+pub mod runtime;
+mod socket;
+
+pub use buffer::{ChunkPool, SendQueue, Slice};
+pub use driver::{Driver, Sent, Service, SocketKey};
+pub use listener::{BindAddress, ListenOptions, Listener};
+pub use runtime::{Next, Turn, Waker};
+pub use socket::{Peer, Socket, SocketOptions, StdStream};

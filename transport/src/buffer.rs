@@ -1,0 +1,482 @@
+//! Shared buffers for sending: bytes are written once into a pooled chunk and referred to by
+//! any number of [`Slice`]s on any thread.
+//!
+//! A [`ChunkPool`] appends to its current chunk, so what one turn sends lies side by side, and
+//! two slices that touch can become one ([`Slice::try_extend`]): a receiver of thirty-two small
+//! frames of a turn holds one slice, not thirty-two.
+//!
+//! This file is a leaf of unsafe code. The argument is one for all blocks: a byte of a chunk is
+//! written at most once between two moments at which the pool alone refers to the chunk
+//! (`Arc::get_mut` proves it), and a slice over it is made only after that write. So readers
+//! never see a byte that may still be written, and the writer never touches a byte that has a
+//! reader.
+
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Size of the chunks that small writes are packed into.
+pub const CHUNK_SIZE: usize = 64 * 1024;
+/// A write above this size gets a chunk of its own.
+pub const MAX_PACKED: usize = CHUNK_SIZE / 2;
+/// Number of size classes: [`CHUNK_SIZE`], and doubled up to 1 MiB. Larger writes are not pooled.
+const CLASSES: usize = 5;
+/// Bytes that one pool keeps at the most for reuse.
+pub const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
+
+/// The bytes that slices refer to.
+struct Chunk {
+    bytes: Box<[UnsafeCell<u8>]>,
+}
+
+// SAFETY: shared access is only to bytes that are no longer written (module docs).
+unsafe impl Sync for Chunk {}
+
+impl Chunk {
+    fn with_capacity(capacity: usize) -> Arc<Chunk> {
+        let bytes = std::iter::repeat_with(|| UnsafeCell::new(0))
+            .take(capacity)
+            .collect();
+        Arc::new(Chunk { bytes })
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes `start..end`, to be written.
+    ///
+    /// # Safety
+    /// No slice over these bytes may exist, and none may be made before the borrow ends.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn writable(&self, start: usize, end: usize) -> &mut [u8] {
+        let cells: &[UnsafeCell<u8>] = &self.bytes[start..end];
+        let first = UnsafeCell::raw_get(cells.as_ptr());
+        // SAFETY: `cells` is in bounds; the caller promises that nobody else refers to it.
+        unsafe { std::slice::from_raw_parts_mut(first, cells.len()) }
+    }
+}
+
+/// An immutable run of bytes in a shared chunk. Cloning it copies no bytes.
+#[derive(Clone)]
+pub struct Slice {
+    chunk: Arc<Chunk>,
+    start: u32,
+    end: u32,
+}
+
+impl Slice {
+    /// Allocates `len` bytes outside any pool and lets `fill` write them.
+    ///
+    /// # Panics
+    /// When `len` does not fit in 32 bits.
+    pub fn with_len(len: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        let end = u32::try_from(len).unwrap_or_else(|_| panic!("a slice of {len} bytes"));
+        let chunk = Chunk::with_capacity(len);
+        // SAFETY: the chunk was made here and no slice over it exists yet.
+        fill(unsafe { chunk.writable(0, len) });
+        Slice {
+            chunk,
+            start: 0,
+            end,
+        }
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        let cells = &self.chunk.bytes[self.start as usize..self.end as usize];
+        let first = UnsafeCell::raw_get(cells.as_ptr());
+        // SAFETY: in bounds, initialised, and never written while a slice over them lives.
+        unsafe { std::slice::from_raw_parts(first, cells.len()) }
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there are no bytes (left).
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Grows this slice by `next` when `next` follows it directly in the same chunk.
+    #[inline]
+    pub fn try_extend(&mut self, next: &Slice) -> bool {
+        let touches = self.end == next.start && Arc::ptr_eq(&self.chunk, &next.chunk);
+        if touches {
+            self.end = next.end;
+        }
+        touches
+    }
+
+    /// Forgets the first `count` bytes.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn advance(&mut self, count: usize) {
+        assert!(
+            count <= self.len(),
+            "advance by {count} in a slice of {}",
+            self.len()
+        );
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most the length, which is u32"
+        )]
+        let count = count as u32;
+        self.start += count;
+    }
+
+    /// Splits off and returns the first `count` bytes.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn split_to(&mut self, count: usize) -> Slice {
+        let mut head = self.clone();
+        self.advance(count);
+        head.end = self.start;
+        head
+    }
+}
+
+impl fmt::Debug for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slice")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Chunks of one size, oldest first, each reused once nobody else refers to it.
+#[derive(Default)]
+struct Ring {
+    retired: VecDeque<Arc<Chunk>>,
+}
+
+impl Ring {
+    /// The oldest retired chunk, if nobody refers to it any more.
+    fn reuse(&mut self) -> Option<Arc<Chunk>> {
+        Arc::get_mut(self.retired.front_mut()?)?;
+        self.retired.pop_front()
+    }
+}
+
+/// Writes bytes into pooled chunks and hands out [`Slice`]s over them.
+///
+/// Owned by one thread; its slices may go anywhere. Keeps at most [`MAX_POOLED_BYTES`] for
+/// reuse beside the current chunk; more are allocated when receivers are slow, and freed with
+/// their last slice.
+pub struct ChunkPool {
+    current: Arc<Chunk>,
+    written: usize,
+    rings: [Ring; CLASSES],
+    pooled_bytes: usize,
+}
+
+impl Default for ChunkPool {
+    fn default() -> Self {
+        ChunkPool::new()
+    }
+}
+
+impl ChunkPool {
+    /// A pool with one chunk.
+    pub fn new() -> ChunkPool {
+        ChunkPool {
+            current: Chunk::with_capacity(CHUNK_SIZE),
+            written: 0,
+            rings: Default::default(),
+            pooled_bytes: 0,
+        }
+    }
+
+    /// Lets `fill` write `len` bytes and returns the slice over them. What `fill` finds in the
+    /// bytes is unspecified.
+    ///
+    /// Slices of successive calls touch (see [`Slice::try_extend`]) unless a chunk ended between.
+    ///
+    /// # Panics
+    /// When `len` does not fit in 32 bits, and when `fill` panics.
+    #[inline]
+    pub fn write(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        if len > MAX_PACKED {
+            return self.write_large(len, fill);
+        }
+        if self.written + len > self.current.capacity() {
+            self.rotate();
+        }
+        let (start, end) = (self.written, self.written + len);
+        // SAFETY: bytes from `written` on have had no slice since the chunk was last exclusive.
+        fill(unsafe { self.current.writable(start, end) });
+        self.written = end;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by CHUNK_SIZE")]
+        let (start, end) = (start as u32, end as u32);
+        Slice {
+            chunk: Arc::clone(&self.current),
+            start,
+            end,
+        }
+    }
+
+    /// Begins the current chunk anew when nobody refers to it. Called between turns, so that
+    /// a service whose sends complete at once writes the same warm bytes turn after turn.
+    pub fn rewind(&mut self) {
+        if Arc::get_mut(&mut self.current).is_some() {
+            self.written = 0;
+        }
+    }
+
+    /// Bytes kept for reuse, the current chunk not included.
+    pub fn pooled_bytes(&self) -> usize {
+        self.pooled_bytes
+    }
+
+    #[cold]
+    fn rotate(&mut self) {
+        let fresh = self.take(0);
+        let full = std::mem::replace(&mut self.current, fresh);
+        self.written = 0;
+        self.retire(0, full);
+    }
+
+    #[cold]
+    fn write_large(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        let Some(class) = (0..CLASSES).find(|class| CHUNK_SIZE << class >= len) else {
+            return Slice::with_len(len, fill);
+        };
+        let chunk = self.take(class);
+        // SAFETY: `take` returns a chunk that nobody else refers to.
+        fill(unsafe { chunk.writable(0, len) });
+        self.retire(class, Arc::clone(&chunk));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "bounded by the largest class"
+        )]
+        let end = len as u32;
+        Slice {
+            chunk,
+            start: 0,
+            end,
+        }
+    }
+
+    /// A chunk of the class that nobody else refers to.
+    fn take(&mut self, class: usize) -> Arc<Chunk> {
+        match self.rings[class].reuse() {
+            Some(chunk) => {
+                self.pooled_bytes -= chunk.capacity();
+                chunk
+            }
+            None => Chunk::with_capacity(CHUNK_SIZE << class),
+        }
+    }
+
+    /// Keeps a chunk for reuse, if the cap allows.
+    fn retire(&mut self, class: usize, chunk: Arc<Chunk>) {
+        if self.pooled_bytes + chunk.capacity() <= MAX_POOLED_BYTES {
+            self.pooled_bytes += chunk.capacity();
+            self.rings[class].retired.push_back(chunk);
+        }
+    }
+}
+
+/// What is to be sent on one socket, in order.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    slices: VecDeque<Slice>,
+    bytes: usize,
+}
+
+impl SendQueue {
+    /// An empty queue. Allocates nothing.
+    pub fn new() -> SendQueue {
+        SendQueue::default()
+    }
+
+    /// Appends a slice.
+    pub fn push(&mut self, slice: Slice) {
+        self.bytes += slice.len();
+        self.slices.push_back(slice);
+    }
+
+    /// Bytes in the queue.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Slices in the queue.
+    pub fn len(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Whether nothing is left to send.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    /// The slices in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter()
+    }
+
+    /// The only slice, when there is exactly one.
+    #[inline]
+    pub fn single(&self) -> Option<&Slice> {
+        if self.slices.len() == 1 {
+            self.slices.front()
+        } else {
+            None
+        }
+    }
+
+    /// Fills `out` with the first slices and returns how many were filled.
+    pub fn gather<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (entry, slice) in out.iter_mut().zip(&self.slices) {
+            *entry = IoSlice::new(slice.as_bytes());
+            count += 1;
+        }
+        count
+    }
+
+    /// Forgets the first `count` bytes, which have been sent.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while count > 0 {
+            let Some(front) = self.slices.front_mut() else {
+                unreachable!("the queue holds the bytes it counts")
+            };
+            if front.len() > count {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.slices.pop_front();
+        }
+    }
+
+    /// Drops everything, keeping the queue's own memory.
+    pub fn clear(&mut self) {
+        self.slices.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(pool: &mut ChunkPool, bytes: &[u8]) -> Slice {
+        pool.write(bytes.len(), |out| out.copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn slices_of_one_turn_touch_and_merge() {
+        let mut pool = ChunkPool::new();
+        let mut first = text(&mut pool, b"one");
+        let second = text(&mut pool, b"two");
+        assert!(first.try_extend(&second));
+        assert_eq!(first.as_bytes(), b"onetwo");
+        let fourth = {
+            text(&mut pool, b"gap");
+            text(&mut pool, b"four")
+        };
+        assert!(
+            !first.try_extend(&fourth),
+            "a slice that leaves a gap must not merge"
+        );
+        let mut other = ChunkPool::new();
+        let elsewhere = text(&mut other, b"onetwo");
+        assert!(!first.try_extend(&elsewhere));
+    }
+
+    #[test]
+    fn rewind_waits_for_the_last_reader() {
+        let mut pool = ChunkPool::new();
+        let held = text(&mut pool, b"held");
+        pool.rewind();
+        let next = text(&mut pool, b"next");
+        assert_eq!(
+            (held.as_bytes(), next.as_bytes()),
+            (&b"held"[..], &b"next"[..])
+        );
+        drop((held, next));
+        pool.rewind();
+        assert_eq!(pool.written, 0);
+    }
+
+    #[test]
+    fn a_full_chunk_is_reused_only_when_free() {
+        let mut pool = ChunkPool::new();
+        let held: Vec<Slice> = (0..8u8)
+            .map(|i| pool.write(MAX_PACKED, |out| out.fill(i)))
+            .collect();
+        for (i, slice) in held.iter().enumerate() {
+            assert!(slice.as_bytes().iter().all(|&b| usize::from(b) == i));
+        }
+        let pooled = pool.pooled_bytes();
+        assert_eq!(pooled, 3 * CHUNK_SIZE);
+        drop(held);
+        for i in 0..100u8 {
+            pool.write(MAX_PACKED, |out| out.fill(i));
+        }
+        assert_eq!(
+            pool.pooled_bytes(),
+            pooled,
+            "free chunks are reused, no more are made"
+        );
+    }
+
+    #[test]
+    fn large_writes_have_chunks_of_their_own_and_the_pool_is_capped() {
+        let mut pool = ChunkPool::new();
+        let held: Vec<Slice> = (0..20u8)
+            .map(|i| pool.write(1024 * 1024 - 1, |out| out.fill(i)))
+            .collect();
+        assert!(pool.pooled_bytes() <= MAX_POOLED_BYTES);
+        assert!(
+            held.iter()
+                .enumerate()
+                .all(|(i, s)| s.as_bytes()[0] as usize == i)
+        );
+        let huge = pool.write(3 * 1024 * 1024, |out| out.fill(7));
+        assert_eq!(huge.len(), 3 * 1024 * 1024);
+    }
+
+    #[test]
+    fn slices_cross_threads() {
+        let mut pool = ChunkPool::new();
+        let slice = text(&mut pool, b"across");
+        let other = std::thread::spawn(move || slice.as_bytes().to_vec());
+        text(&mut pool, b"meanwhile");
+        assert_eq!(other.join().unwrap(), b"across");
+    }
+
+    #[test]
+    fn send_queue_advances_over_slices() {
+        let mut pool = ChunkPool::new();
+        let mut queue = SendQueue::new();
+        for part in [&b"abc"[..], b"de", b"fghi"] {
+            queue.push(text(&mut pool, part));
+        }
+        queue.advance(4);
+        assert_eq!((queue.len(), queue.bytes()), (2, 5));
+        let mut io = [IoSlice::new(&[]); 4];
+        let count = queue.gather(&mut io);
+        let gathered: Vec<&[u8]> = io[..count].iter().map(|part| &**part).collect();
+        assert_eq!(gathered.concat(), b"efghi");
+        queue.advance(5);
+        assert!(queue.is_empty());
+        let mut slice = text(&mut pool, b"headtail");
+        assert_eq!(slice.split_to(4).as_bytes(), b"head");
+        assert_eq!(slice.as_bytes(), b"tail");
+    }
+}

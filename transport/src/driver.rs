@@ -1,0 +1,150 @@
+//! The contract between a driver and its service.
+//!
+//! A **driver** owns sockets and moves their bytes; a **service** owns what the bytes mean. Both
+//! live on one thread. The contract is shaped by completion: the service is handed bytes that
+//! have arrived and hands over buffers to be sent. It never learns whether a socket is "ready",
+//! so a driver may be built on readiness, on completions, on another runtime or on a simulation.
+//!
+//! # The turn
+//!
+//! [`Driver::wait`] parks until something happened, then calls the service: first
+//! [`Service::begin`] with the time, then the other callbacks in any order. The service has no
+//! access to the driver meanwhile, so nothing is sent from within a callback; it acts on the
+//! driver after `wait` has returned. [`runtime::run`](crate::runtime::run) is that loop.
+//!
+//! # What every driver promises
+//!
+//! 1. **Names.** The service names each socket by a [`SocketKey`] of its own choosing; no two
+//!    open sockets of a driver share a slot. Calls with a key that names no open socket do
+//!    nothing, and no callback carries such a key.
+//! 2. **Order.** Bytes of a socket are delivered in order, each once, until the end of the
+//!    stream ([`Service::ended`]) or a failure ([`Service::failed`]), each of which is
+//!    reported at most once and after all bytes before it. After `failed` the socket is
+//!    released; after `ended` it can still send and must be released by the service.
+//! 3. **Receiving.** Delivered bytes are the service's to change in place and are valid only
+//!    during the callback. A socket without undelivered bytes costs the driver no buffer.
+//! 4. **Sending.** One send per socket may be under way. [`Sent::Done`] says that the bytes are
+//!    with the operating system and the queue is empty; [`Sent::Pending`] that the driver took
+//!    over what is left and will call [`Service::sent`] (or `failed`) exactly once. No buffer is
+//!    reused before its send is done, whatever becomes of the socket.
+//! 5. **Back-pressure.** A paused socket delivers no bytes from the following `wait` on, and
+//!    what the peer sends stays in the operating system; a pending send waits for the peer.
+//! 6. **Fairness.** One `wait` delivers at most one receive buffer full per socket and accepts a
+//!    bounded number of connections, and what is left over is delivered in the following one
+//!    without a new event being needed.
+//! 7. **Wake-ups** are never lost: after [`Waker::wake`](crate::Waker::wake) returned,
+//!    a `wait` that is under way or follows calls [`Service::woken`]. They coalesce.
+//! 8. **Closing.** [`Driver::close`] releases the socket and lets the operating system deliver
+//!    what it was given; [`Driver::abort`] drops that and resets the connection;
+//!    [`Driver::finish`] sends what is pending, then ends our side only.
+//! 9. **Accepting** survives a lack of descriptors: it backs off without spinning, open sockets
+//!    are served meanwhile, and the service is told ([`Service::accept_failed`]).
+
+use std::io;
+use std::time::Duration;
+
+use crate::buffer::SendQueue;
+use crate::listener::Listener;
+use crate::runtime::Waker;
+use crate::socket::{Peer, Socket};
+
+/// The service's name for a socket: a slot of the service's table and that slot's generation.
+///
+/// Slots should be small numbers: drivers keep a table indexed by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketKey {
+    /// Index in the service's table of connections.
+    pub slot: u32,
+    /// Differs for each connection that the slot has held.
+    pub generation: u32,
+}
+
+/// What became of the buffers given to [`Driver::send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// All bytes are with the operating system; another send may follow at once.
+    Done,
+    /// The driver keeps the rest; [`Service::sent`] or [`Service::failed`] will follow.
+    Pending,
+}
+
+/// Moves bytes between sockets and a [`Service`]. The [module](self) states the promises.
+pub trait Driver {
+    /// Begins to accept connections from `listener`.
+    ///
+    /// # Errors
+    /// What the operating system said when the listener could not be watched.
+    fn listen(&mut self, listener: Listener) -> io::Result<()>;
+
+    /// Closes every listener. Connections in their backlogs are refused by the system.
+    fn stop_listening(&mut self);
+
+    /// Takes over a connected socket under `key`, reading from it at once.
+    ///
+    /// # Errors
+    /// What the operating system said when the socket could not be watched; the socket is closed.
+    fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()>;
+
+    /// Gives the socket away, with neither a pending send nor undelivered bytes lost: bytes
+    /// that were not delivered are still in the operating system. `None` when `key` is stale or
+    /// a send is pending.
+    fn detach(&mut self, key: SocketKey) -> Option<Socket>;
+
+    /// Parks for at most `timeout` (forever when `None`), then reports what happened.
+    ///
+    /// # Errors
+    /// Only what makes the driver itself unusable; failures of sockets are reported to the
+    /// service.
+    fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()>;
+
+    /// Sends what `queue` holds, in order, as one gathered write where possible.
+    ///
+    /// `queue` is empty afterwards. Must not be called while a send of this socket is pending.
+    fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent;
+
+    /// Stops delivering received bytes.
+    fn pause(&mut self, key: SocketKey);
+
+    /// Delivers received bytes again.
+    fn resume(&mut self, key: SocketKey);
+
+    /// Ends our side of the stream once a pending send is done; receiving goes on.
+    fn finish(&mut self, key: SocketKey);
+
+    /// Releases the socket; what the operating system was given is still delivered.
+    fn close(&mut self, key: SocketKey);
+
+    /// Releases the socket and resets the connection.
+    fn abort(&mut self, key: SocketKey);
+
+    /// A handle with which any thread ends this driver's parking.
+    fn waker(&self) -> Waker;
+}
+
+/// Is told by a [`Driver`] what happened. See the [module](self) for what may be relied on.
+pub trait Service {
+    /// A `wait` has woken up at `now`, measured from the epoch the driver was given.
+    fn begin(&mut self, now: Duration);
+
+    /// A connection was accepted. It is the service's to adopt, hand on or drop.
+    fn accepted(&mut self, socket: Socket, peer: Peer);
+
+    /// Connections could not be accepted; the driver tries again by itself.
+    fn accept_failed(&mut self, error: &io::Error);
+
+    /// Bytes have arrived. Never empty; the service may change them in place.
+    fn received(&mut self, key: SocketKey, bytes: &mut [u8]);
+
+    /// The peer has ended its side of the stream.
+    fn ended(&mut self, key: SocketKey);
+
+    /// A pending send is done.
+    fn sent(&mut self, key: SocketKey);
+
+    /// The connection is lost; the driver has released the socket.
+    fn failed(&mut self, key: SocketKey, error: io::Error);
+
+    /// The waker was used since the last call.
+    fn woken(&mut self);
+}

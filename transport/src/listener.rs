@@ -1,0 +1,296 @@
+//! Listening sockets, and accepting when descriptors run out.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Type};
+
+use crate::socket::{Peer, Socket, SocketOptions};
+
+/// How long accepting rests after the system had no descriptor left.
+pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BindAddress {
+    /// A TCP address; port 0 lets the system choose one.
+    Tcp(SocketAddr),
+    /// A path in the file system. The file must not exist, and is not removed afterwards.
+    Unix(PathBuf),
+}
+
+/// How to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Length of the queue of connections not yet accepted; the system may cap it.
+    pub backlog: u32,
+    /// Lets several listeners share a TCP address, the system dealing out connections among
+    /// them (`SO_REUSEPORT`; has an effect on Linux only).
+    pub reuse_port: bool,
+    /// Options of the sockets accepted.
+    pub sockets: SocketOptions,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            backlog: 4096,
+            reuse_port: false,
+            sockets: SocketOptions::default(),
+        }
+    }
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    source: ListenerSource,
+    options: SocketOptions,
+}
+
+#[derive(Debug)]
+enum ListenerSource {
+    Tcp(mio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(mio::net::UnixListener),
+}
+
+impl Listener {
+    /// Whether several listeners of one process can share a TCP address on this platform with
+    /// connections spread over them.
+    pub const CAN_SHARE_PORT: bool = cfg!(target_os = "linux");
+
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// What the system says: the address is in use, not ours, not permitted, or of a kind that
+    /// the platform lacks.
+    pub fn bind(address: &BindAddress, options: &ListenOptions) -> io::Result<Listener> {
+        match address {
+            BindAddress::Tcp(address) => Listener::bind_tcp(*address, options),
+            #[cfg(unix)]
+            BindAddress::Unix(path) => {
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.listen(backlog(options))?;
+                Listener::from_unix(socket.into(), options.sockets)
+            }
+            #[cfg(not(unix))]
+            BindAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn bind_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        #[cfg(target_os = "linux")]
+        socket.set_reuse_port(options.reuse_port)?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog(options))?;
+        Listener::from_tcp(socket.into(), options.sockets)
+    }
+
+    /// Adopts a TCP listener made elsewhere, inherited for instance.
+    ///
+    /// # Errors
+    /// When it cannot be made non-blocking.
+    pub fn from_tcp(listener: std::net::TcpListener, options: SocketOptions) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let source = ListenerSource::Tcp(mio::net::TcpListener::from_std(listener));
+        Ok(Listener { source, options })
+    }
+
+    /// Adopts a Unix listener made elsewhere, inherited for instance.
+    ///
+    /// # Errors
+    /// When it cannot be made non-blocking.
+    #[cfg(unix)]
+    pub fn from_unix(
+        listener: std::os::unix::net::UnixListener,
+        options: SocketOptions,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let source = ListenerSource::Unix(mio::net::UnixListener::from_std(listener));
+        Ok(Listener { source, options })
+    }
+
+    /// The TCP address listened on; `None` for a Unix socket.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn tcp_address(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.source {
+            ListenerSource::Tcp(listener) => listener.local_addr().map(Some),
+            #[cfg(unix)]
+            ListenerSource::Unix(_) => Ok(None),
+        }
+    }
+
+    fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match &self.source {
+            ListenerSource::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                let socket = Socket::tcp(stream);
+                socket.set_options(&self.options);
+                Ok((socket, Peer::Tcp(address)))
+            }
+            #[cfg(unix)]
+            ListenerSource::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Socket::unix(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+fn backlog(options: &ListenOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+impl Source for Listener {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match &mut self.source {
+            ListenerSource::Tcp(listener) => listener.register(registry, token, interest),
+            #[cfg(unix)]
+            ListenerSource::Unix(listener) => listener.register(registry, token, interest),
+        }
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match &mut self.source {
+            ListenerSource::Tcp(listener) => listener.reregister(registry, token, interest),
+            #[cfg(unix)]
+            ListenerSource::Unix(listener) => listener.reregister(registry, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.source {
+            ListenerSource::Tcp(listener) => listener.deregister(registry),
+            #[cfg(unix)]
+            ListenerSource::Unix(listener) => listener.deregister(registry),
+        }
+    }
+}
+
+/// What one attempt to accept came to.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// A connection.
+    Connection(Socket, Peer),
+    /// Nobody is waiting.
+    Drained,
+    /// A connection was lost or refused for want of resources.
+    Failed(io::Error),
+}
+
+/// Accepts from a listener, and keeps doing so when descriptors run out.
+///
+/// A spare descriptor is held back. When the system has none left, the spare is given up for a
+/// moment to accept the connection that waits and close it at once, so that its peer learns
+/// rather than hangs; then accepting rests for [`ACCEPT_BACKOFF`].
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    listener: Listener,
+    spare: Option<File>,
+    resting_until: Option<Instant>,
+    /// Connections may be waiting.
+    pub(crate) pending: bool,
+}
+
+impl Acceptor {
+    pub(crate) fn new(listener: Listener) -> Acceptor {
+        Acceptor {
+            listener,
+            spare: spare_descriptor(),
+            resting_until: None,
+            pending: true,
+        }
+    }
+
+    pub(crate) fn listener(&mut self) -> &mut Listener {
+        &mut self.listener
+    }
+
+    /// When accepting will be tried again, if it rests.
+    pub(crate) fn resting_until(&self) -> Option<Instant> {
+        self.resting_until
+    }
+
+    /// Whether an attempt makes sense now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.pending && self.resting_until.is_none_or(|until| now >= until)
+    }
+
+    pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
+        self.resting_until = None;
+        loop {
+            match self.listener.accept() {
+                Ok((socket, peer)) => return Accepted::Connection(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.pending = false;
+                    return Accepted::Drained;
+                }
+                Err(error) => {
+                    if is_exhaustion(&error) {
+                        self.shed_one();
+                        self.resting_until = Some(now + ACCEPT_BACKOFF);
+                    }
+                    return Accepted::Failed(error);
+                }
+            }
+        }
+    }
+
+    fn shed_one(&mut self) {
+        if self.spare.take().is_some()
+            && let Ok((socket, _)) = self.listener.accept()
+        {
+            socket.reset_on_close();
+        }
+        self.spare = spare_descriptor();
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS and ENOMEM: trying again at once would fail again.
+fn is_exhaustion(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    /// WSAEMFILE, WSAENOBUFS.
+    const WINDOWS: [i32; 2] = [10024, 10055];
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    error.raw_os_error().is_some_and(|code| {
+        if cfg!(windows) {
+            WINDOWS.contains(&code)
+        } else {
+            [ENOMEM, ENFILE, EMFILE, ENOBUFS].contains(&code)
+        }
+    })
+}
+
+fn spare_descriptor() -> Option<File> {
+    if cfg!(unix) {
+        File::open("/dev/null").ok()
+    } else {
+        None
+    }
+}

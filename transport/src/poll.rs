@@ -1,0 +1,436 @@
+//! The driver over readiness: non-blocking sockets and one `mio::Poll`.
+//!
+//! Every socket is registered once, for reading and writing, edge-triggered. An edge is
+//! remembered rather than acted on at once where the contract asks for it: a paused socket
+//! keeps `readable`, a receive buffer that was filled puts the socket on the `again` list. The
+//! system reports writability only after a send came up short, so the second interest costs
+//! nothing while peers keep up.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::{Event, Source};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::buffer::SendQueue;
+use crate::driver::{Driver, Sent, Service, SocketKey};
+use crate::listener::{Accepted, Acceptor, Listener};
+use crate::runtime::Waker;
+use crate::socket::Socket;
+
+/// Events taken per wait.
+const EVENTS_PER_WAIT: usize = 1024;
+/// Connections accepted per wait and listener.
+const ACCEPTS_PER_WAIT: usize = 256;
+/// Slices gathered into one write.
+const GATHERED: usize = 64;
+
+/// The token of the waker. Generations of keys stay below 2^31, so no key can look like it.
+const WAKER: Token = Token(usize::MAX);
+/// Listeners have the tokens from here up to the waker's.
+const FIRST_LISTENER: usize = usize::MAX - MAX_LISTENERS;
+/// Listeners of one driver.
+const MAX_LISTENERS: usize = 1024;
+
+/// How a [`PollDriver`] is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct PollOptions {
+    /// Bytes of the one receive buffer.
+    pub receive_buffer: usize,
+    /// The moment that the times given to [`Service::begin`] are measured from.
+    pub epoch: Instant,
+}
+
+/// A readiness driver (epoll, kqueue, Windows).
+pub struct PollDriver {
+    poll: Poll,
+    events: Events,
+    sockets: Sockets,
+    listeners: Vec<Acceptor>,
+    /// Sockets with something to receive that no event will announce.
+    again: Vec<SocketKey>,
+    /// Scratch for `again` while it is worked off.
+    due: Vec<SocketKey>,
+    /// Sockets whose send failed, to be reported by the following wait.
+    failed: Vec<(SocketKey, io::Error)>,
+    buffer: Box<[u8]>,
+    waker: Waker,
+    epoch: Instant,
+}
+
+/// The table of open sockets, indexed by the service's slots.
+#[derive(Default)]
+struct Sockets {
+    entries: Vec<Entry>,
+}
+
+#[derive(Default)]
+struct Entry {
+    socket: Option<Socket>,
+    /// What the system did not take yet.
+    pending: Option<Box<SendQueue>>,
+    generation: u32,
+    paused: bool,
+    /// There may be bytes that no further event will announce.
+    readable: bool,
+    /// Our side ends once `pending` is sent.
+    finishing: bool,
+    /// The end of the stream has been reported.
+    ended: bool,
+}
+
+impl Sockets {
+    fn get(&mut self, key: SocketKey) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(key.slot as usize)?;
+        (entry.generation == key.generation && entry.socket.is_some()).then_some(entry)
+    }
+
+    fn insert(&mut self, key: SocketKey, socket: Socket) {
+        let slot = key.slot as usize;
+        if slot >= self.entries.len() {
+            self.entries.resize_with(slot + 1, Entry::default);
+        }
+        self.entries[slot] = Entry {
+            socket: Some(socket),
+            generation: key.generation,
+            ..Entry::default()
+        };
+    }
+
+    /// Takes the entry out, socket, pending send and all.
+    fn remove(&mut self, key: SocketKey) -> Option<Entry> {
+        self.get(key).map(std::mem::take)
+    }
+}
+
+const _: () = assert!(usize::BITS == 64, "a token holds both halves of a key");
+
+fn token(key: SocketKey) -> Token {
+    Token((key.generation as usize) << 32 | key.slot as usize)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves of the token")]
+fn key(token: Token) -> SocketKey {
+    SocketKey {
+        slot: token.0 as u32,
+        generation: (token.0 >> 32) as u32,
+    }
+}
+
+impl PollDriver {
+    /// A driver without sockets.
+    ///
+    /// # Errors
+    /// When the system has no descriptors for it.
+    pub fn new(options: &PollOptions) -> io::Result<PollDriver> {
+        let poll = Poll::new()?;
+        let unparker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        let waker = Waker::new(move || {
+            if let Err(error) = unparker.wake() {
+                tracing::error!(%error, "a driver could not be woken");
+            }
+        });
+        Ok(PollDriver {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_WAIT),
+            sockets: Sockets::default(),
+            listeners: Vec::new(),
+            again: Vec::new(),
+            due: Vec::new(),
+            failed: Vec::new(),
+            buffer: vec![0; options.receive_buffer].into_boxed_slice(),
+            waker,
+            epoch: options.epoch,
+        })
+    }
+
+    /// How long the poll may park, given what is already known to be due.
+    fn parking(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if !self.again.is_empty() || !self.failed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let mut earliest = timeout;
+        for acceptor in self.listeners.iter().filter(|acceptor| acceptor.pending) {
+            let rest = match acceptor.resting_until() {
+                Some(until) => until.saturating_duration_since(Instant::now()),
+                None => Duration::ZERO,
+            };
+            earliest = Some(earliest.map_or(rest, |known| known.min(rest)));
+        }
+        earliest
+    }
+
+    /// Takes note of an event; receiving happens where it is found, everything else is told.
+    fn handle_event(&mut self, event: &Event, service: &mut impl Service) {
+        let key = key(event.token());
+        let Some(entry) = self.sockets.get(key) else {
+            return;
+        };
+        if event.is_writable() && entry.pending.is_some() {
+            self.continue_send(key, service);
+        }
+        let closed = event.is_read_closed() || event.is_error();
+        if event.is_readable() || closed {
+            self.receive(key, closed, service);
+        }
+    }
+
+    /// Receives once. `more`: an end or an error waits behind the bytes, without another event.
+    fn receive(&mut self, key: SocketKey, more: bool, service: &mut impl Service) {
+        let Some(entry) = self.sockets.get(key) else {
+            return;
+        };
+        entry.readable = !entry.ended;
+        if entry.paused || entry.ended {
+            if more && let Some(error) = entry.socket.as_ref().and_then(Socket::take_error) {
+                self.fail(key, error, service);
+            }
+            return;
+        }
+        let Some(socket) = entry.socket.as_mut() else {
+            return;
+        };
+        match socket.receive(&mut self.buffer) {
+            Ok(0) => {
+                entry.readable = false;
+                entry.ended = true;
+                service.ended(key);
+            }
+            Ok(count) => {
+                entry.readable = more || count == self.buffer.len();
+                if entry.readable {
+                    self.again.push(key);
+                }
+                service.received(key, &mut self.buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.again.push(key),
+            Err(error) => self.fail(key, error, service),
+        }
+    }
+
+    fn continue_send(&mut self, key: SocketKey, service: &mut impl Service) {
+        let Some(Entry {
+            socket: Some(socket),
+            pending,
+            finishing,
+            ..
+        }) = self.sockets.get(key)
+        else {
+            return;
+        };
+        let Some(queue) = pending else { return };
+        match write(socket, queue) {
+            Ok(Sent::Pending) => {}
+            Ok(Sent::Done) => {
+                *pending = None;
+                if *finishing {
+                    socket.finish();
+                }
+                service.sent(key);
+            }
+            Err(error) => self.fail(key, error, service),
+        }
+    }
+
+    fn fail(&mut self, key: SocketKey, error: io::Error, service: &mut impl Service) {
+        if self.release(key).is_some() {
+            service.failed(key, error);
+        }
+    }
+
+    /// Takes the socket out of the table. Dropping it takes it off the poll.
+    fn release(&mut self, key: SocketKey) -> Option<Socket> {
+        self.sockets.remove(key)?.socket
+    }
+
+    fn accept(&mut self, service: &mut impl Service) {
+        if self.listeners.iter().all(|acceptor| !acceptor.pending) {
+            return;
+        }
+        let now = Instant::now();
+        for acceptor in self
+            .listeners
+            .iter_mut()
+            .filter(|acceptor| acceptor.is_due(now))
+        {
+            for _ in 0..ACCEPTS_PER_WAIT {
+                match acceptor.accept(now) {
+                    Accepted::Connection(socket, peer) => service.accepted(socket, peer),
+                    Accepted::Drained => break,
+                    Accepted::Failed(error) => {
+                        service.accept_failed(&error);
+                        if acceptor.resting_until().is_some() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What earlier waits and sends left over.
+    fn report_leftovers(&mut self, service: &mut impl Service) {
+        for (key, error) in std::mem::take(&mut self.failed) {
+            self.fail(key, error, service);
+        }
+        std::mem::swap(&mut self.again, &mut self.due);
+        for index in 0..self.due.len() {
+            let key = self.due[index];
+            if self.sockets.get(key).is_some_and(|entry| entry.readable) {
+                self.receive(key, false, service);
+            }
+        }
+        self.due.clear();
+    }
+}
+
+/// Writes as much as the system takes.
+fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
+    while !queue.is_empty() {
+        let result = match queue.single() {
+            Some(slice) => socket.send(slice.as_bytes()),
+            None => {
+                let mut gathered = [IoSlice::new(&[]); GATHERED];
+                let count = queue.gather(&mut gathered);
+                socket.send_gathered(&gathered[..count])
+            }
+        };
+        match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) if count == queue.bytes() => queue.clear(),
+            Ok(count) => queue.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Pending),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Sent::Done)
+}
+
+impl Driver for PollDriver {
+    fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
+        let token = FIRST_LISTENER + self.listeners.len();
+        if token == WAKER.0 {
+            return Err(io::Error::other("too many listeners"));
+        }
+        listener.register(self.poll.registry(), Token(token), Interest::READABLE)?;
+        self.listeners.push(Acceptor::new(listener));
+        Ok(())
+    }
+
+    fn stop_listening(&mut self) {
+        for mut acceptor in self.listeners.drain(..) {
+            let _ = acceptor.listener().deregister(self.poll.registry());
+        }
+    }
+
+    fn adopt(&mut self, key: SocketKey, mut socket: Socket) -> io::Result<()> {
+        debug_assert!(key.generation < 1 << 31, "generations stay below 2^31");
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        socket.register(self.poll.registry(), token(key), interest)?;
+        self.sockets.insert(key, socket);
+        Ok(())
+    }
+
+    fn detach(&mut self, key: SocketKey) -> Option<Socket> {
+        if self.sockets.get(key)?.pending.is_some() {
+            return None;
+        }
+        let mut socket = self.release(key)?;
+        if let Err(error) = socket.deregister(self.poll.registry()) {
+            tracing::warn!(%error, "a socket that is given away could not be deregistered");
+        }
+        Some(socket)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {
+        let parking = self.parking(timeout);
+        match self.poll.poll(&mut self.events, parking) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            result => result?,
+        }
+        service.begin(self.epoch.elapsed());
+        self.report_leftovers(service);
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            match event.token() {
+                WAKER => {
+                    self.waker.take();
+                    service.woken();
+                }
+                Token(listener) if listener >= FIRST_LISTENER => {
+                    if let Some(acceptor) = self.listeners.get_mut(listener - FIRST_LISTENER) {
+                        acceptor.pending = true;
+                    }
+                }
+                _ => self.handle_event(event, service),
+            }
+        }
+        self.events = events;
+        self.accept(service);
+        Ok(())
+    }
+
+    #[inline]
+    fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent {
+        let Some(Entry {
+            socket: Some(socket),
+            pending,
+            ..
+        }) = self.sockets.get(key)
+        else {
+            queue.clear();
+            return Sent::Done;
+        };
+        debug_assert!(pending.is_none(), "one send per socket");
+        match write(socket, queue) {
+            Ok(Sent::Done) => return Sent::Done,
+            Ok(Sent::Pending) => *pending = Some(Box::new(std::mem::take(queue))),
+            Err(error) => {
+                queue.clear();
+                self.failed.push((key, error));
+            }
+        }
+        Sent::Pending
+    }
+
+    fn pause(&mut self, key: SocketKey) {
+        if let Some(entry) = self.sockets.get(key) {
+            entry.paused = true;
+        }
+    }
+
+    fn resume(&mut self, key: SocketKey) {
+        if let Some(entry) = self.sockets.get(key) {
+            entry.paused = false;
+            if entry.readable {
+                self.again.push(key);
+            }
+        }
+    }
+
+    fn finish(&mut self, key: SocketKey) {
+        if let Some(entry) = self.sockets.get(key) {
+            match (&entry.pending, &entry.socket) {
+                (None, Some(socket)) => socket.finish(),
+                _ => entry.finishing = true,
+            }
+        }
+    }
+
+    fn close(&mut self, key: SocketKey) {
+        drop(self.release(key));
+    }
+
+    fn abort(&mut self, key: SocketKey) {
+        if let Some(socket) = self.release(key) {
+            socket.reset_on_close();
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}

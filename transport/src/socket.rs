@@ -1,0 +1,174 @@
+//! Connected byte streams: TCP and, on Unix, local sockets.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
+
+/// Who is at the other end of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// The remote address of a TCP connection.
+    Tcp(SocketAddr),
+    /// A process on this machine, over a Unix socket.
+    Unix,
+}
+
+/// Options of accepted TCP sockets. Nagle's algorithm is always off: a turn sends what it has
+/// in one write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Idle time before the system probes the peer; `None` leaves keep-alive off.
+    pub keepalive: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged before the system gives the connection up
+    /// (`TCP_USER_TIMEOUT`, Linux only).
+    pub user_timeout: Option<Duration>,
+}
+
+/// A connected, non-blocking socket.
+#[derive(Debug)]
+pub struct Socket(Stream);
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(mio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
+}
+
+/// A socket given back to the standard library, still non-blocking.
+#[derive(Debug)]
+pub enum StdStream {
+    /// A TCP connection.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Calls the method on whichever stream it is.
+macro_rules! on_stream {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Stream::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Socket {
+    pub(crate) fn tcp(stream: mio::net::TcpStream) -> Socket {
+        Socket(Stream::Tcp(stream))
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn unix(stream: mio::net::UnixStream) -> Socket {
+        Socket(Stream::Unix(stream))
+    }
+
+    /// A socket from a connected stream of the standard library.
+    ///
+    /// # Errors
+    /// When the stream cannot be made non-blocking.
+    pub fn from_std(stream: StdStream) -> io::Result<Socket> {
+        Ok(match stream {
+            StdStream::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Socket::tcp(mio::net::TcpStream::from_std(stream))
+            }
+            #[cfg(unix)]
+            StdStream::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Socket::unix(mio::net::UnixStream::from_std(stream))
+            }
+        })
+    }
+
+    /// The stream as the standard library's.
+    pub fn into_std(self) -> StdStream {
+        match self.0 {
+            Stream::Tcp(stream) => StdStream::Tcp(stream.into()),
+            #[cfg(unix)]
+            Stream::Unix(stream) => StdStream::Unix(stream.into()),
+        }
+    }
+
+    /// Sets the options; those that the system refuses are left as they are, since a
+    /// connection works without them.
+    pub(crate) fn set_options(&self, options: &SocketOptions) {
+        #[cfg_attr(not(unix), expect(clippy::infallible_destructuring_match))]
+        let stream = match &self.0 {
+            Stream::Tcp(stream) => stream,
+            #[cfg(unix)]
+            Stream::Unix(_) => return,
+        };
+        let socket = SockRef::from(stream);
+        let _ = socket.set_tcp_nodelay(true);
+        if let Some(idle) = options.keepalive {
+            let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle));
+        }
+        #[cfg(target_os = "linux")]
+        if options.user_timeout.is_some() {
+            let _ = socket.set_tcp_user_timeout(options.user_timeout);
+        }
+    }
+
+    /// Receives into `buffer`; 0 is the end of the stream.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        on_stream!(&mut self.0, stream => stream.read(buffer))
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        on_stream!(&mut self.0, stream => stream.write(bytes))
+    }
+
+    pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        on_stream!(&mut self.0, stream => stream.write_vectored(slices))
+    }
+
+    /// Ends our side of the stream.
+    pub(crate) fn finish(&self) {
+        let _ = on_stream!(&self.0, stream => stream.shutdown(std::net::Shutdown::Write));
+    }
+
+    /// Makes the coming close reset the connection and drop what was not delivered.
+    pub(crate) fn reset_on_close(&self) {
+        let _ =
+            on_stream!(&self.0, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+    }
+
+    /// The error that the system holds for this socket, if any.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        on_stream!(&self.0, stream => stream.take_error().ok().flatten())
+    }
+}
+
+impl Source for Socket {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        on_stream!(&mut self.0, stream => stream.register(registry, token, interest))
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        on_stream!(&mut self.0, stream => stream.reregister(registry, token, interest))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        on_stream!(&mut self.0, stream => stream.deregister(registry))
+    }
+}
