@@ -1,1 +1,3 @@
 //! Suites for Throng.
+
+pub mod driver;

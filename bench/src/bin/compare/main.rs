@@ -1,0 +1,175 @@
+//! Measures what a message costs the server, engine beside engine.
+//!
+//! Servers run in turn, each pinned to one core, with the load on another. The unit is the
+//! server's CPU time (user and system) over the messages, or in rooms the deliveries, of the
+//! measured window. Every engine gets the same load and the same checks of what it answers:
+//! lengths and opcodes, as the floor cannot return what it does not read.
+
+mod engine;
+mod load;
+mod measure;
+mod row;
+mod spread;
+mod table;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::engine::Engine;
+use crate::measure::{Plan, Sample};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures what a message costs the server, engine beside engine.
+#[derive(Debug, Parser)]
+struct Settings {
+    /// Rows to measure, by name; all if none are given
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = row::named)]
+    rows: Vec<row::Row>,
+    /// Prints the names of the rows and ends
+    #[arg(long)]
+    list: bool,
+    /// Engines to measure; ratios are to the first
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,throng")]
+    engines: Vec<Engine>,
+    /// Measurements of each engine in each row, taken in turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Length of the measured window, after a second of the same load
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// Core of the server
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    server_cpu: usize,
+    /// Core of the load
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    load_cpu: usize,
+    /// Writes every single measurement to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Puts one load on one server and prints what came out, as JSON.
+    #[command(hide = true)]
+    Load {
+        /// What to do, as JSON.
+        order: String,
+    },
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{action}: {source}")]
+    Io { action: String, source: io::Error },
+    #[error("{name}: {reason}")]
+    Child { name: String, reason: String },
+    #[error("{0}")]
+    Pin(#[from] throng_bench::machine::PinError),
+    #[error("{0}")]
+    Load(#[from] throng_loadtest::Error),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// An adapter for `map_err` that names what was being done.
+    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action: action.into(), source }
+    }
+
+    fn child(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Child { name: name.into(), reason: reason.into() }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Settings::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Settings) -> Result<(), Error> {
+    match settings.part {
+        Some(Part::Load { order }) => {
+            let measured = load::put(&serde_json::from_str(&order)?)?;
+            print(&serde_json::to_string(&measured)?)
+        }
+        None if settings.list => {
+            let lines = row::all().map(|row| format!("{:14} {}\n", row.name, row.title()));
+            print(&lines.collect::<String>())
+        }
+        None => compare(settings),
+    }
+}
+
+fn compare(settings: Settings) -> Result<(), Error> {
+    let rows = if settings.rows.is_empty() { row::all().collect() } else { settings.rows };
+    let plan = Plan {
+        rows,
+        engines: settings.engines,
+        rounds: settings.rounds,
+        seconds: settings.seconds,
+        server_cpu: settings.server_cpu,
+        load_cpu: settings.load_cpu,
+    };
+    let samples = measure::run(&plan, |sample: &Sample| {
+        // Progress is a courtesy; it does not matter if no one reads it.
+        let _ = writeln!(io::stderr(), "{sample}");
+    })?;
+    if let Some(path) = settings.json {
+        let text = serde_json::to_string_pretty(&samples)?;
+        fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))?;
+    }
+    print(&table::render(&plan, &samples))
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::io("printing"))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    const LONGEST: f64 = 3600.0;
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= LONGEST => Ok(seconds),
+        _ => Err(format!("must be a number above 0 and at most {LONGEST}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Settings::command().debug_assert();
+        let settings =
+            Settings::try_parse_from(["compare", "--rows", "echo-100,room-1k-32"]).unwrap();
+        assert_eq!(settings.engines, [Engine::Floor, Engine::Throng]);
+        assert_eq!(settings.rows.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused() {
+        for arguments in [["--rounds", "0"], ["--seconds", "0"], ["--rows", "echo"]] {
+            let all = ["compare"].into_iter().chain(arguments);
+            assert!(Settings::try_parse_from(all).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Running servers and load in turn.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::load::{Measured, Order};
+use crate::row::Row;
+
+/// What is to be measured.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) rows: Vec<Row>,
+    /// Ratios are to the first.
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) rounds: u32,
+    /// Length of the measured window.
+    pub(crate) seconds: f64,
+    pub(crate) server_cpu: usize,
+    pub(crate) load_cpu: usize,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Sample {
+    /// The row's name.
+    pub(crate) row: String,
+    pub(crate) engine: Engine,
+    /// From 0.
+    pub(crate) round: u32,
+    pub(crate) measured: Measured,
+}
+
+/// Measures everything planned, and shows each measurement as it is made. The engines take
+/// turns within a row, in the opposite order every other round, so that what drifts on the
+/// machine meets all of them alike.
+pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Sample>, Error> {
+    let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
+    let mut samples = Vec::new();
+    for row in &plan.rows {
+        for round in 0..plan.rounds {
+            for engine in in_turn(&plan.engines, round) {
+                let measured = measure(plan, &program, row, engine)?;
+                let sample = Sample { row: row.name.clone(), engine, round, measured };
+                show(&sample);
+                samples.push(sample);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// The engines in the order of that round.
+fn in_turn(engines: &[Engine], round: u32) -> Vec<Engine> {
+    let mut order = engines.to_vec();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+fn measure(plan: &Plan, program: &Path, row: &Row, engine: Engine) -> Result<Measured, Error> {
+    let directory = program.parent().map(PathBuf::from).unwrap_or_default();
+    let server = Server::start(engine.command(&directory, row, plan.server_cpu), engine)?;
+    let order = Order {
+        server: server.addr,
+        server_pid: server.child.id(),
+        load: row.load,
+        connections: row.connections,
+        size: row.size,
+        seconds: plan.seconds,
+        cpu: plan.load_cpu,
+    };
+    // In a process of its own, so that its core and its memory are its own.
+    let load = Command::new(program)
+        .args(["load", &serde_json::to_string(&order)?])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(Error::io("starting the load"))?;
+    let name = format!("{} on {}", row.name, engine.name());
+    if !load.status.success() {
+        return Err(Error::child(name, "the load could not be put on it"));
+    }
+    let measured: Measured = serde_json::from_slice(&load.stdout)?;
+    if !measured.failures.is_empty() {
+        return Err(Error::child(name, measured.failures.join("; ")));
+    }
+    Ok(measured)
+}
+
+/// A server process; killed when dropped.
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    fn start(mut command: Command, engine: Engine) -> Result<Self, Error> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Error::io(format!("starting {program}")))?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            let read = BufReader::new(out).read_line(&mut line);
+            read.map_err(Error::io(format!("reading from {program}")))?;
+        }
+        match line.trim().strip_prefix("listening on ").map(str::parse) {
+            Some(Ok(addr)) => Ok(Self { child, addr }),
+            _ => {
+                stop(&mut child);
+                Err(Error::child(engine.name(), "the server did not say where it listens"))
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+fn stop(child: &mut Child) {
+    // Either fails only when the process has already ended.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A line that tells of progress.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { row, engine, round, measured } = self;
+        write!(f, "{row} round {} {}: ", round + 1, engine.name())?;
+        match measured.server_us() {
+            Some(cost) => write!(
+                f,
+                "{cost:.3} µs of the server and {:.3} µs of the client each, {:.0}/s",
+                measured.client_us().unwrap_or_default(),
+                measured.per_second()
+            ),
+            None => write!(f, "{:.0} bytes per connection", measured.bytes_per_connection()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_engines_alternates() {
+        let engines = [Engine::Floor, Engine::Throng];
+        assert_eq!(in_turn(&engines, 0), engines);
+        assert_eq!(in_turn(&engines, 1), [Engine::Throng, Engine::Floor]);
+        assert_eq!(in_turn(&engines, 2), engines);
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_named() {
+        let error = Server::start(Command::new("true"), Engine::Floor).map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("floor: "), "{error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What servers are measured at.
+
+use crate::load::Load;
+
+/// One scenario, a row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The name on the command line.
+    pub(crate) name: String,
+    /// What the server does with a message.
+    pub(crate) scenario: Scenario,
+    pub(crate) connections: u32,
+    /// Payload bytes of a message.
+    pub(crate) size: usize,
+    pub(crate) load: Load,
+}
+
+/// What the server does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// It goes back to its sender.
+    Echo,
+    /// It goes to every connection, the sender included.
+    Room,
+}
+
+impl Scenario {
+    /// The name on the command line of servers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Room => "room",
+        }
+    }
+
+    /// What a cost is per.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Echo => "message",
+            Self::Room => "delivery",
+        }
+    }
+}
+
+impl Row {
+    /// The row in words.
+    pub(crate) fn title(&self) -> String {
+        let (connections, size) = (self.connections, bytes(self.size));
+        match (self.load, self.scenario) {
+            (Load::Echo { depth }, _) => format!("echo {size} × {connections}, depth {depth}"),
+            (Load::Room { in_flight }, _) => {
+                format!("room {size} × {connections} members, {in_flight} in flight")
+            }
+            (Load::Idle, Scenario::Echo) => format!("idle × {connections}, outside rooms"),
+            (Load::Idle, Scenario::Room) => format!("idle × {connections}, in one room"),
+        }
+    }
+}
+
+fn bytes(size: usize) -> String {
+    if size >= 1024 && size.is_multiple_of(1024) {
+        format!("{} KiB", size / 1024)
+    } else {
+        format!("{size} B")
+    }
+}
+
+/// All rows, in the order of the table.
+pub(crate) fn all() -> impl Iterator<Item = Row> {
+    let echo = |name: &str, connections, size, depth| Row {
+        name: name.to_owned(),
+        scenario: Scenario::Echo,
+        connections,
+        size,
+        load: Load::Echo { depth },
+    };
+    let room = |members: u32, in_flight: u32| Row {
+        name: format!("room-{}k-{in_flight}", members / 1000),
+        scenario: Scenario::Room,
+        connections: members,
+        size: 64,
+        load: Load::Room { in_flight },
+    };
+    let idle = |name: &str, scenario| Row {
+        name: name.to_owned(),
+        scenario,
+        connections: 10_000,
+        size: 64,
+        load: Load::Idle,
+    };
+    [
+        echo("echo-100", 100, 20, 1),
+        echo("echo-1k", 1000, 20, 1),
+        echo("echo-10k", 10_000, 20, 1),
+        echo("echo-100-d16", 100, 20, 16),
+        echo("echo-100-16k", 100, 16 * 1024, 1),
+        room(1000, 1),
+        room(1000, 8),
+        room(1000, 32),
+        room(10_000, 1),
+        room(10_000, 8),
+        room(10_000, 32),
+        idle("idle-10k", Scenario::Echo),
+        idle("idle-10k-room", Scenario::Room),
+    ]
+    .into_iter()
+}
+
+/// The row of that name.
+pub(crate) fn named(name: &str) -> Result<Row, String> {
+    all().find(|row| row.name == name).ok_or_else(|| {
+        let names: Vec<_> = all().map(|row| row.name).collect();
+        format!("no such row; there are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_found_by_their_names() {
+        let names: HashSet<_> = all().map(|row| row.name).collect();
+        assert_eq!(names.len(), all().count());
+        for row in all() {
+            assert_eq!(named(&row.name), Ok(row));
+        }
+        assert!(named("room-1k").unwrap_err().contains("room-1k-32"));
+    }
+
+    #[test]
+    fn titles_say_what_is_measured() {
+        let title = |name| named(name).unwrap().title();
+        assert_eq!(title("echo-100-16k"), "echo 16 KiB × 100, depth 1");
+        assert_eq!(title("room-1k-32"), "room 64 B × 1000 members, 32 in flight");
+        assert_eq!(title("idle-10k-room"), "idle × 10000, in one room");
+    }
+}

@@ -1,0 +1,133 @@
+//! What the values of the settings are measured against.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::ConfigError;
+
+pub(super) const KIB: usize = 1024;
+pub(super) const MIB: usize = 1024 * KIB;
+
+/// Connections that one shard's ids can name, so that even one shard can hold them all.
+pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
+/// The default of `max_connections` where the system sets no limit on open files.
+const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+/// Open files kept for listeners, the side door, logs and what else the service opens.
+const RESERVED_FILES: usize = 64;
+/// The timer wheel's tick; nothing shorter can be timed.
+const MIN_TIME: Duration = Duration::from_millis(10);
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_MESSAGE_SIZE: usize = 512 * MIB;
+/// The longest header of a frame that a server sends (RFC 6455 §5.2, no mask).
+pub(super) const FRAME_HEADER: usize = 10;
+pub(super) const MAX_QUEUE_MESSAGES: usize = 1 << 20;
+pub(super) const MAX_QUEUE_BYTES: usize = 1024 * MIB;
+/// What `listen` takes on every system.
+pub(super) const MAX_LISTEN_BACKLOG: u32 = 65_535;
+pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
+pub(super) const MAX_MAILBOX: usize = 1 << 24;
+const MAX_SUBPROTOCOLS: usize = 64;
+
+/// The values that a field may have, and how they are written in an error.
+pub(super) struct Bound<T> {
+    range: RangeInclusive<T>,
+    show: fn(&T) -> String,
+}
+
+impl<T: PartialOrd> Bound<T> {
+    /// Checks a field; one that is `None` is within any bound.
+    pub(super) fn check(
+        &self,
+        field: &'static str,
+        value: impl Into<Option<T>>,
+    ) -> Result<(), ConfigError> {
+        match value.into() {
+            Some(value) if !self.range.contains(&value) => Err(ConfigError::OutOfRange {
+                field,
+                value: (self.show)(&value),
+                least: (self.show)(self.range.start()),
+                most: (self.show)(self.range.end()),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Plain numbers.
+pub(super) fn counts<T: ToString>(range: RangeInclusive<T>) -> Bound<T> {
+    Bound { range, show: T::to_string }
+}
+
+/// Numbers of bytes.
+pub(super) fn sizes(range: RangeInclusive<usize>) -> Bound<usize> {
+    Bound { range, show: show_size }
+}
+
+/// Every duration has the same bounds: those of the timer wheel.
+pub(super) fn times() -> Bound<Duration> {
+    Bound { range: MIN_TIME..=MAX_TIME, show: show_time }
+}
+
+/// A size in the largest unit that expresses it exactly.
+pub(super) fn show_size(bytes: &usize) -> String {
+    match *bytes {
+        1 => "1 byte".to_owned(),
+        bytes if bytes > 0 && bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        bytes if bytes > 0 && bytes.is_multiple_of(KIB) => format!("{} KiB", bytes / KIB),
+        bytes => format!("{bytes} bytes"),
+    }
+}
+
+pub(super) fn show_time(time: &Duration) -> String {
+    humantime::format_duration(*time).to_string()
+}
+
+pub(super) fn strings(names: impl IntoIterator<Item: Into<String>>) -> Vec<String> {
+    names.into_iter().map(Into::into).collect()
+}
+
+pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
+    counts(0..=MAX_SUBPROTOCOLS).check("subprotocols", names.len())?;
+    let mut seen = HashSet::new();
+    for name in names {
+        let rule = if name.is_empty() || !name.bytes().all(is_token_byte) {
+            "is not a token (RFC 9110 §5.6.2)"
+        } else if !seen.insert(name) {
+            "is named twice"
+        } else {
+            continue;
+        };
+        return Err(ConfigError::invalid("subprotocols", format!("{name:?}"), rule));
+    }
+    Ok(())
+}
+
+/// RFC 9110 §5.6.2 `tchar`.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+pub(super) fn default_shards() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.min(crate::limits::MAX_SHARDS)
+}
+
+pub(super) fn default_max_connections() -> usize {
+    match open_file_limit() {
+        Some(limit) => limit.saturating_sub(RESERVED_FILES).clamp(1, MAX_CONNECTIONS),
+        None => DEFAULT_MAX_CONNECTIONS,
+    }
+}
+
+/// The soft limit on open files, where there is one.
+fn open_file_limit() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        let limit = getrlimit(Resource::Nofile).current?;
+        Some(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+    #[cfg(not(unix))]
+    None
+}

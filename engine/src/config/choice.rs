@@ -1,0 +1,73 @@
+//! Settings that are one word of several.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// Declares an enum that is written as one word: the variants, each with its word.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $Choice:ident in $field:literal {
+            $($(#[$attribute:meta])* $Variant:ident = $word:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+        #[non_exhaustive]
+        pub enum $Choice {
+            $($(#[$attribute])* #[serde(rename = $word)] $Variant,)*
+        }
+
+        impl fmt::Display for $Choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self {
+                    $($Choice::$Variant => $word,)*
+                })
+            }
+        }
+
+        impl FromStr for $Choice {
+            type Err = ConfigError;
+
+            fn from_str(text: &str) -> Result<Self, ConfigError> {
+                match text {
+                    $($word => Ok($Choice::$Variant),)*
+                    _ => {
+                        let rule = concat!("must be one of", $(" ", $word),*);
+                        Err(ConfigError::invalid($field, format!("{text:?}"), rule))
+                    }
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What moves the bytes between the engine and the network.
+    pub enum Backend in "backend" {
+        /// The best that this system offers.
+        #[default]
+        Auto = "auto",
+        /// Readiness: epoll, kqueue, or what Windows has in their place.
+        Poll = "poll",
+    }
+}
+
+choice! {
+    /// What happens to a message for a connection whose send queue is full.
+    ///
+    /// Whichever it is, the loss is counted and told, never silent.
+    pub enum Overflow in "overflow" {
+        /// The connection is closed: `1008`, reason `slow consumer`.
+        #[default]
+        Disconnect = "disconnect",
+        /// The new message is not queued.
+        RefuseNewest = "refuse-newest",
+        /// The oldest messages that wait make room for it.
+        DropOldest = "drop-oldest",
+    }
+}

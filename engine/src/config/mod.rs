@@ -1,0 +1,245 @@
+//! Settings: one table of fields, read from code, from TOML and from the environment.
+
+mod bounds;
+mod choice;
+mod error;
+mod form;
+mod read;
+mod table;
+
+use std::time::Duration;
+
+use crate::limits::MAX_SHARDS;
+use crate::origin::Origins;
+
+pub use choice::{Backend, Overflow};
+pub use error::{ConfigError, SettingSource};
+
+use bounds::{KIB, MIB, counts, sizes, times};
+
+table::settings! {
+    /// The settings of an engine.
+    ///
+    /// `Config::default()` is a good start for a service; change what differs by the methods
+    /// named like the fields:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use throng::Config;
+    ///
+    /// let config = Config::default()
+    ///     .ping_interval(Duration::from_secs(10))
+    ///     .max_connections(20_000)
+    ///     .subprotocols(["chat.v2", "chat.v1"]);
+    /// assert_eq!(config.validate(), Ok(()));
+    /// ```
+    ///
+    /// The same settings come from TOML ([`Config::from_toml`], or as a section of a larger file,
+    /// since `Config` is [`Deserialize`](serde::Deserialize)) and from variables of the
+    /// environment ([`Config::with_env`]). In text a duration is `"25s"`, `"500ms"` or `"1m 30s"`,
+    /// a size `"512 KiB"` or a plain number of bytes, and `"off"` or `"none"` stands for `None`.
+    ///
+    /// Nothing is checked while a field is set or read; [`Config::validate`] checks every bound
+    /// and every contradiction, and the engine calls it before it binds anything.
+    pub struct Config {
+        /// Connections open at once in the whole engine; one more is answered `503`.
+        ///
+        /// Default: the soft limit on open files less 64, or 16,384 where there is no such limit.
+        /// Bounds: 1 to 16,777,216.
+        #[serde(deserialize_with = "form::count")]
+        pub max_connections: usize = bounds::default_max_connections(),
+            within counts(1..=bounds::MAX_CONNECTIONS);
+
+        /// How long a client may take from connecting until its upgrade request is complete; then
+        /// it is answered `408`.
+        ///
+        /// Default: 10 s. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::time")]
+        pub handshake_timeout: Duration = Duration::from_secs(10), within times();
+
+        /// How often a connection is pinged; `None` switches the heartbeat off.
+        ///
+        /// Default: 25 s. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::optional_time")]
+        pub ping_interval: Option<Duration> = Some(Duration::from_secs(25)), within times(),
+            set from impl Into<Option<Duration>> by Into::into;
+
+        /// How long a ping may stay unanswered before the connection is given up.
+        ///
+        /// Default: 20 s. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::time")]
+        pub pong_timeout: Duration = Duration::from_secs(20), within times();
+
+        /// How long a connection may go without a message from its peer before it is closed;
+        /// `None` lets it be silent for ever. Not below [`ping_interval`](field@Config::ping_interval).
+        ///
+        /// Default: none. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::optional_time")]
+        pub idle_timeout: Option<Duration> = None, within times(),
+            set from impl Into<Option<Duration>> by Into::into;
+
+        /// How long the peer may take to answer a close frame before its socket is closed all the
+        /// same.
+        ///
+        /// Default: 5 s. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::time")]
+        pub close_timeout: Duration = Duration::from_secs(5), within times();
+
+        /// How long a peer may take nothing of what waits for it before it is given up.
+        ///
+        /// Default: 10 s. Bounds: 10 ms to 1 day.
+        #[serde(deserialize_with = "form::time")]
+        pub write_timeout: Duration = Duration::from_secs(10), within times();
+
+        /// Shards: threads, each with its own share of the connections.
+        ///
+        /// Default: the cores available to the process. Bounds: 1 to 256.
+        #[serde(deserialize_with = "form::count")]
+        pub shards: usize = bounds::default_shards(), within counts(1..=MAX_SHARDS);
+
+        /// Whether each shard's thread is bound to a core of its own.
+        ///
+        /// Default: no.
+        #[serde(deserialize_with = "form::flag")]
+        pub pin_shards: bool = false;
+
+        /// What moves the bytes.
+        ///
+        /// Default: [`Backend::Auto`].
+        pub backend: Backend = Backend::Auto;
+
+        /// The largest message accepted, in bytes, over all its frames; a longer one closes its
+        /// connection with `1009`.
+        ///
+        /// Default: 512 KiB. Bounds: 1 byte to 512 MiB.
+        #[serde(deserialize_with = "form::size")]
+        pub max_message_size: usize = 512 * KIB, within sizes(1..=bounds::MAX_MESSAGE_SIZE);
+
+        /// The largest payload of one frame accepted, in bytes; `None` is
+        /// [`max_message_size`](field@Config::max_message_size), which it may not exceed.
+        ///
+        /// Default: none. Bounds: 1 byte to 512 MiB.
+        #[serde(deserialize_with = "form::optional_size")]
+        pub max_frame_size: Option<usize> = None, within sizes(1..=bounds::MAX_MESSAGE_SIZE),
+            set from impl Into<Option<usize>> by Into::into;
+
+        /// Messages that may wait for one connection; what happens to one more,
+        /// [`overflow`](field@Config::overflow) decides.
+        ///
+        /// Default: 256. Bounds: 1 to 1,048,576.
+        #[serde(deserialize_with = "form::count")]
+        pub send_queue_messages: usize = 256, within counts(1..=bounds::MAX_QUEUE_MESSAGES);
+
+        /// Bytes that may wait for one connection, frame headers included.
+        ///
+        /// It must hold [`max_message_size`](field@Config::max_message_size) and a header (10
+        /// bytes): what one peer may send, another can be sent.
+        ///
+        /// Default: 1 MiB. Bounds: 11 bytes to 1 GiB.
+        #[serde(deserialize_with = "form::size")]
+        pub send_queue_bytes: usize = MIB,
+            within sizes(1 + bounds::FRAME_HEADER..=bounds::MAX_QUEUE_BYTES);
+
+        /// What happens to a message for a connection whose send queue is full.
+        ///
+        /// Default: [`Overflow::Disconnect`].
+        pub overflow: Overflow = Overflow::Disconnect;
+
+        /// The receive buffer of each shard, in bytes.
+        ///
+        /// Default: 256 KiB. Bounds: 4 KiB to 16 MiB.
+        #[serde(deserialize_with = "form::size")]
+        pub read_buffer_size: usize = 256 * KIB, within sizes(4 * KIB..=16 * MIB);
+
+        /// Connections that the system may hold for the engine to accept; the system may have a
+        /// lower bound of its own.
+        ///
+        /// Default: 4096. Bounds: 1 to 65,535.
+        #[serde(deserialize_with = "form::count")]
+        pub backlog: u32 = 4096, within counts(1..=bounds::MAX_LISTEN_BACKLOG);
+
+        /// The web origins whose pages may connect; others are answered `403`.
+        ///
+        /// In text `"same-origin"`, `"danger-allow-any-origin"`, or a list of entries as
+        /// [`Origins::list`] takes them.
+        ///
+        /// Default: [`Origins::same_origin`]. Bounds: 1,024 entries.
+        pub origins: Origins = Origins::same_origin();
+
+        /// The subprotocols spoken, the preferred one first.
+        ///
+        /// Default: none. Bounds: 64 names, each a token (RFC 9110 §5.6.2), none twice.
+        #[serde(deserialize_with = "form::list")]
+        pub subprotocols: Vec<String> = Vec::new(),
+            set from impl IntoIterator<Item: Into<String>> by bounds::strings;
+
+        /// Rooms of the engine; `None` sets no limit.
+        ///
+        /// Default: none. Bounds: 1 to 4,294,967,295.
+        #[serde(deserialize_with = "form::optional_count")]
+        pub max_rooms: Option<usize> = None, within counts(1..=bounds::MAX_ROOM_COUNT),
+            set from impl Into<Option<usize>> by Into::into;
+
+        /// Members of one room; `None` sets no limit.
+        ///
+        /// Default: none. Bounds: 1 to 4,294,967,295.
+        #[serde(deserialize_with = "form::optional_count")]
+        pub max_room_members: Option<usize> = None, within counts(1..=bounds::MAX_ROOM_COUNT),
+            set from impl Into<Option<usize>> by Into::into;
+
+        /// Rooms that one connection may be in at once; `None` sets no limit.
+        ///
+        /// Default: none. Bounds: 1 to 4,294,967,295.
+        #[serde(deserialize_with = "form::optional_count")]
+        pub max_rooms_per_connection: Option<usize> = None,
+            within counts(1..=bounds::MAX_ROOM_COUNT),
+            set from impl Into<Option<usize>> by Into::into;
+
+        /// Messages from other threads that may wait for one shard.
+        ///
+        /// Default: 16,384. Bounds: 1 to 16,777,216.
+        #[serde(deserialize_with = "form::count")]
+        pub mailbox_capacity: usize = 16_384, within counts(1..=bounds::MAX_MAILBOX);
+    }
+}
+
+impl Config {
+    /// Checks every field against its bound and the fields against one another.
+    ///
+    /// # Errors
+    /// The first field out of range, in the order of declaration; then the first of: a subprotocol
+    /// that is no token or named twice, an entry of `origins` that is none, `idle_timeout` below
+    /// `ping_interval`, `max_frame_size` above `max_message_size`, `send_queue_bytes` too small
+    /// for a message of `max_message_size`.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check_bounds()?;
+        bounds::check_subprotocols(&self.subprotocols)?;
+        self.origins.check_entries()?;
+        self.check_contradictions()
+    }
+
+    fn check_contradictions(&self) -> Result<(), ConfigError> {
+        if let (Some(idle), Some(ping)) = (self.idle_timeout, self.ping_interval)
+            && idle < ping
+        {
+            let rule = format!("must not be below ping_interval ({})", bounds::show_time(&ping));
+            return Err(ConfigError::invalid("idle_timeout", bounds::show_time(&idle), rule));
+        }
+        let message = self.max_message_size;
+        if let Some(frame) = self.max_frame_size.filter(|frame| *frame > message) {
+            let rule = format!("must not exceed max_message_size ({})", bounds::show_size(&message));
+            return Err(ConfigError::invalid("max_frame_size", bounds::show_size(&frame), rule));
+        }
+        let queue = self.send_queue_bytes;
+        if queue < message + bounds::FRAME_HEADER {
+            let (message, header) = (bounds::show_size(&message), bounds::FRAME_HEADER);
+            let rule =
+                format!("must hold max_message_size ({message}) and a frame header ({header} bytes)");
+            return Err(ConfigError::invalid("send_queue_bytes", bounds::show_size(&queue), rule));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

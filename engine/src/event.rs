@@ -1,0 +1,67 @@
+//! Why a connection ended.
+
+use std::time::Duration;
+
+use crate::protocol::close::CloseCode;
+
+/// The one reason a connection ended, out of a closed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer sent a close frame; without a code in it, `code` is `None`.
+    PeerClosed {
+        /// The peer's code.
+        code: Option<CloseCode>,
+        /// The peer's reason, empty when it gave none.
+        reason: String,
+    },
+    /// The stream ended or was reset without a close frame.
+    PeerVanished,
+    /// Nothing was heard from the peer within `pong_timeout` of a ping.
+    HeartbeatMissed,
+    /// The peer broke the protocol (closed with 1002 or 1007).
+    ProtocolFault,
+    /// A message was larger than allowed (closed with 1009).
+    TooBig,
+    /// The peer did not read what was queued for it, or too slowly (closed with 1008).
+    SlowConsumer,
+    /// A rule of the service was broken, `idle_timeout` for instance (closed with 1008).
+    Policy,
+    /// The application closed the connection.
+    Kicked {
+        /// The code it gave.
+        code: CloseCode,
+    },
+    /// The engine was drained (closed with 1012 or 1001) or shut down.
+    Drain,
+    /// A handler panicked (closed with 1011).
+    HandlerPanicked,
+    /// The engine or the operating system failed (closed with 1011 where possible).
+    LibraryFault,
+}
+
+/// What [`Handler::on_close`](crate::Handler::on_close) learns about the connection's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Close {
+    /// Why it ended.
+    pub cause: Cause,
+    /// How long it was open, to within 10 ms.
+    pub duration: Duration,
+    /// What went over it.
+    pub counts: Counts,
+}
+
+/// Messages and bytes of one connection. Bytes are payload bytes of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages received.
+    pub messages_in: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Messages queued for sending, whether or not they reached the peer.
+    pub messages_out: u64,
+    /// Bytes queued for sending, frame headers included.
+    pub bytes_out: u64,
+    /// Messages lost to the overflow policy.
+    pub dropped: u64,
+}

@@ -1,0 +1,27 @@
+//! Bounds that are not settings: every queue, buffer and loop of the engine has its named
+//! bound here or in [`Config`](crate::Config).
+
+use std::time::Duration;
+
+/// Shards of one engine.
+pub(crate) const MAX_SHARDS: usize = 256;
+/// Pongs waiting for one connection.
+pub(crate) const MAX_PENDING_PONGS: usize = 16;
+/// Empty lane boxes that a shard keeps.
+pub(crate) const MAX_SPARE_LANES: usize = 1024;
+/// Bytes handed to the driver at once; a single longer run still goes as one.
+pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
+/// Entries taken from a shard's mailbox in one turn.
+pub(crate) const MAIL_PER_TURN: usize = 1024;
+/// Entries kept for another shard whose mailbox is full.
+pub(crate) const MAX_BACKLOG: usize = 4096;
+/// Connections being refused (503 sent, waiting for them to go) in one shard.
+pub(crate) const MAX_REFUSING: usize = 1024;
+/// How long a connection that is refused or answered with an error status may linger.
+pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+/// What `Retry-After` says when the engine is full, in seconds.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
+/// Connections told to go per drain step are spread over at most this many steps a second.
+pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(20);
+/// A table of connections is allocated at once up to this many; pages not used cost nothing.
+pub(crate) const MAX_PREALLOCATED: usize = 65_536;

@@ -1,0 +1,87 @@
+//! Whom a message is for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::SharedRoom;
+use crate::id::ConnectionId;
+
+/// Everybody in the target but those excepted. Who is in several of the rooms counts once.
+#[derive(Clone, Debug)]
+pub(crate) struct Audience<'a> {
+    pub(crate) target: Target<'a>,
+    pub(crate) except_rooms: SmallVec<[Cow<'a, str>; 1]>,
+    pub(crate) except: SmallVec<[ConnectionId; 2]>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Target<'a> {
+    All,
+    Rooms(SmallVec<[Cow<'a, str>; 1]>),
+    Connection(ConnectionId),
+}
+
+impl<'a> Audience<'a> {
+    pub(crate) fn new(target: Target<'a>) -> Audience<'a> {
+        Audience { target, except_rooms: SmallVec::new(), except: SmallVec::new() }
+    }
+
+    pub(crate) fn room(name: &'a str) -> Audience<'a> {
+        Audience::new(Target::Rooms(SmallVec::from_iter([Cow::Borrowed(name)])))
+    }
+
+    fn into_owned(self) -> Audience<'static> {
+        let owned = |names: SmallVec<[Cow<'a, str>; 1]>| {
+            names.into_iter().map(|name| Cow::Owned(name.into_owned())).collect()
+        };
+        Audience {
+            target: match self.target {
+                Target::All => Target::All,
+                Target::Rooms(rooms) => Target::Rooms(owned(rooms)),
+                Target::Connection(id) => Target::Connection(id),
+            },
+            except_rooms: owned(self.except_rooms),
+            except: self.except,
+        }
+    }
+
+    /// The same audience in a form that travels between shards. `room` is the room's shared
+    /// form when the audience is one room, which then travels without an allocation.
+    pub(crate) fn to_shared(&self, room: Option<&Arc<SharedRoom>>) -> SharedAudience {
+        match room {
+            Some(room) if self.is_one_room() => {
+                SharedAudience::Room { room: Arc::clone(room), except: self.except.clone() }
+            }
+            _ => SharedAudience::Any(Arc::new(self.clone().into_owned())),
+        }
+    }
+
+    /// One room, no room excepted.
+    pub(crate) fn is_one_room(&self) -> bool {
+        self.except_rooms.is_empty()
+            && matches!(&self.target, Target::Rooms(rooms) if rooms.len() == 1)
+    }
+}
+
+/// An [`Audience`] on its way to other shards.
+#[derive(Clone, Debug)]
+pub(crate) enum SharedAudience {
+    Room { room: Arc<SharedRoom>, except: SmallVec<[ConnectionId; 2]> },
+    Any(Arc<Audience<'static>>),
+}
+
+impl SharedAudience {
+    /// Calls `f` with the audience.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&Audience<'_>) -> R) -> R {
+        match self {
+            SharedAudience::Room { room, except } => {
+                let mut audience = Audience::room(&room.name);
+                audience.except.clone_from(except);
+                f(&audience)
+            }
+            SharedAudience::Any(audience) => f(audience),
+        }
+    }
+}

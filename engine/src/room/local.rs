@@ -1,0 +1,153 @@
+//! A shard's slices of the rooms.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+use slab::Slab;
+
+use super::{Audience, Directory, JoinError, SharedRoom, Target};
+
+/// A room's place in its shard; valid while the shard has members of the room.
+pub(crate) type RoomIndex = u32;
+
+/// The members of a room in this shard.
+#[derive(Debug)]
+struct LocalRoom {
+    shared: Arc<SharedRoom>,
+    members: RoaringBitmap,
+}
+
+/// All rooms that have members in this shard.
+#[derive(Debug)]
+pub(crate) struct LocalRooms {
+    shard: u8,
+    directory: Arc<Directory>,
+    rooms: Slab<LocalRoom>,
+    by_name: HashMap<Arc<str>, RoomIndex>,
+    /// Every open connection.
+    everyone: RoaringBitmap,
+    /// The answer to the last audience that took set algebra.
+    scratch: RoaringBitmap,
+}
+
+impl LocalRooms {
+    pub(crate) fn new(shard: u8, directory: Arc<Directory>) -> LocalRooms {
+        LocalRooms {
+            shard,
+            directory,
+            rooms: Slab::new(),
+            by_name: HashMap::new(),
+            everyone: RoaringBitmap::new(),
+            scratch: RoaringBitmap::new(),
+        }
+    }
+
+    /// Counts a connection among everyone.
+    pub(crate) fn enter(&mut self, slot: u32) {
+        self.everyone.insert(slot);
+    }
+
+    /// Forgets a connection, which has left its rooms.
+    pub(crate) fn exit(&mut self, slot: u32) {
+        self.everyone.remove(slot);
+    }
+
+    /// Every open connection of the shard.
+    pub(crate) fn everyone(&self) -> &RoaringBitmap {
+        &self.everyone
+    }
+
+    /// Makes `slot` a member. `None`: it was one already.
+    pub(crate) fn join(&mut self, name: &str, slot: u32) -> Result<Option<RoomIndex>, JoinError> {
+        let max = self.directory.limits.members;
+        if let Some(&index) = self.by_name.get(name) {
+            let room = &mut self.rooms[index as usize];
+            if room.members.contains(slot) {
+                return Ok(None);
+            }
+            room.shared.enter(max)?;
+            room.members.insert(slot);
+            return Ok(Some(index));
+        }
+        let shared = self.directory.open(name, self.shard)?;
+        if let Err(full) = shared.enter(max) {
+            self.directory.close(&shared, self.shard);
+            return Err(full);
+        }
+        Ok(Some(self.insert(shared, slot)))
+    }
+
+    fn insert(&mut self, shared: Arc<SharedRoom>, slot: u32) -> RoomIndex {
+        let name = Arc::clone(&shared.name);
+        let members = RoaringBitmap::from_iter([slot]);
+        let index = u32::try_from(self.rooms.insert(LocalRoom { shared, members }))
+            .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
+        self.by_name.insert(name, index);
+        index
+    }
+
+    /// Ends the membership of `slot`; the room goes with its last member.
+    pub(crate) fn leave(&mut self, index: RoomIndex, slot: u32) {
+        let Some(room) = self.rooms.get_mut(index as usize) else { return };
+        if !room.members.remove(slot) {
+            return;
+        }
+        room.shared.exit();
+        if room.members.is_empty() {
+            let room = self.rooms.remove(index as usize);
+            self.by_name.remove(&*room.shared.name);
+            self.directory.close(&room.shared, self.shard);
+        }
+    }
+
+    /// The room's place, if it has members here.
+    pub(crate) fn index_of(&self, name: &str) -> Option<RoomIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The name of a room that has members here.
+    pub(crate) fn name_of(&self, index: RoomIndex) -> Option<&Arc<str>> {
+        self.rooms.get(index as usize).map(|room| &room.shared.name)
+    }
+
+    /// The room as all shards know it, if it has members here.
+    pub(crate) fn shared(&self, name: &str) -> Option<&Arc<SharedRoom>> {
+        self.index_of(name).map(|index| &self.rooms[index as usize].shared)
+    }
+
+    /// Members of a room in this shard.
+    pub(crate) fn members(&self, name: &str) -> Option<&RoaringBitmap> {
+        self.index_of(name).map(|index| &self.rooms[index as usize].members)
+    }
+
+    /// Who of this shard belongs to the audience, connections excepted aside.
+    ///
+    /// A single room is its own bitmap; everything else is computed into a scratch bitmap.
+    pub(crate) fn audience(&mut self, audience: &Audience<'_>) -> Option<&RoaringBitmap> {
+        let rooms = match &audience.target {
+            Target::Connection(_) => return None,
+            Target::All if audience.except_rooms.is_empty() => return Some(&self.everyone),
+            Target::Rooms(rooms) if rooms.len() == 1 && audience.except_rooms.is_empty() => {
+                return self.members(&rooms[0]);
+            }
+            Target::All => None,
+            Target::Rooms(rooms) => Some(rooms),
+        };
+        let mut members = std::mem::take(&mut self.scratch);
+        members.clear();
+        match rooms {
+            None => members |= &self.everyone,
+            Some(rooms) => rooms.iter().filter_map(|r| self.members(r)).for_each(|m| members |= m),
+        }
+        let except = audience.except_rooms.iter().filter_map(|room| self.members(room));
+        except.for_each(|excepted| members -= excepted);
+        self.scratch = members;
+        Some(&self.scratch)
+    }
+
+    /// The rooms' common knowledge.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+}

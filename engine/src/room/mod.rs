@@ -1,0 +1,55 @@
+//! Rooms: who is in them, and whom a message is for. Knows ids of connections, not connections.
+//!
+//! Each shard holds its own slice of each room ([`LocalRooms`]): a bitmap over its slots. The
+//! [`Directory`], shared by all, knows which rooms exist, how many members each has and which
+//! shards have a slice. It is locked when a shard's first member joins a room or its last one
+//! leaves, and when a room is looked up from outside; never per message between members.
+
+mod audience;
+mod directory;
+mod local;
+
+pub(crate) use audience::{Audience, SharedAudience, Target};
+pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
+pub(crate) use local::{LocalRooms, RoomIndex};
+
+use thiserror::Error;
+
+/// Why a connection could not join a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The room has as many members as `max_room_members` allows.
+    #[error("the room is full: it has {max} members, the most allowed (max_room_members)")]
+    RoomFull {
+        /// The bound.
+        max: usize,
+    },
+    /// The engine has as many rooms as `max_rooms` allows.
+    #[error("no further room can be created: there are {max}, the most allowed (max_rooms)")]
+    TooManyRooms {
+        /// The bound.
+        max: usize,
+    },
+    /// The connection is in as many rooms as `max_rooms_per_connection` allows.
+    #[error(
+        "the connection is in {max} rooms, the most allowed (max_rooms_per_connection)"
+    )]
+    TooManyRoomsOfConnection {
+        /// The bound.
+        max: usize,
+    },
+    /// The connection is closing or gone.
+    #[error("the connection is not open")]
+    NotOpen,
+}
+
+/// A room as seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: std::sync::Arc<str>,
+    /// Its members on all shards.
+    pub members: usize,
+}

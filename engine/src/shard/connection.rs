@@ -1,0 +1,131 @@
+//! One connection as its shard keeps it.
+
+use smallvec::SmallVec;
+use throng_transport::Peer;
+
+use super::outbox::Outbox;
+use super::timer::Tick;
+use crate::event::Counts;
+use crate::protocol::message::Decoder;
+use crate::room::RoomIndex;
+
+/// Where a connection stands between accept and release.
+///
+/// ```text
+///              101 sent             either side closes       both close frames seen
+/// Handshake ─────────────→ Open ─────────────────────→ Closing ─────────→ Lingering
+///     │ refused, 503                                      (peer's close is awaited)   (peer's end is awaited)
+///     └──────────────────────────────────────────────────────────────────────↗
+/// ```
+/// From anywhere a lost socket or a deadline leads straight to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The upgrade request is being received.
+    Handshake,
+    /// Messages flow.
+    Open,
+    /// Our close frame is queued or sent; the peer's has not come (RFC 6455 §7.1.2).
+    Closing,
+    /// Nothing more is said: what is queued is sent, then our side ends, then the peer's.
+    Lingering,
+}
+
+/// Fields that every message and delivery touches come first, to share cache lines.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Connection {
+    pub(crate) outbox: Outbox,
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// Listed for the flush that ends the turn.
+    pub(crate) dirty: bool,
+    /// Reading is paused until the outbox has drained.
+    pub(crate) paused: bool,
+    /// A ping was sent and nothing has been heard since.
+    pub(crate) ping_unanswered: bool,
+    /// Our side of the stream has ended.
+    pub(crate) finished: bool,
+    /// The peer's side of the stream has ended.
+    pub(crate) peer_ended: bool,
+    /// Index of the subprotocol in the configuration, or [`NO_PROTOCOL`].
+    pub(crate) protocol: u8,
+    pub(crate) counts: Counts,
+    pub(crate) decoder: Decoder,
+    pub(crate) heard: Tick,
+    pub(crate) since: Since,
+    pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
+    pub(crate) head: Option<Box<HeadBuffer>>,
+    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) peer: Peer,
+}
+
+/// [`Connection::protocol`] when none was agreed on.
+pub(crate) const NO_PROTOCOL: u8 = u8::MAX;
+
+/// When things began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    pub(crate) opened: Tick,
+    /// The last ping.
+    pub(crate) ping: Tick,
+    /// The send in flight.
+    pub(crate) sending: Tick,
+    /// The phase after [`Phase::Open`].
+    pub(crate) closing: Tick,
+}
+
+/// The part of an upgrade request received so far.
+#[derive(Debug, Default)]
+pub(crate) struct HeadBuffer {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes in which the end of the head was searched for.
+    pub(crate) searched: usize,
+}
+
+/// What `on_upgrade` said of the connection.
+#[derive(Debug, Default)]
+pub(crate) struct Identity {
+    pub(crate) user_id: Option<Box<str>>,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+impl Connection {
+    pub(crate) fn new(generation: u32, peer: Peer, now: Tick) -> Connection {
+        Connection {
+            outbox: Outbox::default(),
+            generation,
+            phase: Phase::Handshake,
+            dirty: false,
+            paused: false,
+            ping_unanswered: false,
+            finished: false,
+            peer_ended: false,
+            protocol: NO_PROTOCOL,
+            counts: Counts::default(),
+            decoder: Decoder::default(),
+            heard: now,
+            since: Since { opened: now, ping: now, sending: now, closing: now },
+            rooms: SmallVec::new(),
+            head: None,
+            identity: None,
+            peer,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        // The memory of an idle connection is a promise; this is the largest part of it.
+        assert!(size_of::<Connection>() <= 224, "{}", size_of::<Connection>());
+        assert!(size_of::<Option<Connection>>() == size_of::<Connection>());
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a run could not be made.
+
+use std::io;
+
+/// Why a run could not be made at all. What a server did wrong during a run is not an
+/// error but part of its [`Report`](crate::Report).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is out of its bounds or contradicts another.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// The setting's name as on the command line, without dashes.
+        setting: &'static str,
+        /// What is wrong, with the bound.
+        reason: String,
+    },
+    /// The operating system refused something the run cannot do without.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Not one connection could be opened.
+    #[error("no connection could be opened: {first}")]
+    NothingOpened {
+        /// Why the first one failed.
+        first: String,
+    },
+    /// The run was called off by its [`Progress`](crate::Progress).
+    #[error("called off")]
+    Cancelled,
+    /// A worker or server process of a larger run ended or spoke out of turn.
+    #[error("{process}: {reason}")]
+    Process {
+        /// Which one.
+        process: String,
+        /// What it did.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A setting that cannot be used, with the reason and the bound.
+    pub fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
+        Self::Setting {
+            setting,
+            reason: reason.into(),
+        }
+    }
+
+    /// An adapter for `map_err` that names what was being done.
+    pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action: action.into(),
+            source,
+        }
+    }
+}

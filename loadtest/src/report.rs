@@ -1,0 +1,277 @@
+//! What came out of a run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Pace, Scenario};
+use crate::latency::Latency;
+use crate::usage::ProcessMemory;
+
+/// A client whose core is busier than this is the bottleneck, if the server's is not.
+const SATURATED: f64 = 0.95;
+
+/// What came out of a run; as JSON, what `--json` writes (see the crate's documentation).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What the connections did.
+    pub scenario: Scenario,
+    /// Payload bytes of a message.
+    pub size: usize,
+    /// Whether messages were text.
+    pub text: bool,
+    /// When messages were sent.
+    pub pace: Pace,
+    /// The seed of masking keys and fillers.
+    pub seed: u64,
+    /// Connections opened and lost.
+    pub connections: Connections,
+    /// Messages counted.
+    pub messages: Messages,
+    /// How long they took.
+    pub latency: Latency,
+    /// What was wrong with them.
+    pub faults: Faults,
+    /// What the load cost the client.
+    pub client: Client,
+    /// What it cost the server, if its process is known.
+    pub server: Option<Server>,
+}
+
+/// Connections opened and lost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// How many were asked for.
+    pub asked: u32,
+    /// How many completed their handshake.
+    pub opened: u32,
+    /// How many did not.
+    pub failed: u32,
+    /// How many were open and ended before the run did.
+    pub dropped: u32,
+    /// Seconds from the first connect to the last answer.
+    pub connect_seconds: f64,
+    /// Why the first connection failed or was dropped.
+    pub first_failure: Option<String>,
+    /// Pings answered.
+    pub pings: u64,
+}
+
+/// Messages counted. In broadcast, each receiver's copy counts as received.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Messages {
+    /// Seconds from the start of the measured window to its end.
+    pub window_seconds: f64,
+    /// Sent in the whole run, warm-up included.
+    pub sent: u64,
+    /// Received in the whole run.
+    pub received: u64,
+    /// Sent in the measured window.
+    pub sent_in_window: u64,
+    /// Received in the measured window.
+    pub received_in_window: u64,
+    /// Sent per second of the window.
+    pub sent_per_second: f64,
+    /// Received per second of the window.
+    pub received_per_second: f64,
+}
+
+/// What was wrong with the messages of connections that stayed open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// Never came.
+    pub lost: u64,
+    /// Came again.
+    pub duplicated: u64,
+    /// Came after a later one.
+    pub reordered: u64,
+    /// Came with another content, length or opcode, or unasked.
+    pub corrupt: u64,
+    /// The first of them.
+    pub first: Option<Offence>,
+}
+
+/// A message that did not come as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offence {
+    /// The connection's number.
+    pub connection: u32,
+    /// What kind of fault.
+    pub kind: String,
+    /// What should have come.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+/// What the load cost the client in the measured window.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    /// Processes that shared the load.
+    pub workers: u32,
+    /// CPU time of all of them.
+    pub cpu_seconds: f64,
+    /// CPU time per message received.
+    pub cpu_us_per_message: Option<f64>,
+    /// The part of the window its core was busy, 0 to 1; of the busiest worker.
+    pub busy: f64,
+    /// Whether the client was the bottleneck: it was busy for more than 95 % of the window
+    /// and the server, as far as known, was not.
+    pub saturated: bool,
+}
+
+/// What the load cost the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its process.
+    pub pid: u32,
+    /// CPU time (user and system) in the measured window.
+    pub cpu_seconds: f64,
+    /// CPU time per message received by the client.
+    pub cpu_us_per_message: Option<f64>,
+    /// CPU time over the window's length; above 1 with several cores.
+    pub busy: f64,
+    /// Memory before the first connection.
+    pub memory_before: ProcessMemory,
+    /// Memory with all connections open, before the first message.
+    pub memory_open: ProcessMemory,
+    /// Resident bytes per connection.
+    pub rss_bytes_per_connection: f64,
+    /// Anonymous bytes per connection.
+    pub anon_bytes_per_connection: f64,
+}
+
+impl Report {
+    /// Adds what the load cost the server process `pid`: its CPU time in the measured
+    /// window, and its memory before the first connection and with all open.
+    pub fn add_server(
+        &mut self,
+        pid: u32,
+        cpu: Duration,
+        memory_before: ProcessMemory,
+        memory_open: ProcessMemory,
+    ) {
+        let each = |before: u64, open: u64| {
+            (open as f64 - before as f64) / f64::from(self.connections.opened.max(1))
+        };
+        let server = Server {
+            pid,
+            cpu_seconds: cpu.as_secs_f64(),
+            cpu_us_per_message: self.messages.share(cpu.as_secs_f64()),
+            busy: over(cpu.as_secs_f64(), self.messages.window_seconds),
+            memory_before,
+            memory_open,
+            rss_bytes_per_connection: each(memory_before.rss_bytes, memory_open.rss_bytes),
+            anon_bytes_per_connection: each(memory_before.anon_bytes, memory_open.anon_bytes),
+        };
+        self.client.judge(Some(server.busy));
+        self.server = Some(server);
+    }
+
+    /// What went wrong, a line each; empty if nothing did.
+    pub fn failures(&self) -> Vec<String> {
+        let Connections { asked, failed, dropped, first_failure, .. } = &self.connections;
+        let mut lines = Vec::new();
+        if failed + dropped > 0 {
+            let first = first_failure.as_deref().unwrap_or("unknown");
+            lines.push(format!(
+                "of {asked} connections {failed} failed to open and {dropped} were dropped, \
+                 the first: {first}"
+            ));
+        }
+        let Faults { lost, duplicated, reordered, corrupt, first } = &self.faults;
+        if lost + duplicated + reordered + corrupt > 0 {
+            lines.push(format!(
+                "messages: {lost} lost, {duplicated} duplicated, {reordered} reordered, \
+                 {corrupt} corrupt"
+            ));
+        }
+        if let Some(Offence { connection, kind, expected, got }) = first {
+            lines.push(format!(
+                "first offence ({kind}): connection {connection} expected {expected}, got {got}"
+            ));
+        }
+        lines
+    }
+
+    /// The reports of a run's processes as one; `None` of none.
+    pub fn merge(parts: &[Self]) -> Option<Self> {
+        let mut whole = parts.first()?.clone();
+        for part in parts.iter().skip(1) {
+            whole.connections.add(&part.connections);
+            whole.messages.add(&part.messages);
+            whole.faults.add(&part.faults);
+            whole.client.workers += part.client.workers;
+            whole.client.cpu_seconds += part.client.cpu_seconds;
+            whole.client.busy = whole.client.busy.max(part.client.busy);
+            if whole.scenario == Scenario::Echo
+                && let (Pace::Rate(sum), Pace::Rate(rate)) = (&mut whole.pace, part.pace)
+            {
+                *sum += rate;
+            }
+        }
+        whole.latency = Latency::merge(parts.iter().map(|part| &part.latency));
+        whole.finish();
+        Some(whole)
+    }
+
+    /// Derives what follows from the counts.
+    pub(crate) fn finish(&mut self) {
+        let Messages { window_seconds, sent_in_window, received_in_window, .. } = self.messages;
+        self.messages.sent_per_second = over(sent_in_window as f64, window_seconds);
+        self.messages.received_per_second = over(received_in_window as f64, window_seconds);
+        self.client.cpu_us_per_message = self.messages.share(self.client.cpu_seconds);
+        self.client.judge(None);
+    }
+}
+
+impl Client {
+    fn judge(&mut self, server_busy: Option<f64>) {
+        self.saturated = self.busy > SATURATED && server_busy.is_none_or(|busy| busy <= SATURATED);
+    }
+}
+
+impl Messages {
+    /// Seconds shared out to the messages received in the window, in microseconds each.
+    fn share(&self, seconds: f64) -> Option<f64> {
+        (self.received_in_window > 0).then(|| seconds * 1e6 / self.received_in_window as f64)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.window_seconds = self.window_seconds.max(other.window_seconds);
+        self.sent += other.sent;
+        self.received += other.received;
+        self.sent_in_window += other.sent_in_window;
+        self.received_in_window += other.received_in_window;
+    }
+}
+
+impl Connections {
+    fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.opened += other.opened;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+        self.pings += other.pings;
+        self.connect_seconds = self.connect_seconds.max(other.connect_seconds);
+        if self.first_failure.is_none() {
+            self.first_failure.clone_from(&other.first_failure);
+        }
+    }
+}
+
+impl Faults {
+    fn add(&mut self, other: &Self) {
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        if self.first.is_none() {
+            self.first.clone_from(&other.first);
+        }
+    }
+}
+
+fn over(amount: f64, seconds: f64) -> f64 {
+    if seconds > 0.0 { amount / seconds } else { 0.0 }
+}

@@ -1,0 +1,81 @@
+//! Promise 6: fairness. Nobody waits for somebody else's flood, and leftovers need no event.
+
+use std::time::{Duration, Instant};
+
+use super::rig::{PATIENCE, write_some};
+use super::{Bytes, Fixture, Rig};
+
+/// Sockets that say a little beside one that says a lot.
+const BYSTANDERS: usize = 50;
+/// How often each of them says something.
+const ROUNDS: usize = 20;
+/// Waits that one round may take on average; a fair driver takes one or two once the bytes have
+/// arrived, which the system does not promise to happen at once.
+const WAITS_PER_ROUND: u64 = 200;
+
+/// Bystanders are served beside a flood, all in about the same wait.
+pub fn a_flood_does_not_hold_others_up<F: Fixture>() {
+    let mut rig = Rig::<F>::with_receive_buffer(4096);
+    let (flooding, mut flood) = rig.open();
+    let mut others: Vec<_> = (0..BYSTANDERS).map(|_| rig.open()).collect();
+    let water = Bytes::of(71, 64 * 1024);
+    while write_some(&mut flood, &water) > 0 {}
+    rig.until_received(flooding, 1);
+    let before = rig.record.waits;
+    for round in 1..=ROUNDS {
+        for (_, far) in &mut others {
+            assert_eq!(write_some(far, b"?"), 1);
+        }
+        rig.until("bystanders", |rig| {
+            while write_some(&mut flood, &water) > 0 {}
+            std::thread::yield_now();
+            let heard = |key| rig.connection(key).received.len() == round;
+            others.iter().all(|(key, _)| heard(*key))
+        });
+    }
+    let waits = rig.record.waits - before;
+    assert!(
+        waits <= ROUNDS as u64 * WAITS_PER_ROUND,
+        "{ROUNDS} rounds of bystanders took {waits} waits"
+    );
+    assert!(rig.connection(flooding).received.len() > 4096);
+}
+
+/// What one wait left over is delivered by the following ones, none of which parks: there may
+/// be no further event.
+pub fn leftovers_are_delivered_without_an_event<F: Fixture>() {
+    let mut rig = Rig::<F>::with_receive_buffer(1000);
+    for buffers in [1, 3, 10] {
+        let (key, mut far) = rig.open();
+        let bytes = Bytes::of(72, buffers * 1000 + 500);
+        rig.far_writes(&mut far, &bytes);
+        let begun = Instant::now();
+        while rig.connection(key).received.len() < bytes.len() {
+            rig.wait(PATIENCE);
+        }
+        assert!(begun.elapsed() < PATIENCE, "a wait parked on leftovers");
+        Bytes::assert_same(&rig.connection(key).received, &bytes, "in several waits");
+    }
+}
+
+/// Two floods share: neither gets far ahead while both have bytes waiting.
+pub fn floods_share<F: Fixture>() {
+    let mut rig = Rig::<F>::with_receive_buffer(1024);
+    let mut ends: Vec<_> = (0..8).map(|_| rig.open()).collect();
+    let water = Bytes::of(73, 64 * 1024);
+    for (key, far) in &mut ends {
+        while write_some(far, &water) > 0 {}
+        rig.pause(*key);
+    }
+    rig.quiet();
+    for (key, _) in &ends {
+        rig.resume(*key);
+    }
+    for wait in 1..=20 {
+        rig.wait(Duration::ZERO);
+        for (key, _) in &ends {
+            let received = rig.connection(*key).received.len();
+            assert_eq!(received, wait * 1024, "each gets a buffer full per wait");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Promise 4: sending. Done or pending, told once, and buffers untouched until then.
+
+use throng_transport::{ChunkPool, SendQueue, Sent, Slice};
+
+use super::rig::{End, TICK, read_some};
+use super::{Buffers, Bytes, Far, Fixture, Random, Rig};
+
+/// Turns of the case that keeps writing into one pool.
+const TURNS: u64 = 300;
+
+/// What fits is done at once and is not reported again.
+pub fn what_fits_is_done_at_once<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open();
+    let mut all = Vec::new();
+    for seed in 0..50 {
+        let bytes = Bytes::of(seed, 100);
+        let _ = rig.send(key, &bytes);
+        rig.until("sent", |rig| !rig.connection(key).pending);
+        all.extend_from_slice(&bytes);
+    }
+    let read = rig.far_reads(&mut far, all.len());
+    Bytes::assert_same(&read, &all, "many small sends");
+    rig.quiet();
+}
+
+/// A queue of nothing is done, and slices of nothing between others disturb nobody.
+pub fn sending_nothing_is_harmless<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open();
+    assert_eq!(rig.send_queue(key, SendQueue::new()), Sent::Done);
+    let _ = rig.send(key, b"");
+    rig.until("sent", |rig| !rig.connection(key).pending);
+    let mut queue = SendQueue::new();
+    for part in [&b""[..], b"", b"some", b"", b"thing", b"", b""] {
+        queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(part)));
+    }
+    let _ = rig.send_queue(key, queue);
+    assert_eq!(rig.far_reads(&mut far, 9), b"something");
+    rig.assert_alive(key, &mut far, 50);
+}
+
+/// A send that a slow reader holds up is reported once, when the reader has read.
+pub fn a_slow_reader_holds_a_send_up<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open_with(Buffers::Small);
+    for round in 1..=5 {
+        let bytes = Bytes::of(51 + round, 1 << 20);
+        assert_eq!(rig.send(key, &bytes), Sent::Pending);
+        rig.quiet();
+        assert!(rig.connection(key).pending, "nobody has read it");
+        let read = rig.far_reads(&mut far, bytes.len());
+        Bytes::assert_same(&read, &bytes, "through a slow reader");
+        rig.until("sent", |rig| !rig.connection(key).pending);
+        rig.quiet();
+        assert_eq!(rig.connection(key).sent as u64, round);
+    }
+}
+
+/// Queues of few and many slices, small and large, arrive as they were pushed.
+pub fn gathered_slices_arrive_in_order<F: Fixture>() {
+    let mut random = Random::new(52);
+    for buffers in [Buffers::Default, Buffers::Small] {
+        let mut rig = Rig::<F>::new();
+        let (key, mut far) = rig.open_with(buffers);
+        for slices in [1, 2, 63, 64, 65, 128, 129, 1000, 1025, 2500] {
+            for most in [1, 40, 3000] {
+                let mut queue = SendQueue::new();
+                let mut expected = Vec::new();
+                for _ in 0..slices {
+                    let part = Bytes::of(random.next_u64(), random.between(1, most));
+                    queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(&part)));
+                    expected.extend_from_slice(&part);
+                }
+                let _ = rig.send_queue(key, queue);
+                let read = rig.far_reads(&mut far, expected.len());
+                Bytes::assert_same(&read, &expected, "gathered slices");
+                rig.until("sent", |rig| !rig.connection(key).pending);
+            }
+        }
+    }
+}
+
+/// Slices of many megabytes.
+pub fn large_slices_arrive<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open();
+    let expected = Bytes::of(53, 24 << 20);
+    let mut queue = SendQueue::new();
+    for part in [&expected[..5 << 20], &expected[5 << 20..12 << 20], &expected[12 << 20..]] {
+        queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(part)));
+    }
+    assert_eq!(rig.send_queue(key, queue), Sent::Pending);
+    let read = rig.far_reads(&mut far, expected.len());
+    Bytes::assert_same(&read, &expected, "large slices");
+    rig.until("sent", |rig| rig.connection(key).sent == 1);
+}
+
+/// The same slices go to many sockets of different speeds, as a broadcast does.
+pub fn slices_are_shared_between_sockets<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let mut ends: Vec<_> = [Buffers::Small, Buffers::Default, Buffers::Small]
+        .map(|buffers| rig.open_with(buffers))
+        .into();
+    let parts: Vec<_> = (0..40u64).map(|seed| Bytes::of(seed, 9000)).collect();
+    let mut pool = ChunkPool::new();
+    let slices: Vec<_> = parts
+        .iter()
+        .map(|part| pool.write(part.len(), |out| out.copy_from_slice(part)))
+        .collect();
+    for (key, _) in &ends {
+        let mut queue = SendQueue::new();
+        for slice in &slices {
+            queue.push(slice.clone());
+        }
+        let _ = rig.send_queue(*key, queue);
+    }
+    drop(slices);
+    let expected = parts.concat();
+    for (_, far) in ends.iter_mut().rev() {
+        let read = rig.far_reads(far, expected.len());
+        Bytes::assert_same(&read, &expected, "a broadcast");
+    }
+}
+
+/// Writes a part that `turn` is known by into the pool.
+fn write_turn(pool: &mut ChunkPool, turn: u64) -> (Slice, Vec<u8>) {
+    let bytes = Bytes::of(turn, 1000 + usize::try_from(turn % 7).unwrap() * 9000);
+    let slice = pool.write(bytes.len(), |out| out.copy_from_slice(&bytes));
+    (slice, bytes)
+}
+
+/// One pool is written turn after turn while sends are pending: no chunk is written anew
+/// before the bytes that were in it have gone.
+pub fn buffers_are_not_reused_before_they_are_sent<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open_with(Buffers::Small);
+    let mut pool = ChunkPool::new();
+    let (mut expected, mut arrived) = (Vec::new(), Vec::new());
+    let mut random = Random::new(54);
+    let mut part = vec![0; 70_000];
+    for turn in 0..TURNS {
+        pool.rewind();
+        let (slice, bytes) = write_turn(&mut pool, turn);
+        if !rig.connection(key).pending {
+            let mut queue = SendQueue::new();
+            queue.push(slice);
+            let _ = rig.send_queue(key, queue);
+            expected.extend_from_slice(&bytes);
+        }
+        let most = random.between(1, part.len());
+        let (count, _) = read_some(&mut far, &mut part[..most]);
+        arrived.extend_from_slice(&part[..count]);
+        rig.wait(std::time::Duration::ZERO);
+    }
+    let rest = rig.far_reads(&mut far, expected.len() - arrived.len());
+    arrived.extend_from_slice(&rest);
+    Bytes::assert_same(&arrived, &expected, "what the pool held");
+}
+
+/// A socket is released with a send pending, and its buffers' pool is written on: what arrives
+/// is a clean prefix.
+pub fn released_with_a_send_pending<F: Fixture>() {
+    for abort in [false, true] {
+        let mut rig = Rig::<F>::new();
+        let (key, mut far) = rig.open_with(Buffers::Small);
+        let mut pool = ChunkPool::new();
+        let mut queue = SendQueue::new();
+        let mut expected = Vec::new();
+        for turn in 0..100 {
+            let (slice, bytes) = write_turn(&mut pool, turn);
+            queue.push(slice);
+            expected.extend_from_slice(&bytes);
+        }
+        assert_eq!(rig.send_queue(key, queue), Sent::Pending);
+        rig.wait(TICK);
+        match abort {
+            true => rig.abort(key),
+            false => rig.close(key),
+        }
+        for turn in 1000..1100 {
+            pool.rewind();
+            let _ = write_turn(&mut pool, turn);
+            rig.wait(std::time::Duration::ZERO);
+        }
+        let (read, end) = rig.far_reads_to_end(&mut far);
+        Bytes::assert_prefix(&read, &expected, "before the release");
+        assert!(read.len() < expected.len(), "a pending send was released");
+        assert!(abort || end == End::Ended, "a close is not a reset");
+    }
+}
+
+/// Receiving goes on while a send is pending.
+pub fn receiving_goes_on_while_a_send_is_pending<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open_with(Buffers::Small);
+    let stuck = rig.send_until_pending(key, 55, 50_000);
+    let bytes = Bytes::of(56, 100_000);
+    rig.far_writes(&mut far, &bytes);
+    far.finish();
+    rig.until("the end", |rig| rig.connection(key).ended);
+    Bytes::assert_same(&rig.connection(key).received, &bytes, "meanwhile");
+    assert!(rig.connection(key).pending);
+    let read = rig.far_reads(&mut far, stuck.bytes.len());
+    Bytes::assert_same(&read, &stuck.bytes, "after the far end's own end");
+    rig.until("sent", |rig| rig.connection(key).sent == 1);
+}
