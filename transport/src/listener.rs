@@ -240,7 +240,9 @@ impl Acceptor {
     }
 
     pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
-        self.resting_until = None;
+        if self.resting_until.take().is_some() && self.spare.is_none() {
+            self.spare = spare_descriptor();
+        }
         loop {
             match self.listener.accept() {
                 Ok((socket, peer)) => return Accepted::Connection(socket, peer),
@@ -249,25 +251,41 @@ impl Acceptor {
                     self.pending = false;
                     return Accepted::Drained;
                 }
-                Err(error) => {
-                    if is_exhaustion(&error) {
-                        self.shed_one();
-                        self.resting_until = Some(now + ACCEPT_BACKOFF);
+                Err(error) if is_exhaustion(&error) => {
+                    if self.shed_one() == Shed::Nobody {
+                        self.pending = false;
+                        return Accepted::Drained;
                     }
+                    self.resting_until = Some(now + ACCEPT_BACKOFF);
                     return Accepted::Failed(error);
                 }
+                Err(error) => return Accepted::Failed(error),
             }
         }
     }
 
-    fn shed_one(&mut self) {
-        if self.spare.take().is_some()
-            && let Ok((socket, _)) = self.listener.accept()
-        {
-            socket.reset_on_close();
-        }
+    fn shed_one(&mut self) -> Shed {
+        self.spare = None;
+        let shed = match self.listener.accept() {
+            Ok((socket, _)) => {
+                socket.reset_on_close();
+                Shed::One
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Shed::Nobody,
+            Err(_) => Shed::Failed,
+        };
         self.spare = spare_descriptor();
+        shed
     }
+}
+
+/// What came of turning away a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shed {
+    One,
+    /// The system lacks descriptors, which it says before it looks whether anybody waits.
+    Nobody,
+    Failed,
 }
 
 /// EMFILE, ENFILE, ENOBUFS and ENOMEM: trying again at once would fail again.

@@ -2,9 +2,9 @@
 //!
 //! Every socket is registered once, for reading and writing, edge-triggered. An edge is
 //! remembered rather than acted on at once where the contract asks for it: a paused socket
-//! keeps `readable`, a receive buffer that was filled puts the socket on the `again` list. The
-//! system reports writability only after a send came up short, so the second interest costs
-//! nothing while peers keep up.
+//! keeps `readable`; a receive buffer that was filled, or an end behind the bytes, puts the
+//! socket on the `again` list. The system reports writability only after a send came up short,
+//! so the second interest costs nothing while peers keep up.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -25,6 +25,11 @@ const EVENTS_PER_WAIT: usize = 1024;
 const ACCEPTS_PER_WAIT: usize = 256;
 /// Slices gathered into one write.
 const GATHERED: usize = 64;
+/// Reads that a close spends on what was not delivered.
+const DISCARDS: usize = 64;
+/// Whether an edge follows a receive that did not fill the buffer, even though the system was
+/// not asked until it said that there is nothing. On Windows mio watches again only then.
+const SHORT_RECEIVE_DRAINS: bool = cfg!(unix);
 
 /// The token of the waker. Generations of keys stay below 2^31, so no key can look like it.
 const WAKER: Token = Token(usize::MAX);
@@ -48,12 +53,12 @@ pub struct PollDriver {
     events: Events,
     sockets: Sockets,
     listeners: Vec<Acceptor>,
-    /// Sockets with something to receive that no event will announce.
+    /// Sockets with something to receive or report that no event will announce.
     again: Vec<SocketKey>,
     /// Scratch for `again` while it is worked off.
     due: Vec<SocketKey>,
-    /// Sockets whose send failed, to be reported by the following wait.
-    failed: Vec<(SocketKey, io::Error)>,
+    /// The number of the wait, wrapping.
+    turn: u32,
     buffer: Box<[u8]>,
     waker: Waker,
     epoch: Instant,
@@ -71,13 +76,21 @@ struct Entry {
     /// What the system did not take yet.
     pending: Option<Box<SendQueue>>,
     generation: u32,
+    /// The wait that last received from the socket.
+    received_in: u32,
     paused: bool,
     /// There may be bytes that no further event will announce.
     readable: bool,
+    /// The end of the stream or an error waits behind the bytes.
+    hung_up: bool,
+    /// The socket is on the `again` list.
+    again: bool,
     /// Our side ends once `pending` is sent.
     finishing: bool,
     /// The end of the stream has been reported.
     ended: bool,
+    /// A send failed; reported once the bytes before are delivered.
+    broken: Option<io::Error>,
 }
 
 impl Sockets {
@@ -138,7 +151,7 @@ impl PollDriver {
             listeners: Vec::new(),
             again: Vec::new(),
             due: Vec::new(),
-            failed: Vec::new(),
+            turn: 0,
             buffer: vec![0; options.receive_buffer].into_boxed_slice(),
             waker,
             epoch: options.epoch,
@@ -147,7 +160,7 @@ impl PollDriver {
 
     /// How long the poll may park, given what is already known to be due.
     fn parking(&self, timeout: Option<Duration>) -> Option<Duration> {
-        if !self.again.is_empty() || !self.failed.is_empty() {
+        if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut earliest = timeout;
@@ -164,49 +177,66 @@ impl PollDriver {
     /// Takes note of an event; receiving happens where it is found, everything else is told.
     fn handle_event(&mut self, event: &Event, service: &mut impl Service) {
         let key = key(event.token());
+        let closed = event.is_read_closed() || event.is_error();
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
+        entry.hung_up |= closed;
         if event.is_writable() && entry.pending.is_some() {
             self.continue_send(key, service);
         }
-        let closed = event.is_read_closed() || event.is_error();
         if event.is_readable() || closed {
-            self.receive(key, closed, service);
+            self.receive(key, service);
         }
     }
 
-    /// Receives once. `more`: an end or an error waits behind the bytes, without another event.
-    fn receive(&mut self, key: SocketKey, more: bool, service: &mut impl Service) {
+    /// Receives once per wait; what is left is for the following one.
+    fn receive(&mut self, key: SocketKey, service: &mut impl Service) {
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
         entry.readable = !entry.ended;
         if entry.paused || entry.ended {
-            if more && let Some(error) = entry.socket.as_ref().and_then(Socket::take_error) {
-                self.fail(key, error, service);
-            }
-            return;
+            return self.report_failure(key, service);
         }
+        if entry.received_in == self.turn {
+            return self.look_again(key);
+        }
+        entry.received_in = self.turn;
         let Some(socket) = entry.socket.as_mut() else {
             return;
         };
         match socket.receive(&mut self.buffer) {
+            Ok(0) if entry.broken.is_some() => self.report_failure(key, service),
             Ok(0) => {
                 entry.readable = false;
                 entry.ended = true;
                 service.ended(key);
             }
             Ok(count) => {
-                entry.readable = more || count == self.buffer.len();
+                let full = count == self.buffer.len();
+                let more = entry.hung_up || entry.broken.is_some();
+                entry.readable = full || more || !SHORT_RECEIVE_DRAINS;
                 if entry.readable {
-                    self.again.push(key);
+                    self.look_again(key);
                 }
                 service.received(key, &mut self.buffer[..count]);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.again.push(key),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                entry.readable = false;
+                self.report_failure(key, service);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.look_again(key),
             Err(error) => self.fail(key, error, service),
+        }
+    }
+
+    /// Has the following wait receive from the socket, whether or not there is an event.
+    fn look_again(&mut self, key: SocketKey) {
+        if let Some(entry) = self.sockets.get(key)
+            && !std::mem::replace(&mut entry.again, true)
+        {
+            self.again.push(key);
         }
     }
 
@@ -230,7 +260,31 @@ impl PollDriver {
                 }
                 service.sent(key);
             }
-            Err(error) => self.fail(key, error, service),
+            Err(error) => self.break_off(key, error),
+        }
+    }
+
+    /// A send has failed. What the peer said before may still be there to be received.
+    fn break_off(&mut self, key: SocketKey, error: io::Error) {
+        if let Some(entry) = self.sockets.get(key) {
+            entry.pending = None;
+            entry.broken = Some(error);
+            entry.readable = true;
+            self.look_again(key);
+        }
+    }
+
+    /// Reports the failure of a socket that has nothing more to deliver, if it has failed.
+    fn report_failure(&mut self, key: SocketKey, service: &mut impl Service) {
+        let Some(entry) = self.sockets.get(key) else {
+            return;
+        };
+        let error = match entry.broken.take() {
+            None if entry.hung_up => entry.socket.as_ref().and_then(Socket::take_error),
+            broken => broken,
+        };
+        if let Some(error) = error {
+            self.fail(key, error, service);
         }
     }
 
@@ -272,14 +326,12 @@ impl PollDriver {
 
     /// What earlier waits and sends left over.
     fn report_leftovers(&mut self, service: &mut impl Service) {
-        for (key, error) in std::mem::take(&mut self.failed) {
-            self.fail(key, error, service);
-        }
         std::mem::swap(&mut self.again, &mut self.due);
         for index in 0..self.due.len() {
             let key = self.due[index];
-            if self.sockets.get(key).is_some_and(|entry| entry.readable) {
-                self.receive(key, false, service);
+            if let Some(entry) = self.sockets.get(key) {
+                entry.again = false;
+                self.receive(key, service);
             }
         }
         self.due.clear();
@@ -288,7 +340,7 @@ impl PollDriver {
 
 /// Writes as much as the system takes.
 fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
-    while !queue.is_empty() {
+    while queue.bytes() > 0 {
         let result = match queue.single() {
             Some(slice) => socket.send(slice.as_bytes()),
             None => {
@@ -299,13 +351,14 @@ fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
         };
         match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) if count == queue.bytes() => queue.clear(),
+            Ok(count) if count == queue.bytes() => break,
             Ok(count) => queue.advance(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Pending),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    queue.clear();
     Ok(Sent::Done)
 }
 
@@ -335,7 +388,8 @@ impl Driver for PollDriver {
     }
 
     fn detach(&mut self, key: SocketKey) -> Option<Socket> {
-        if self.sockets.get(key)?.pending.is_some() {
+        let entry = self.sockets.get(key)?;
+        if entry.pending.is_some() || entry.broken.is_some() {
             return None;
         }
         let mut socket = self.release(key)?;
@@ -351,6 +405,7 @@ impl Driver for PollDriver {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,
         }
+        self.turn = self.turn.wrapping_add(1);
         service.begin(self.epoch.elapsed());
         self.report_leftovers(service);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -390,7 +445,7 @@ impl Driver for PollDriver {
             Ok(Sent::Pending) => *pending = Some(Box::new(std::mem::take(queue))),
             Err(error) => {
                 queue.clear();
-                self.failed.push((key, error));
+                self.break_off(key, error);
             }
         }
         Sent::Pending
@@ -406,7 +461,7 @@ impl Driver for PollDriver {
         if let Some(entry) = self.sockets.get(key) {
             entry.paused = false;
             if entry.readable {
-                self.again.push(key);
+                self.look_again(key);
             }
         }
     }
@@ -421,7 +476,16 @@ impl Driver for PollDriver {
     }
 
     fn close(&mut self, key: SocketKey) {
-        drop(self.release(key));
+        let Some(mut socket) = self.release(key) else {
+            return;
+        };
+        // Closed over bytes not received, a connection is reset and what was sent is dropped.
+        for _ in 0..DISCARDS {
+            let discarded = socket.receive(&mut self.buffer);
+            if !discarded.is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
     }
 
     fn abort(&mut self, key: SocketKey) {

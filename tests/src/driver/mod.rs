@@ -4,7 +4,7 @@
 //! A driver is tested by describing how it is made and how a connected pair comes about
 //! ([`Fixture`]) and by naming the groups of cases that apply to it:
 //!
-//! ```ignore
+//! ```text
 //! throng_tests::driver_suite!(MyFixture; streams, resets, listening, descriptors);
 //! ```
 //!

@@ -14,7 +14,11 @@ const ROUNDS: u64 = 60;
 fn try_everything(driver: &mut impl Driver, key: SocketKey) {
     let mut queue = SendQueue::new();
     queue.push(Slice::with_len(3, |out| out.copy_from_slice(b"no!")));
-    assert_eq!(driver.send(key, &mut queue), Sent::Done, "nothing to wait for");
+    assert_eq!(
+        driver.send(key, &mut queue),
+        Sent::Done,
+        "nothing to wait for"
+    );
     assert!(queue.is_empty(), "a send leaves its queue empty");
     driver.pause(key);
     driver.resume(key);
@@ -109,10 +113,12 @@ pub fn slots_are_reused_while_events_wait<F: Fixture>() {
 
 #[expect(clippy::cast_possible_truncation, reason = "a tag of a few values")]
 fn tag(key: SocketKey) -> u8 {
-    (key.slot as u8).wrapping_mul(16).wrapping_add(key.generation as u8 % 16)
+    (key.slot as u8)
+        .wrapping_mul(16)
+        .wrapping_add(key.generation as u8 % 16)
 }
 
-/// Large slot numbers, and a generation of all bits that the contract leaves to the service.
+/// Slots and generations are told apart in all their bits, up to the largest generation.
 pub fn keys_keep_their_bits<F: Fixture>() {
     let mut rig = Rig::<F>::new();
     let key = SocketKey {

@@ -122,13 +122,13 @@ pub fn pause_between_bytes_and_end<F: Fixture>() {
         let key = rig.fresh_key();
         rig.adopt(key, socket);
         rig.until_received(key, 1);
-        while !rig.connection(key).ended {
+        rig.until("the end, in steps", |rig| {
             rig.pause(key);
-            rig.wait(TICK);
             rig.wait(TICK);
             rig.resume(key);
             rig.wait(TICK);
-        }
+            rig.connection(key).ended
+        });
         assert_received_and_ended(&mut rig, key, &bytes);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use throng_transport::{Peer, Service, Socket, SocketKey};
+use throng_transport::{Peer, Service, Socket, SocketKey, Waker};
 
 /// What is written over received bytes: they are the service's to change.
 const SCRIBBLE: u8 = 0xEE;
@@ -56,6 +56,8 @@ pub struct Record {
     pub mailbox: Arc<AtomicU64>,
     /// What the mailbox held at the last call of `woken`.
     pub mail_seen: u64,
+    /// Used by the next call of `woken`, after it has looked at the mailbox.
+    pub wake_when_woken: Option<Waker>,
     woken_in_wait: bool,
     in_wait: bool,
     receive_buffer: usize,
@@ -78,6 +80,11 @@ impl Record {
         for connection in self.connections.values_mut() {
             connection.in_this_wait = 0;
         }
+    }
+
+    /// Expects a driver whose time is another.
+    pub fn forget_time(&mut self) {
+        self.now = Duration::ZERO;
     }
 
     /// Checks that the wait has begun with the time.
@@ -167,5 +174,8 @@ impl Service for Record {
         self.woken_in_wait = true;
         self.woken += 1;
         self.mail_seen = self.mailbox.load(Ordering::Relaxed);
+        if let Some(waker) = self.wake_when_woken.take() {
+            waker.wake();
+        }
     }
 }

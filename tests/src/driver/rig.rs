@@ -54,6 +54,13 @@ impl<F: Fixture> Rig<F> {
         }
     }
 
+    /// Puts another driver in the place of this one.
+    pub fn replace_driver(&mut self) -> F::Driver {
+        self.record.forget_time();
+        let fresh = self.fixture.driver(self.receive_buffer);
+        std::mem::replace(&mut self.driver, fresh)
+    }
+
     /// Opens a connection in a slot of its own.
     pub fn open(&mut self) -> (SocketKey, F::Far) {
         self.open_with(Buffers::Default)
@@ -268,7 +275,7 @@ pub enum End {
 }
 
 /// Writes what there is room for.
-pub fn write_some(far: &mut impl Far, bytes: &[u8]) -> usize {
+pub(super) fn write_some(far: &mut impl Far, bytes: &[u8]) -> usize {
     match far.write(bytes) {
         Ok(count) => count,
         Err(error) if is_passing(&error) => 0,
@@ -277,7 +284,7 @@ pub fn write_some(far: &mut impl Far, bytes: &[u8]) -> usize {
 }
 
 /// Reads what there is, and whether the stream stopped.
-pub fn read_some(far: &mut impl Far, bytes: &mut [u8]) -> (usize, Option<End>) {
+pub(super) fn read_some(far: &mut impl Far, bytes: &mut [u8]) -> (usize, Option<End>) {
     match far.read(bytes) {
         Ok(0) if !bytes.is_empty() => (0, Some(End::Ended)),
         Ok(count) => (count, None),

@@ -69,7 +69,9 @@ pub fn gathered_slices_arrive_in_order<F: Fixture>() {
                 let mut expected = Vec::new();
                 for _ in 0..slices {
                     let part = Bytes::of(random.next_u64(), random.between(1, most));
-                    queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(&part)));
+                    queue.push(Slice::with_len(part.len(), |out| {
+                        out.copy_from_slice(&part);
+                    }));
                     expected.extend_from_slice(&part);
                 }
                 let _ = rig.send_queue(key, queue);
@@ -87,7 +89,11 @@ pub fn large_slices_arrive<F: Fixture>() {
     let (key, mut far) = rig.open();
     let expected = Bytes::of(53, 24 << 20);
     let mut queue = SendQueue::new();
-    for part in [&expected[..5 << 20], &expected[5 << 20..12 << 20], &expected[12 << 20..]] {
+    for part in [
+        &expected[..5 << 20],
+        &expected[5 << 20..12 << 20],
+        &expected[12 << 20..],
+    ] {
         queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(part)));
     }
     assert_eq!(rig.send_queue(key, queue), Sent::Pending);
