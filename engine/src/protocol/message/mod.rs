@@ -1,0 +1,291 @@
+//! Messages out of bytes (RFC 6455 §5, §6.2).
+
+mod assembly;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use super::Role;
+use super::close::{CloseFrame, parse_close};
+use super::fault::Fault;
+use super::frame::{Header, OpCode};
+use super::mask;
+use assembly::{Assembly, Step};
+pub use pool::{MAX_BUFFER, MAX_SPARE_ASSEMBLIES, MAX_SPARE_BYTES, MIN_BUFFER, Pool};
+
+/// A whole message, all fragments of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Anything.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// The payload, whatever its type.
+    #[inline]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        match *self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text of a text message.
+    #[inline]
+    pub fn as_text(&self) -> Option<&'a str> {
+        match *self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
+    /// Payload bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+}
+
+/// What a peer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'e> {
+    /// A message.
+    Message(Message<'e>),
+    /// A ping with its payload of at most 125 bytes, to be answered with the same (RFC 6455 §5.5.2).
+    Ping(&'e [u8]),
+    /// A pong with its payload of at most 125 bytes.
+    Pong(&'e [u8]),
+    /// A close frame: the peer sends nothing after it (RFC 6455 §5.5.1).
+    Close(Option<CloseFrame<'e>>),
+}
+
+/// How much a peer may send at once. Control frames have their own bound of 125 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Payload bytes of a message, all its fragments together.
+    pub max_message_size: usize,
+    /// Payload bytes of a frame.
+    pub max_frame_size: usize,
+}
+
+impl MessageLimits {
+    /// The length of a data frame that follows `kept` bytes of its message, if it is allowed.
+    fn check(&self, len: u64, kept: usize) -> Result<usize, Fault> {
+        let max = self.max_frame_size;
+        let frame = usize::try_from(len).ok().filter(|len| *len <= max);
+        let frame = frame.ok_or(Fault::FrameTooBig { len, max })?;
+        let max = self.max_message_size;
+        match kept.checked_add(frame) {
+            Some(message) if message <= max => Ok(frame),
+            _ => Err(Fault::MessageTooBig { max }),
+        }
+    }
+}
+
+/// Bytes received that a [`Decoder`] has yet to take. It unmasks them where they are.
+#[derive(Debug)]
+pub struct Input<'b> {
+    unread: &'b mut [u8],
+}
+
+impl<'b> Input<'b> {
+    /// Input of the bytes of one read, in the order received.
+    #[inline]
+    pub fn new(bytes: &'b mut [u8]) -> Input<'b> {
+        Input { unread: bytes }
+    }
+
+    /// Whether every byte was taken.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Bytes not taken.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.unread.len()
+    }
+
+    #[inline]
+    fn unread(&self) -> &[u8] {
+        self.unread
+    }
+
+    /// The next `len` bytes, or none at all when there are fewer.
+    #[inline]
+    fn take(&mut self, len: usize) -> Option<&'b mut [u8]> {
+        self.unread.split_off_mut(..len)
+    }
+}
+
+/// Turns what one connection receives into events.
+///
+/// While nothing is incomplete it owns nothing. What is incomplete at the end of an input is
+/// kept in buffers of a [`Pool`] that grow with what has arrived, to less than twice as much
+/// (at least [`MIN_BUFFER`]) whatever length a header declares.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    assembly: Option<Box<Assembly>>,
+    role: Role,
+}
+
+/// Events by name: an [`OpCode`] with continuations resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Decoder {
+    /// A decoder at the first byte after the handshake. `role` is our side.
+    pub fn new(role: Role) -> Decoder {
+        Decoder {
+            assembly: None,
+            role,
+        }
+    }
+
+    /// The next event of `input`, or `None` when it is used up; what is incomplete was kept.
+    ///
+    /// A message that lies whole in `input`, in one frame, is unmasked in place and borrowed
+    /// from it. A message that arrived in parts is borrowed from this decoder, and its buffer
+    /// goes back to `pool` at the following call or at [`Decoder::release`].
+    ///
+    /// # Errors
+    ///
+    /// The [`Fault`] as soon as it shows: lengths at the header, text at the byte that is no
+    /// UTF-8 even when the frame has not arrived whole. No call may follow an error, nor
+    /// [`Event::Close`] (RFC 6455 §5.5.1).
+    #[inline]
+    pub fn next<'e, 'b: 'e>(
+        &'e mut self,
+        input: &mut Input<'b>,
+        limits: &MessageLimits,
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'e>>, Fault> {
+        if self.assembly.is_none() {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((kind, payload)) = take_whole_message(input, self.role, limits)? {
+                return kind.event(payload).map(Some);
+            }
+        }
+        self.next_in_parts(input, limits, pool)
+    }
+
+    /// Gives everything kept back to the pool: the connection is at its end.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if let Some(assembly) = self.assembly.take() {
+            pool.give_assembly(assembly);
+        }
+    }
+
+    /// Whether nothing is kept: no part of a message, and no message delivered by the last call.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.assembly.is_none()
+    }
+
+    /// Capacity held for the message that is incomplete, or that the last call delivered.
+    pub fn kept_bytes(&self) -> usize {
+        self.assembly
+            .as_ref()
+            .map_or(0, |assembly| assembly.kept_bytes())
+    }
+
+    /// Everything but a whole message: fragments, control frames, what is cut by a read's end.
+    #[cold]
+    fn next_in_parts<'e, 'b: 'e>(
+        &'e mut self,
+        input: &mut Input<'b>,
+        limits: &MessageLimits,
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'e>>, Fault> {
+        let mut assembly = self.assembly.take().unwrap_or_else(|| pool.take_assembly());
+        match assembly.advance(input, self.role, limits, pool) {
+            Ok(Step::Kept(kind)) => {
+                let assembly = self.assembly.insert(assembly);
+                kind.event(assembly.payload(kind)).map(Some)
+            }
+            Ok(Step::Whole(kind, payload)) => {
+                self.keep(assembly, pool);
+                kind.event(payload).map(Some)
+            }
+            Ok(Step::Hungry) => {
+                self.keep(assembly, pool);
+                Ok(None)
+            }
+            Err(fault) => {
+                pool.give_assembly(assembly);
+                Err(fault)
+            }
+        }
+    }
+
+    fn keep(&mut self, assembly: Box<Assembly>, pool: &mut Pool) {
+        if assembly.is_idle() {
+            pool.give_assembly(assembly);
+        } else {
+            self.assembly = Some(assembly);
+        }
+    }
+}
+
+impl Kind {
+    fn is_control(self) -> bool {
+        matches!(self, Kind::Close | Kind::Ping | Kind::Pong)
+    }
+
+    #[inline]
+    fn event(self, payload: &[u8]) -> Result<Event<'_>, Fault> {
+        match self {
+            Kind::Text => match simdutf8::basic::from_utf8(payload) {
+                Ok(text) => Ok(Event::Message(Message::Text(text))),
+                Err(_) => Err(Fault::InvalidUtf8),
+            },
+            Kind::Binary => Ok(Event::Message(Message::Binary(payload))),
+            Kind::Close => parse_close(payload).map(Event::Close),
+            Kind::Ping => Ok(Event::Ping(payload)),
+            Kind::Pong => Ok(Event::Pong(payload)),
+        }
+    }
+}
+
+/// The message that `input` begins with, if all of it is there in one frame.
+#[inline]
+fn take_whole_message<'b>(
+    input: &mut Input<'b>,
+    role: Role,
+    limits: &MessageLimits,
+) -> Result<Option<(Kind, &'b [u8])>, Fault> {
+    let Some((header, header_len)) = Header::parse(input.unread(), role)? else {
+        return Ok(None);
+    };
+    let kind = match header.opcode {
+        OpCode::Text if header.fin => Kind::Text,
+        OpCode::Binary if header.fin => Kind::Binary,
+        _ => return Ok(None),
+    };
+    let len = limits.check(header.len, 0)?;
+    let Some(frame) = input.take(header_len.saturating_add(len)) else {
+        return Ok(None);
+    };
+    let payload = &mut frame[header_len..];
+    if let Some(key) = header.mask {
+        mask::apply(payload, key, 0);
+    }
+    Ok(Some((kind, payload)))
+}

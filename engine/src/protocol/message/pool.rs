@@ -1,0 +1,124 @@
+//! Buffers for what arrives in parts.
+
+use super::assembly::Assembly;
+
+/// Assemblies without a message that a pool keeps.
+pub const MAX_SPARE_ASSEMBLIES: usize = 256;
+/// Bytes in buffers without a message that a pool keeps.
+pub const MAX_SPARE_BYTES: usize = 4 * 1024 * 1024;
+/// The smallest buffer; each class holds twice as much as the one below.
+pub const MIN_BUFFER: usize = 256;
+/// The largest buffer that is kept; larger ones go back to the allocator.
+pub const MAX_BUFFER: usize = 1024 * 1024;
+
+const CLASSES: usize = (MAX_BUFFER.ilog2() - MIN_BUFFER.ilog2()) as usize + 1;
+
+/// Spare buffers that the decoders of one shard take and give back, so that a message arriving
+/// in parts allocates only when the pool has nothing left.
+#[derive(Debug, Default)]
+pub struct Pool {
+    #[expect(
+        clippy::vec_box,
+        reason = "boxes move between the pool and decoders unchanged"
+    )]
+    assemblies: Vec<Box<Assembly>>,
+    buffers: [Vec<Vec<u8>>; CLASSES],
+    spare_bytes: usize,
+}
+
+impl Pool {
+    /// A pool with nothing in it.
+    pub fn new() -> Pool {
+        Pool::default()
+    }
+
+    /// Bytes in spare buffers, at most [`MAX_SPARE_BYTES`].
+    pub fn spare_bytes(&self) -> usize {
+        self.spare_bytes
+    }
+
+    pub(super) fn take_assembly(&mut self) -> Box<Assembly> {
+        self.assemblies.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_assembly(&mut self, mut assembly: Box<Assembly>) {
+        self.give_buffer(assembly.clear());
+        if self.assemblies.len() < MAX_SPARE_ASSEMBLIES {
+            self.assemblies.push(assembly);
+        }
+    }
+
+    /// An empty buffer for `len` bytes, of less than twice as many above [`MIN_BUFFER`].
+    pub(super) fn take_buffer(&mut self, len: usize) -> Vec<u8> {
+        let capacity = len.max(MIN_BUFFER).next_power_of_two();
+        match self.buffers.get_mut(class(capacity)).and_then(Vec::pop) {
+            Some(buffer) => {
+                self.spare_bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(capacity),
+        }
+    }
+
+    pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity < MIN_BUFFER || capacity > MAX_SPARE_BYTES - self.spare_bytes {
+            return;
+        }
+        if let Some(spare) = self.buffers.get_mut(class(capacity)) {
+            buffer.clear();
+            spare.push(buffer);
+            self.spare_bytes += capacity;
+        }
+    }
+}
+
+/// The class whose buffers all hold what a buffer of `capacity`, at least [`MIN_BUFFER`], does.
+fn class(capacity: usize) -> usize {
+    (capacity.ilog2() - MIN_BUFFER.ilog2()) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_given_back_is_taken_again() {
+        let mut pool = Pool::new();
+        let mut buffer = pool.take_buffer(5000);
+        buffer.extend_from_slice(b"left over");
+        let address = buffer.as_ptr();
+        pool.give_buffer(buffer);
+        assert!(pool.spare_bytes() >= 5000);
+        let again = pool.take_buffer(8192);
+        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+        assert_eq!(pool.spare_bytes(), 0);
+    }
+
+    #[test]
+    fn buffers_hold_what_was_asked_for_and_less_than_twice_as_much() {
+        let mut pool = Pool::new();
+        for len in [0, 1, 256, 257, 4096, 4097, 1 << 20, (1 << 20) + 1] {
+            let capacity = pool.take_buffer(len).capacity();
+            assert!(
+                capacity >= len && capacity < 2 * len.max(MIN_BUFFER),
+                "{len}: {capacity}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut pool = Pool::new();
+        for len in [100, MAX_BUFFER, MAX_BUFFER * 2] {
+            for _ in 0..10 {
+                pool.give_buffer(Vec::with_capacity(len));
+            }
+        }
+        assert_eq!(pool.spare_bytes(), MAX_SPARE_BYTES);
+        for _ in 0..2 * MAX_SPARE_ASSEMBLIES {
+            pool.give_assembly(Box::default());
+        }
+        assert_eq!(pool.assemblies.len(), MAX_SPARE_ASSEMBLIES);
+    }
+}
