@@ -56,17 +56,26 @@ impl<T: PartialOrd> Bound<T> {
 
 /// Plain numbers.
 pub(super) fn counts<T: ToString>(range: RangeInclusive<T>) -> Bound<T> {
-    Bound { range, show: T::to_string }
+    Bound {
+        range,
+        show: T::to_string,
+    }
 }
 
 /// Numbers of bytes.
 pub(super) fn sizes(range: RangeInclusive<usize>) -> Bound<usize> {
-    Bound { range, show: show_size }
+    Bound {
+        range,
+        show: show_size,
+    }
 }
 
 /// Every duration has the same bounds: those of the timer wheel.
 pub(super) fn times() -> Bound<Duration> {
-    Bound { range: MIN_TIME..=MAX_TIME, show: show_time }
+    Bound {
+        range: MIN_TIME..=MAX_TIME,
+        show: show_time,
+    }
 }
 
 /// A size in the largest unit that expresses it exactly.
@@ -98,7 +107,11 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
         } else {
             continue;
         };
-        return Err(ConfigError::invalid("subprotocols", format!("{name:?}"), rule));
+        return Err(ConfigError::invalid(
+            "subprotocols",
+            format!("{name:?}"),
+            rule,
+        ));
     }
     Ok(())
 }
@@ -115,7 +128,9 @@ pub(super) fn default_shards() -> usize {
 
 pub(super) fn default_max_connections() -> usize {
     match open_file_limit() {
-        Some(limit) => limit.saturating_sub(RESERVED_FILES).clamp(1, MAX_CONNECTIONS),
+        Some(limit) => limit
+            .saturating_sub(RESERVED_FILES)
+            .clamp(1, MAX_CONNECTIONS),
         None => DEFAULT_MAX_CONNECTIONS,
     }
 }

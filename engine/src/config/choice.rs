@@ -37,7 +37,7 @@ macro_rules! choice {
                 match text {
                     $($word => Ok($Choice::$Variant),)*
                     _ => {
-                        let rule = concat!("must be one of", $(" ", $word),*);
+                        let rule = format!("must be one of: {}", [$($word),*].join(", "));
                         Err(ConfigError::invalid($field, format!("{text:?}"), rule))
                     }
                 }

@@ -31,7 +31,7 @@ pub enum ConfigError {
         rule: String,
     },
     /// Text that is no value of its setting.
-    #[error("{field}: cannot read {value} ({source}): {reason}", source = .at)]
+    #[error("{field}: cannot read {value} ({at}): {reason}")]
     Unreadable {
         /// The setting.
         field: &'static str,
@@ -43,7 +43,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A name that is no setting.
-    #[error("{name}: unknown setting ({source})", source = .at)]
+    #[error("{name}: unknown setting ({at})")]
     Unknown {
         /// The name given.
         name: String,
@@ -76,7 +76,11 @@ impl ConfigError {
         value: impl Into<String>,
         rule: impl Into<String>,
     ) -> ConfigError {
-        ConfigError::Invalid { field, value: value.into(), rule: rule.into() }
+        ConfigError::Invalid {
+            field,
+            value: value.into(),
+            rule: rule.into(),
+        }
     }
 
     /// The setting that is wrong; for an unknown one, the name given. `None` where the text was

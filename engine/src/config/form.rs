@@ -21,7 +21,10 @@ where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
 {
-    input.deserialize_any(Form { expects: COUNT, read: read_count })
+    input.deserialize_any(Form {
+        expects: COUNT,
+        read: read_count,
+    })
 }
 
 pub(super) fn optional_count<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
@@ -29,35 +32,53 @@ where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
 {
-    input.deserialize_any(Optional(Form { expects: COUNT, read: read_count }))
+    input.deserialize_any(Optional(Form {
+        expects: COUNT,
+        read: read_count,
+    }))
 }
 
 pub(super) fn size<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
-    input.deserialize_any(Form { expects: SIZE, read: read_size })
+    input.deserialize_any(Form {
+        expects: SIZE,
+        read: read_size,
+    })
 }
 
 pub(super) fn optional_size<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<usize>, D::Error> {
-    input.deserialize_any(Optional(Form { expects: SIZE, read: read_size }))
+    input.deserialize_any(Optional(Form {
+        expects: SIZE,
+        read: read_size,
+    }))
 }
 
 pub(super) fn time<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-    input.deserialize_any(Form { expects: TIME, read: read_time })
+    input.deserialize_any(Form {
+        expects: TIME,
+        read: read_time,
+    })
 }
 
 pub(super) fn optional_time<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<Duration>, D::Error> {
-    input.deserialize_any(Optional(Form { expects: TIME, read: read_time }))
+    input.deserialize_any(Optional(Form {
+        expects: TIME,
+        read: read_time,
+    }))
 }
 
 pub(super) fn flag<'de, D: Deserializer<'de>>(input: D) -> Result<bool, D::Error> {
-    input.deserialize_any(Form { expects: FLAG, read: |text| text.parse().ok() })
+    input.deserialize_any(Form {
+        expects: FLAG,
+        read: |text| text.parse().ok(),
+    })
 }
 
 /// A list of words; in one text they are parted by commas, and an empty text is an empty list.
-pub(crate) fn list<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn list<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     input.deserialize_any(List)
 }
 
@@ -92,8 +113,7 @@ impl<T> Visitor<'_> for Form<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.read)(text.trim())
-            .ok_or_else(|| E::custom(format_args!("expected {}", self.expects)))
+        (self.read)(text.trim()).ok_or_else(|| E::custom(format_args!("expected {}", self.expects)))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
@@ -153,7 +173,11 @@ impl<'de> Visitor<'de> for List {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
-        Ok(if text.trim().is_empty() { Vec::new() } else { split_list(text) })
+        Ok(if text.trim().is_empty() {
+            Vec::new()
+        } else {
+            split_list(text)
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Vec<String>, A::Error> {

@@ -14,6 +14,7 @@ use crate::origin::Origins;
 
 pub use choice::{Backend, Overflow};
 pub use error::{ConfigError, SettingSource};
+pub(crate) use form::split_list;
 
 use bounds::{KIB, MIB, counts, sizes, times};
 
@@ -62,7 +63,7 @@ table::settings! {
         /// Default: 25 s. Bounds: 10 ms to 1 day.
         #[serde(deserialize_with = "form::optional_time")]
         pub ping_interval: Option<Duration> = Some(Duration::from_secs(25)), within times(),
-            set from impl Into<Option<Duration>> by Into::into;
+            set from impl Into<Option<Duration>> => Into::into;
 
         /// How long a ping may stay unanswered before the connection is given up.
         ///
@@ -76,7 +77,7 @@ table::settings! {
         /// Default: none. Bounds: 10 ms to 1 day.
         #[serde(deserialize_with = "form::optional_time")]
         pub idle_timeout: Option<Duration> = None, within times(),
-            set from impl Into<Option<Duration>> by Into::into;
+            set from impl Into<Option<Duration>> => Into::into;
 
         /// How long the peer may take to answer a close frame before its socket is closed all the
         /// same.
@@ -121,7 +122,7 @@ table::settings! {
         /// Default: none. Bounds: 1 byte to 512 MiB.
         #[serde(deserialize_with = "form::optional_size")]
         pub max_frame_size: Option<usize> = None, within sizes(1..=bounds::MAX_MESSAGE_SIZE),
-            set from impl Into<Option<usize>> by Into::into;
+            set from impl Into<Option<usize>> => Into::into;
 
         /// Messages that may wait for one connection; what happens to one more,
         /// [`overflow`](field@Config::overflow) decides.
@@ -171,21 +172,21 @@ table::settings! {
         /// Default: none. Bounds: 64 names, each a token (RFC 9110 §5.6.2), none twice.
         #[serde(deserialize_with = "form::list")]
         pub subprotocols: Vec<String> = Vec::new(),
-            set from impl IntoIterator<Item: Into<String>> by bounds::strings;
+            set from impl IntoIterator<Item: Into<String>> => bounds::strings;
 
         /// Rooms of the engine; `None` sets no limit.
         ///
         /// Default: none. Bounds: 1 to 4,294,967,295.
         #[serde(deserialize_with = "form::optional_count")]
         pub max_rooms: Option<usize> = None, within counts(1..=bounds::MAX_ROOM_COUNT),
-            set from impl Into<Option<usize>> by Into::into;
+            set from impl Into<Option<usize>> => Into::into;
 
         /// Members of one room; `None` sets no limit.
         ///
         /// Default: none. Bounds: 1 to 4,294,967,295.
         #[serde(deserialize_with = "form::optional_count")]
         pub max_room_members: Option<usize> = None, within counts(1..=bounds::MAX_ROOM_COUNT),
-            set from impl Into<Option<usize>> by Into::into;
+            set from impl Into<Option<usize>> => Into::into;
 
         /// Rooms that one connection may be in at once; `None` sets no limit.
         ///
@@ -193,7 +194,7 @@ table::settings! {
         #[serde(deserialize_with = "form::optional_count")]
         pub max_rooms_per_connection: Option<usize> = None,
             within counts(1..=bounds::MAX_ROOM_COUNT),
-            set from impl Into<Option<usize>> by Into::into;
+            set from impl Into<Option<usize>> => Into::into;
 
         /// Messages from other threads that may wait for one shard.
         ///
@@ -222,20 +223,39 @@ impl Config {
         if let (Some(idle), Some(ping)) = (self.idle_timeout, self.ping_interval)
             && idle < ping
         {
-            let rule = format!("must not be below ping_interval ({})", bounds::show_time(&ping));
-            return Err(ConfigError::invalid("idle_timeout", bounds::show_time(&idle), rule));
+            let rule = format!(
+                "must not be below ping_interval ({})",
+                bounds::show_time(&ping)
+            );
+            return Err(ConfigError::invalid(
+                "idle_timeout",
+                bounds::show_time(&idle),
+                rule,
+            ));
         }
         let message = self.max_message_size;
         if let Some(frame) = self.max_frame_size.filter(|frame| *frame > message) {
-            let rule = format!("must not exceed max_message_size ({})", bounds::show_size(&message));
-            return Err(ConfigError::invalid("max_frame_size", bounds::show_size(&frame), rule));
+            let rule = format!(
+                "must not exceed max_message_size ({})",
+                bounds::show_size(&message)
+            );
+            return Err(ConfigError::invalid(
+                "max_frame_size",
+                bounds::show_size(&frame),
+                rule,
+            ));
         }
         let queue = self.send_queue_bytes;
         if queue < message + bounds::FRAME_HEADER {
             let (message, header) = (bounds::show_size(&message), bounds::FRAME_HEADER);
-            let rule =
-                format!("must hold max_message_size ({message}) and a frame header ({header} bytes)");
-            return Err(ConfigError::invalid("send_queue_bytes", bounds::show_size(&queue), rule));
+            let rule = format!(
+                "must hold max_message_size ({message}) and a frame header ({header} bytes)"
+            );
+            return Err(ConfigError::invalid(
+                "send_queue_bytes",
+                bounds::show_size(&queue),
+                rule,
+            ));
         }
         Ok(())
     }

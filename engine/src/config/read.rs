@@ -59,7 +59,10 @@ impl Config {
     pub fn with_env(self) -> Result<Config, ConfigError> {
         // What is not Unicode turns into replacement characters, which no setting accepts.
         self.with_variables(std::env::vars_os().map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
         }))
     }
 
@@ -68,7 +71,9 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
         for (name, value) in variables {
-            let Some(suffix) = name.strip_prefix(PREFIX) else { continue };
+            let Some(suffix) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
             let field = suffix.to_ascii_lowercase();
             let at = SettingSource::Variable(name.clone());
             if suffix != field.to_ascii_uppercase() {
@@ -90,7 +95,10 @@ impl Config {
         reason: fn(&E) -> String,
     ) -> Result<(), ConfigError> {
         let Some(field) = Config::FIELDS.iter().find(|field| **field == name) else {
-            return Err(ConfigError::Unknown { name: name.to_owned(), at });
+            return Err(ConfigError::Unknown {
+                name: name.to_owned(),
+                at,
+            });
         };
         let alone = MapDeserializer::new(iter::once((*field, value)));
         let read = Config::deserialize(alone).map_err(|error| ConfigError::Unreadable {
@@ -110,5 +118,9 @@ fn toml_reason(error: &toml::de::Error) -> String {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
 }

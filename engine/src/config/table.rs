@@ -5,7 +5,7 @@
 /// ```text
 /// /// Documentation.
 /// #[attributes of the field]
-/// pub field: Type = default, within bound, set from Given by conversion;
+/// pub field: Type = default, within bound, set from Given => conversion;
 /// ```
 ///
 /// `within` and `set` may be left out. From the rows come the struct, its `Default`, a setter per
@@ -18,7 +18,7 @@ macro_rules! settings {
             $(#[$attribute:meta])*
             pub $field:ident: $Type:ty = $default:expr
                 $(, within $bound:expr)?
-                $(, set from $Given:ty by $conversion:expr)?;
+                $(, set from $Given:ty => $conversion:expr)?;
         )*}
     ) => {
         $(#[$meta])*
@@ -37,7 +37,7 @@ macro_rules! settings {
 
         /// One setter per field.
         impl $Config {
-            $($crate::config::table::setter! { $field: $Type $(, from $Given by $conversion)? })*
+            $($crate::config::table::setter! { $field: $Type $(, from $Given => $conversion)? })*
         }
 
         impl $Config {
@@ -71,7 +71,7 @@ macro_rules! setter {
             self
         }
     };
-    ($field:ident: $Type:ty, from $Given:ty by $conversion:expr) => {
+    ($field:ident: $Type:ty, from $Given:ty => $conversion:expr) => {
         #[doc = concat!("Sets [`", stringify!($field), "`](field@Self::", stringify!($field), ").")]
         #[must_use]
         pub fn $field(mut self, $field: $Given) -> Self {

@@ -1,0 +1,189 @@
+//! The side door's thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use throng_transport::StdStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::answer::Answers;
+use super::page::Pages;
+use super::serve::serve;
+
+/// How long connections may take to finish once the side door stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Bounds of the side door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SideLimits {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// How long a client may take to complete its request's head.
+    pub(crate) header: Duration,
+    /// How long a connection may take in all, from the moment it came to the side door.
+    pub(crate) total: Duration,
+    /// Bytes of a request's head; a longer one is answered `431`. At least 8 KiB.
+    pub(crate) buffer: usize,
+}
+
+impl Default for SideLimits {
+    fn default() -> SideLimits {
+        SideLimits {
+            connections: 256,
+            header: Duration::from_secs(10),
+            total: Duration::from_secs(30),
+            buffer: 16 * 1024,
+        }
+    }
+}
+
+/// The thread that answers what asks for no upgrade. It also ends, without waiting for its
+/// connections, once this and every [`Entrance`] are dropped.
+#[derive(Debug)]
+pub(crate) struct SideDoor {
+    entrance: Entrance,
+    thread: JoinHandle<()>,
+}
+
+impl SideDoor {
+    /// Starts the thread. `/healthz` answers `503` while `draining` is set.
+    ///
+    /// # Errors
+    /// When the system refuses the thread or what its runtime needs.
+    pub(crate) fn start(
+        pages: Pages,
+        draining: Arc<AtomicBool>,
+        limits: SideLimits,
+    ) -> io::Result<SideDoor> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // One more than connections, so that there is always room for `Errand::Stop`.
+        let (sender, errands) = mpsc::channel(limits.connections + 1);
+        let free = Arc::new(Semaphore::new(limits.connections));
+        let answers = Arc::new(Answers { pages, draining });
+        let thread = thread::Builder::new()
+            .name("throng-http".to_owned())
+            .spawn(move || run(&runtime, errands, &answers, limits))?;
+        Ok(SideDoor {
+            entrance: Entrance { sender, free },
+            thread,
+        })
+    }
+
+    /// Where shards bring connections.
+    pub(crate) fn entrance(&self) -> Entrance {
+        self.entrance.clone()
+    }
+
+    /// Takes no more connections, gives those it has a second to finish, and ends the thread.
+    pub(crate) fn stop(self) {
+        let SideDoor {
+            entrance: Entrance { sender, free },
+            thread,
+        } = self;
+        free.close();
+        // Refused only where the thread has ended already.
+        let _ = sender.try_send(Errand::Stop);
+        if thread.join().is_err() {
+            tracing::error!("side door: its thread panicked");
+        }
+    }
+}
+
+/// Where shards bring connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrance {
+    sender: Sender<Errand>,
+    free: Arc<Semaphore>,
+}
+
+impl Entrance {
+    /// A place for one connection, taken before its socket leaves the shard; `None` while the side
+    /// door is full or once it has stopped.
+    pub(crate) fn reserve(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        (!self.sender.is_closed()).then(|| Place {
+            sender: self.sender.clone(),
+            permit,
+        })
+    }
+}
+
+/// A place in the side door, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    sender: Sender<Errand>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Moves a non-blocking socket to the side door, with the bytes already read from it. Where
+    /// the side door has stopped meanwhile, the connection is closed.
+    pub(crate) fn hand_over(self, stream: StdStream, head: Vec<u8>) {
+        let Place { sender, permit } = self;
+        // There is room for every permit: refused only where the thread has ended.
+        let _ = sender.try_send(Errand::Serve {
+            stream,
+            head,
+            permit,
+        });
+    }
+}
+
+#[derive(Debug)]
+enum Errand {
+    Serve {
+        stream: StdStream,
+        head: Vec<u8>,
+        permit: OwnedSemaphorePermit,
+    },
+    Stop,
+}
+
+fn run(
+    runtime: &Runtime,
+    mut errands: Receiver<Errand>,
+    answers: &Arc<Answers>,
+    limits: SideLimits,
+) {
+    runtime.block_on(async {
+        let mut open = JoinSet::new();
+        while let Some(Errand::Serve {
+            stream,
+            head,
+            permit,
+        }) = errands.recv().await
+        {
+            while let Some(ended) = open.try_join_next() {
+                note(ended);
+            }
+            let answers = Arc::clone(answers);
+            open.spawn(async move {
+                serve(stream, head, answers, limits).await;
+                drop(permit);
+            });
+        }
+        errands.close();
+        let finish = async {
+            while let Some(ended) = open.join_next().await {
+                note(ended);
+            }
+        };
+        if timeout(STOP_GRACE, finish).await.is_err() {
+            tracing::debug!("side door: stopped with connections open");
+        }
+    });
+}
+
+/// A panic ends its connection and nothing else.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "side door: connection panicked");
+    }
+}
