@@ -101,7 +101,9 @@ impl Ledger {
 
     #[cold]
     fn take_out_of_order(&mut self, stream: usize, sequence: u64, subject: Subject) {
-        let Some(next) = self.next.get_mut(stream) else { return };
+        let Some(next) = self.next.get_mut(stream) else {
+            return;
+        };
         let expected = *next;
         let Subject { connection, sender } = subject;
         let (kind, count) = if sequence > expected && sequence - expected > MAX_GAP {
@@ -119,15 +121,29 @@ impl Ledger {
             }
             // Whether lost or late shows later; the first sight of it is what to report.
             let got = named(sequence, sender);
-            return self.offend(connection, "lost or reordered", named(expected, sender), got);
-        } else if self.gaps.get_mut(&stream).is_some_and(|gaps| fill(gaps, sequence)) {
+            return self.offend(
+                connection,
+                "lost or reordered",
+                named(expected, sender),
+                got,
+            );
+        } else if self
+            .gaps
+            .get_mut(&stream)
+            .is_some_and(|gaps| fill(gaps, sequence))
+        {
             self.open_gaps -= 1;
             ("reordered", &mut self.faults.reordered)
         } else {
             ("duplicated", &mut self.faults.duplicated)
         };
         *count += 1;
-        self.offend(connection, kind, named(expected, sender), named(sequence, sender));
+        self.offend(
+            connection,
+            kind,
+            named(expected, sender),
+            named(sequence, sender),
+        );
     }
 
     fn offend(&mut self, connection: u32, kind: &str, expected: String, got: String) {
@@ -175,7 +191,10 @@ mod tests {
     use super::*;
 
     fn faults(arrivals: &[u64], sent: u64) -> Faults {
-        let subject = || Subject { connection: 7, sender: None };
+        let subject = || Subject {
+            connection: 7,
+            sender: None,
+        };
         let mut ledger = Ledger::new(1);
         for &sequence in arrivals {
             ledger.take(0, sequence, subject);
@@ -187,7 +206,12 @@ mod tests {
 
     fn counts(arrivals: &[u64], sent: u64) -> [u64; 4] {
         let faults = faults(arrivals, sent);
-        [faults.lost, faults.duplicated, faults.reordered, faults.corrupt]
+        [
+            faults.lost,
+            faults.duplicated,
+            faults.reordered,
+            faults.corrupt,
+        ]
     }
 
     #[test]
@@ -209,7 +233,10 @@ mod tests {
     fn the_first_offence_is_the_one_named() {
         let first = faults(&[0, 2, 2], 3).first.unwrap();
         assert_eq!(first.connection, 7);
-        assert_eq!((first.expected.as_str(), first.got.as_str()), ("message 1", "message 2"));
+        assert_eq!(
+            (first.expected.as_str(), first.got.as_str()),
+            ("message 1", "message 2")
+        );
     }
 
     #[test]
@@ -220,7 +247,10 @@ mod tests {
 
     #[test]
     fn forgotten_streams_count_for_nothing() {
-        let subject = || Subject { connection: 0, sender: Some(1) };
+        let subject = || Subject {
+            connection: 0,
+            sender: Some(1),
+        };
         let mut ledger = Ledger::new(2);
         ledger.take(0, 4, subject);
         ledger.take(1, 0, subject);

@@ -38,6 +38,9 @@ pub(crate) const ALARM: Token = Token(usize::MAX);
 pub(crate) struct Alarm {
     #[cfg(target_os = "linux")]
     timer: rustix::fd::OwnedFd,
+    /// The moment the timer is set to.
+    #[cfg(target_os = "linux")]
+    set: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -53,12 +56,12 @@ impl Alarm {
             ALARM,
             mio::Interest::READABLE,
         )?;
-        Ok(Self { timer })
+        Ok(Self { timer, set: 0 })
     }
 
     /// Polls until something is ready or `until` (on the clock of [`now`]) has come.
     pub(crate) fn poll_until(
-        &self,
+        &mut self,
         poll: &mut Poll,
         events: &mut Events,
         until: u64,
@@ -68,14 +71,18 @@ impl Alarm {
         if until <= now() {
             return poll_for(poll, events, Some(Duration::ZERO));
         }
-        let at = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec {
-                tv_sec: i64::try_from(until / 1_000_000_000).unwrap_or(i64::MAX),
-                tv_nsec: i64::try_from(until % 1_000_000_000).unwrap_or(0),
-            },
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &at)?;
+        // Answers wake the poll too; the moment waited for stays the same meanwhile.
+        if self.set != until {
+            let at = Itimerspec {
+                it_interval: Timespec::default(),
+                it_value: Timespec {
+                    tv_sec: i64::try_from(until / 1_000_000_000).unwrap_or(i64::MAX),
+                    tv_nsec: i64::try_from(until % 1_000_000_000).unwrap_or(0),
+                },
+            };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &at)?;
+            self.set = until;
+        }
         poll_for(poll, events, None)
     }
 }
@@ -89,7 +96,7 @@ impl Alarm {
     /// Polls until something is ready or `until` (on the clock of [`now`]) has come,
     /// to the millisecond.
     pub(crate) fn poll_until(
-        &self,
+        &mut self,
         poll: &mut Poll,
         events: &mut Events,
         until: u64,

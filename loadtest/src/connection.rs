@@ -114,7 +114,9 @@ impl Connection {
 
     /// Takes up the socket's being connected, or not: queues the upgrade request.
     pub(crate) fn handle_connected(&mut self, host: &str, path: &str) -> Result<(), End> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
         if let Some(error) = socket.take_error()? {
             return Err(error.into());
         }
@@ -135,10 +137,14 @@ impl Connection {
         limit: usize,
         mut handle: impl FnMut(Frame<'_>, u64),
     ) -> Result<bool, End> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let Some(socket) = &mut self.socket else {
+            return Ok(false);
+        };
         match socket.read(buffer) {
             Ok(0) => return Err(End::HungUp),
-            Ok(count) => self.partial.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Ok(count) => self
+                .partial
+                .extend_from_slice(buffer.get(..count).unwrap_or_default()),
             Err(error) if is_transient(&error) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
@@ -169,7 +175,9 @@ impl Connection {
                 return Ok(());
             }
             let start = self.partial.len();
-            let Some(socket) = &mut self.socket else { return Ok(()) };
+            let Some(socket) = &mut self.socket else {
+                return Ok(());
+            };
             let Some((front, rest)) = buffer.split_at_mut_checked(start) else {
                 return Ok(());
             };
@@ -214,7 +222,9 @@ impl Connection {
         scratch: &mut Vec<u8>,
         encode: impl FnOnce(&mut Vec<u8>, [u8; 4]),
     ) -> Result<bool, End> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let Some(socket) = &mut self.socket else {
+            return Ok(false);
+        };
         if self.blocked {
             return Ok(false);
         }
@@ -233,7 +243,8 @@ impl Connection {
         };
         self.blocked = written < scratch.len();
         if self.blocked {
-            self.pending.extend_from_slice(scratch.get(written..).unwrap_or_default());
+            self.pending
+                .extend_from_slice(scratch.get(written..).unwrap_or_default());
         }
         Ok(!self.blocked)
     }
@@ -244,7 +255,9 @@ impl Connection {
         limit: usize,
         handle: &mut impl FnMut(Frame<'_>, u64),
     ) -> Result<bool, End> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let Some(socket) = &mut self.socket else {
+            return Ok(false);
+        };
         let left = self.direct - self.partial.len();
         match socket.take(left as u64).read_to_end(&mut self.partial) {
             Ok(_) if self.partial.len() < self.direct => return Err(End::HungUp),
@@ -284,7 +297,8 @@ impl Connection {
                 Parsed::Part(total) => {
                     if let Some(total) = total.filter(|&total| total > DIRECT) {
                         self.direct = total;
-                        self.partial.reserve_exact(total.saturating_sub(self.partial.len()));
+                        self.partial
+                            .reserve_exact(total.saturating_sub(self.partial.len()));
                     }
                     self.partial.extend_from_slice(bytes);
                     return Ok(());
@@ -296,9 +310,15 @@ impl Connection {
     /// Queues the pong to a ping (RFC 6455 §5.5.3).
     fn answer(&mut self, payload: &[u8]) {
         if self.pending.len() < WRITE_BYTES + MAX_PONGS {
-            frames::encode(&mut self.pending, Opcode::Pong, self.key, payload.len(), |out| {
-                out.extend_from_slice(payload);
-            });
+            frames::encode(
+                &mut self.pending,
+                Opcode::Pong,
+                self.key,
+                payload.len(),
+                |out| {
+                    out.extend_from_slice(payload);
+                },
+            );
         }
     }
 }

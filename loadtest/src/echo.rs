@@ -14,6 +14,8 @@ use crate::traffic::{Due, Schedule, Traffic};
 pub(crate) struct Echo {
     payloads: Payloads,
     opcode: Opcode,
+    /// Whether contents are checked, or only lengths and opcodes.
+    contents: bool,
     pace: Pace,
     first_connection: u32,
     streams: Vec<Stream>,
@@ -47,7 +49,12 @@ impl Echo {
         let connections = job.connections as usize;
         Self {
             payloads: Payloads::new(job.size, false, job.text, job.seed),
-            opcode: if job.text { Opcode::Text } else { Opcode::Binary },
+            opcode: if job.text {
+                Opcode::Text
+            } else {
+                Opcode::Binary
+            },
+            contents: job.contents,
             pace: job.pace,
             first_connection: job.first_connection,
             streams: vec![Stream::default(); connections],
@@ -81,12 +88,14 @@ impl Echo {
     /// When the message was sent, or in the open loop should have been.
     #[inline]
     fn sent_at(&self, at: usize, sequence: u64) -> u64 {
-        let Some(stream) = self.streams.get(at) else { return 0 };
+        let Some(stream) = self.streams.get(at) else {
+            return 0;
+        };
         match self.pace {
             Pace::Depth(_) => stream.sent_at,
-            Pace::Rate(_) => {
-                self.schedule.moment(sequence * self.live.len() as u64 + stream.place)
-            }
+            Pace::Rate(_) => self
+                .schedule
+                .moment(sequence * self.live.len() as u64 + stream.place),
         }
     }
 
@@ -106,24 +115,49 @@ impl Echo {
         }
     }
 
+    /// Whether a payload is that of message `sequence`, as far as contents are checked.
+    #[inline]
+    fn is_intact(&self, at: usize, sequence: u64, payload: &[u8]) -> bool {
+        if self.contents {
+            self.payloads.matches(self.head(at, sequence), payload)
+        } else {
+            payload.len() == self.payloads.size()
+        }
+    }
+
     /// A message that is not the next one expected.
     #[cold]
     fn handle_odd(&mut self, at: usize, frame: &Frame<'_>, sent: u64) {
         let expected = self.ledger.next(at);
         let head = self.head(at, expected);
-        let meant = match self.payloads.claim(frame.payload).filter(|_| self.payloads.is_whole()) {
+        let meant = match self
+            .payloads
+            .claim(frame.payload)
+            .filter(|_| self.payloads.is_whole())
+        {
             Some(claim) => self
                 .payloads
-                .matches(Head { source: head.source, ..claim }, frame.payload)
+                .matches(
+                    Head {
+                        source: head.source,
+                        ..claim
+                    },
+                    frame.payload,
+                )
                 .then_some(claim.sequence),
             None => self.payloads.nearest(head, frame.payload),
         };
         let subject = self.subject(at);
-        match meant.filter(|&sequence| sequence < sent && frame.opcode == self.opcode) {
+        let plausible =
+            |sequence: &u64| self.contents && *sequence < sent && frame.opcode == self.opcode;
+        match meant.filter(plausible) {
             Some(sequence) => self.ledger.take(at, sequence, || subject),
             None => {
                 let wanted = if expected < sent {
-                    format!("message {expected}, {}", self.payloads.describe(self.opcode))
+                    format!(
+                        "message {expected}, {}",
+                        self.payloads.describe(self.opcode)
+                    )
                 } else {
                     "nothing: all it sent was answered".to_owned()
                 };
@@ -159,7 +193,7 @@ impl Traffic for Echo {
         let expected = self.ledger.next(at);
         if expected < sent
             && frame.opcode == self.opcode
-            && self.payloads.matches(self.head(at, expected), frame.payload)
+            && self.is_intact(at, expected, frame.payload)
         {
             let subject = self.subject(at);
             self.ledger.take(at, expected, || subject);
@@ -174,7 +208,10 @@ impl Traffic for Echo {
         self.ledger.forget(at);
         if let Some(stream) = self.streams.get_mut(at) {
             self.owed -= stream.owed;
-            *stream = Stream { place: stream.place, ..Stream::default() };
+            *stream = Stream {
+                place: stream.place,
+                ..Stream::default()
+            };
         }
     }
 
@@ -198,7 +235,9 @@ impl Traffic for Echo {
                     return moment;
                 }
                 let place = self.dealt % self.live.len() as u64;
-                let at = usize::try_from(place).ok().and_then(|place| self.live.get(place));
+                let at = usize::try_from(place)
+                    .ok()
+                    .and_then(|place| self.live.get(place));
                 self.dealt += 1;
                 if let Some(&at) = at
                     && let Some(stream) = self.streams.get_mut(at).filter(|stream| stream.live)
@@ -214,13 +253,20 @@ impl Traffic for Echo {
     #[inline]
     fn encode(&mut self, at: usize, key: [u8; 4], room: usize, out: &mut Vec<u8>) -> bool {
         let source = self.head(at, 0).source;
-        let Some(stream) = self.streams.get_mut(at) else { return false };
-        if stream.owed > 0 && matches!(self.pace, Pace::Depth(depth) if stream.owed == u64::from(depth))
+        let Some(stream) = self.streams.get_mut(at) else {
+            return false;
+        };
+        if stream.owed > 0
+            && matches!(self.pace, Pace::Depth(depth) if stream.owed == u64::from(depth))
         {
             stream.sent_at = now();
         }
         while stream.owed > 0 && out.len() < room {
-            let head = Head { source, sequence: stream.sent, stamp: 0 };
+            let head = Head {
+                source,
+                sequence: stream.sent,
+                stamp: 0,
+            };
             frames::encode(out, self.opcode, key, self.payloads.size(), |out| {
                 self.payloads.write(head, out);
             });

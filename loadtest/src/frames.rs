@@ -114,7 +114,7 @@ fn refused(first: u8) -> FrameError {
         return FrameError::Reserved;
     }
     match first & 0x0F {
-        0x0 | 0x1 | 0x2 => FrameError::Fragment,
+        0x0..=0x2 => FrameError::Fragment,
         0x8..=0xA => FrameError::Control,
         other => FrameError::Opcode(other),
     }
@@ -144,7 +144,11 @@ pub(crate) fn encode(
     out.extend_from_slice(&key);
     let start = out.len();
     write(out);
-    debug_assert_eq!(out.len() - start, len, "the header has promised another length");
+    debug_assert_eq!(
+        out.len() - start,
+        len,
+        "the header has promised another length"
+    );
     if let Some(payload) = out.get_mut(start..) {
         mask(payload, key);
     }
@@ -174,24 +178,33 @@ mod tests {
     fn encodes_the_masked_hello_of_the_rfc() {
         // RFC 6455 §5.7
         let mut out = Vec::new();
-        encode(&mut out, Opcode::Text, KEY, 5, |out| out.extend_from_slice(b"Hello"));
-        let expected = [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58];
+        encode(&mut out, Opcode::Text, KEY, 5, |out| {
+            out.extend_from_slice(b"Hello");
+        });
+        let expected = [
+            0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58,
+        ];
         assert_eq!(out, expected);
     }
 
     #[test]
     fn every_length_form_reads_back_unmasked() {
         for len in [0, 1, 15, 16, 17, 125, 126, 65_535, 65_536] {
-            let plain: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            let plain: Vec<u8> = (0..=250).cycle().take(len).collect();
             let mut out = Vec::new();
-            encode(&mut out, Opcode::Binary, KEY, len, |out| out.extend_from_slice(&plain));
+            encode(&mut out, Opcode::Binary, KEY, len, |out| {
+                out.extend_from_slice(&plain);
+            });
             let header = out.len() - len;
             mask(&mut out[header..], KEY);
             // As the server would write it: no mask bit, no key.
             out.drain(header - 4..header);
             out[1] &= 0x7F;
             let total = out.len();
-            let frame = Frame { opcode: Opcode::Binary, payload: &plain };
+            let frame = Frame {
+                opcode: Opcode::Binary,
+                payload: &plain,
+            };
             assert_eq!(parse(&out, 1 << 20), Ok(Parsed::Whole(frame, total)));
             for cut in [0, 1, header - 5, total.saturating_sub(1)] {
                 assert!(cut == total || matches!(parse(&out[..cut], 1 << 20), Ok(Parsed::Part(_))));
@@ -201,9 +214,14 @@ mod tests {
 
     #[test]
     fn masking_is_byte_wise_at_any_length() {
-        for len in 0..50_usize {
-            let mut fast: Vec<u8> = (0..len).map(|at| at as u8).collect();
-            let slow: Vec<u8> = (0..len).map(|at| at as u8 ^ KEY[at % 4]).collect();
+        for len in 0..50 {
+            let mut fast: Vec<u8> = (0..len).collect();
+            let keys = KEY.iter().cycle();
+            let slow: Vec<u8> = fast
+                .iter()
+                .zip(keys)
+                .map(|(byte, key)| byte ^ key)
+                .collect();
             mask(&mut fast, KEY);
             assert_eq!(fast, slow);
         }
@@ -221,6 +239,9 @@ mod tests {
         assert_eq!(refusal(&[0x89, 126, 0, 200]), FrameError::Control);
         assert_eq!(refusal(&[0x82, 126, 0, 125]), FrameError::Length);
         assert_eq!(refusal(&[0x82, 126, 0x10, 0]), FrameError::TooLong(4096));
-        assert_eq!(refusal(&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0]), FrameError::TooLong(255 << 56));
+        assert_eq!(
+            refusal(&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0]),
+            FrameError::TooLong(255 << 56)
+        );
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn accepted(bytes: &[u8], key: [u8; 16]) -> Result<Option<usize>, Str
     };
     if response.code != Some(101) {
         let code = response.code.unwrap_or_default();
-        return Err(format!("answered {code} {}", response.reason.unwrap_or_default()));
+        return Err(format!(
+            "answered {code} {}",
+            response.reason.unwrap_or_default()
+        ));
     }
     let values = |name: &'static str| {
         response
@@ -52,7 +55,11 @@ pub(crate) fn accepted(bytes: &[u8], key: [u8; 16]) -> Result<Option<usize>, Str
             .map(str::trim)
     };
     let names = |name, token: &str| {
-        values(name).any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token)))
+        values(name).any(|value| {
+            value
+                .split(',')
+                .any(|one| one.trim().eq_ignore_ascii_case(token))
+        })
     };
     if !names("upgrade", "websocket") {
         return Err("the answer has no `Upgrade: websocket`".into());
@@ -65,7 +72,9 @@ pub(crate) fn accepted(bytes: &[u8], key: [u8; 16]) -> Result<Option<usize>, Str
         Some(value) if value == expected => {}
         other => {
             let got = other.unwrap_or("none");
-            return Err(format!("Sec-WebSocket-Accept: expected {expected}, got {got}"));
+            return Err(format!(
+                "Sec-WebSocket-Accept: expected {expected}, got {got}"
+            ));
         }
     }
     if values("sec-websocket-extensions").next().is_some() {
@@ -110,9 +119,8 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_with_an_answer() {
-        let refusal = |from: &str, to: &str| {
-            accepted(GOOD.replace(from, to).as_bytes(), KEY).unwrap_err()
-        };
+        let refusal =
+            |from: &str, to: &str| accepted(GOOD.replace(from, to).as_bytes(), KEY).unwrap_err();
         assert!(refusal("101 Switching Protocols", "404 Not Found").contains("404 Not Found"));
         assert!(refusal("Upgrade: WebSocket", "Upgrade: h2c").contains("Upgrade: websocket"));
         assert!(refusal("keep-alive, upgrade", "close").contains("Connection"));
@@ -120,9 +128,17 @@ mod tests {
         assert!(refusal("Sec-WebSocket-Accept", "X").contains("got none"));
         let extended = "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
         assert!(refusal("\r\n\r\n", extended).contains("extension"));
-        assert!(accepted(b"ICY 200 OK\r\n\r\n", KEY).unwrap_err().contains("no HTTP"));
+        assert!(
+            accepted(b"ICY 200 OK\r\n\r\n", KEY)
+                .unwrap_err()
+                .contains("no HTTP")
+        );
         assert!(accepted(&[b'x'; 3], KEY).is_err());
         let endless = format!("HTTP/1.1 101 S\r\nX: {}", "y".repeat(MAX_RESPONSE));
-        assert!(accepted(endless.as_bytes(), KEY).unwrap_err().contains("longer"));
+        assert!(
+            accepted(endless.as_bytes(), KEY)
+                .unwrap_err()
+                .contains("longer")
+        );
     }
 }

@@ -12,6 +12,10 @@ use crate::payload::Payloads;
 /// ephemeral ports (32768–60999) allows, rounded down.
 pub const CONNECTIONS_PER_SOURCE: u32 = 28_000;
 
+/// Handshakes in flight, unless a job says otherwise: as many as the backlog of a listener
+/// usually holds at least. A server whose backlog overflows makes clients wait for a second.
+pub const HANDSHAKES: u32 = 128;
+
 /// The largest payload: 64 MiB.
 pub const MAX_SIZE: usize = 64 << 20;
 
@@ -66,6 +70,10 @@ pub struct Job {
     pub size: usize,
     /// Sends text messages rather than binary ones.
     pub text: bool,
+    /// Whether the contents of messages are checked, or only their number, lengths and
+    /// opcodes: for a server that answers with something else of the same size. A broadcast
+    /// can then have one sender only, as nothing tells senders apart.
+    pub contents: bool,
     /// When messages are sent.
     pub pace: Pace,
     /// Sending connections of a broadcast in the whole run. The first ones send.
@@ -83,6 +91,8 @@ pub struct Job {
     /// Connections started per second; without, as fast as the bound on handshakes in
     /// flight allows.
     pub ramp: Option<f64>,
+    /// Handshakes in flight at once, at most.
+    pub handshakes: u32,
     /// Local addresses to connect from, in turn; empty leaves it to the system.
     pub sources: Vec<IpAddr>,
     /// Determines masking keys and the filler of payloads; the same in all processes of a
@@ -101,8 +111,13 @@ impl Job {
             scenario,
             connections: 1000,
             first_connection: 0,
-            size: if scenario == Scenario::Broadcast { 64 } else { 20 },
+            size: if scenario == Scenario::Broadcast {
+                64
+            } else {
+                20
+            },
             text: false,
+            contents: true,
             pace: Pace::Depth(1),
             senders: 1,
             sends: true,
@@ -110,6 +125,7 @@ impl Job {
             duration: Duration::from_secs(10),
             patience: Duration::from_secs(10),
             ramp: None,
+            handshakes: HANDSHAKES,
             sources: Vec::new(),
             seed: 0,
         }
@@ -121,20 +137,34 @@ impl Job {
     /// [`Error::Setting`] naming the first one that is out of them.
     pub fn check(&self) -> Result<(), Error> {
         let require = |holds: bool, setting, reason: &str| {
-            holds.then_some(()).ok_or_else(|| Error::setting(setting, reason))
+            holds
+                .then_some(())
+                .ok_or_else(|| Error::setting(setting, reason))
         };
         let broadcast = self.scenario == Scenario::Broadcast;
         let positive = |rate: f64| rate.is_finite() && rate > 0.0;
         require(self.connections > 0, "connections", "must be at least 1")?;
-        require(self.path.starts_with('/'), "url", "the path must begin with /")?;
+        require(
+            self.path.starts_with('/'),
+            "url",
+            "the path must begin with /",
+        )?;
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         require(
             printable(&self.path) && printable(&self.host),
             "url",
             "host and path must be printable ASCII; percent-encode the rest",
         )?;
-        require(self.size <= MAX_SIZE, "size", "must be at most 67108864 bytes (64 MiB)")?;
-        let least = if broadcast { Payloads::header_size(true, self.text) } else { 0 };
+        require(
+            self.size <= MAX_SIZE,
+            "size",
+            "must be at most 67108864 bytes (64 MiB)",
+        )?;
+        let least = if broadcast {
+            Payloads::header_size(true, self.text)
+        } else {
+            0
+        };
         if self.size < least {
             let reason = format!("a broadcast message needs at least {least} bytes");
             return Err(Error::setting("size", reason));
@@ -143,10 +173,16 @@ impl Job {
             Pace::Depth(depth) => require(depth > 0, "depth", "must be at least 1")?,
             Pace::Rate(rate) => require(positive(rate), "rate", "must be above 0")?,
         }
+        require(self.handshakes > 0, "handshakes", "must be at least 1")?;
         require(self.ramp.is_none_or(positive), "ramp", "must be above 0")?;
         require(!self.duration.is_zero(), "duration", "must be above 0")?;
         if broadcast {
             require(self.senders > 0, "senders", "must be at least 1")?;
+            require(
+                self.contents || self.senders == 1,
+                "senders",
+                "must be 1 where contents are not checked",
+            )?;
             require(
                 !self.sends || self.senders <= self.connections,
                 "senders",
@@ -192,12 +228,14 @@ impl Job {
             return Err(Error::setting("source", reason));
         }
         let first = u32::from(Ipv4Addr::LOCALHOST);
-        self.sources = (0..needed).map(|n| Ipv4Addr::from(first + n).into()).collect();
+        self.sources = (0..needed)
+            .map(|n| Ipv4Addr::from(first + n).into())
+            .collect();
         Ok(())
     }
 
     /// Deals the connections out to `workers` processes as evenly as possible. The open
-    /// loop's rate and the ramp are dealt out with them; the senders of a broadcast stay
+    /// loop's rate, the ramp and the handshakes in flight are dealt out with them; the senders of a broadcast stay
     /// in the first.
     pub fn split(&self, workers: u32) -> Vec<Self> {
         let workers = workers.clamp(1, self.connections.max(1));
@@ -210,6 +248,7 @@ impl Job {
                 connections,
                 first_connection,
                 ramp: self.ramp.map(|ramp| ramp * part),
+                handshakes: (self.handshakes / workers).max(1),
                 sends: self.sends && (worker == 0 || self.scenario != Scenario::Broadcast),
                 ..self.clone()
             };
@@ -250,12 +289,22 @@ impl Target {
             None => (rest, ""),
         };
         if path.contains('#') || host.contains(['#', '@']) {
-            return Err(wrong("must have no fragment and no user (RFC 6455 §3)".into()));
+            return Err(wrong(
+                "must have no fragment and no user (RFC 6455 §3)".into(),
+            ));
         }
         let has_port = host.rfind(':') > host.rfind(']');
-        let full = if has_port { host.to_owned() } else { format!("{host}:80") };
-        let mut addrs = full.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-        let addr = addrs.next().ok_or_else(|| wrong("the host has no address".into()))?;
+        let full = if has_port {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        };
+        let mut addrs = full
+            .to_socket_addrs()
+            .map_err(|error| wrong(error.to_string()))?;
+        let addr = addrs
+            .next()
+            .ok_or_else(|| wrong("the host has no address".into()))?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self {
             addr,
@@ -279,15 +328,29 @@ mod tests {
     fn targets_resolve() {
         let target = Target::resolve("ws://127.0.0.1:9001/room?name=a").unwrap();
         assert_eq!(target.addr, "127.0.0.1:9001".parse().unwrap());
-        assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:9001", "/room?name=a"));
-        assert_eq!(Target::resolve("ws://[::1]").unwrap().addr, "[::1]:80".parse().unwrap());
-        assert_eq!(Target::resolve("ws://[::1]:7").unwrap().addr, "[::1]:7".parse().unwrap());
+        assert_eq!(
+            (target.host.as_str(), target.path.as_str()),
+            ("127.0.0.1:9001", "/room?name=a")
+        );
+        assert_eq!(
+            Target::resolve("ws://[::1]").unwrap().addr,
+            "[::1]:80".parse().unwrap()
+        );
+        assert_eq!(
+            Target::resolve("ws://[::1]:7").unwrap().addr,
+            "[::1]:7".parse().unwrap()
+        );
         assert_eq!(Target::resolve("ws://127.0.0.1?x").unwrap().path, "/?x");
     }
 
     #[test]
     fn wrong_targets_are_refused_by_name() {
-        for url in ["wss://127.0.0.1", "127.0.0.1:1", "ws://127.0.0.1:x", "ws://127.0.0.1/#a"] {
+        for url in [
+            "wss://127.0.0.1",
+            "127.0.0.1:1",
+            "ws://127.0.0.1:x",
+            "ws://127.0.0.1/#a",
+        ] {
             let error = Target::resolve(url).unwrap_err().to_string();
             assert!(error.starts_with("url: ") && error.contains(url), "{error}");
         }
@@ -298,9 +361,13 @@ mod tests {
         let mut whole = job(10);
         whole.pace = Pace::Rate(100.0);
         let shares = whole.split(3);
-        let spans: Vec<_> = shares.iter().map(|j| (j.first_connection, j.connections)).collect();
+        let spans: Vec<_> = shares
+            .iter()
+            .map(|j| (j.first_connection, j.connections))
+            .collect();
         assert_eq!(spans, [(0, 4), (4, 3), (7, 3)]);
         assert_eq!(shares[0].pace, Pace::Rate(40.0));
+        assert_eq!(shares[0].handshakes, HANDSHAKES / 3);
         assert_eq!(whole.split(99).len(), 10);
     }
 
@@ -327,7 +394,12 @@ mod tests {
         assert!(few.sources.is_empty());
         let mut far = job(28_001);
         far.addr = "192.0.2.1:80".parse().unwrap();
-        assert!(far.spread_sources().unwrap_err().to_string().starts_with("source: "));
+        assert!(
+            far.spread_sources()
+                .unwrap_err()
+                .to_string()
+                .starts_with("source: ")
+        );
     }
 
     #[test]
@@ -358,6 +430,15 @@ mod tests {
                 job.scenario = Scenario::Broadcast;
                 job.size = 20;
                 job.senders = 6;
+            })
+            .starts_with("senders: ")
+        );
+        assert!(
+            refused(|job| {
+                job.scenario = Scenario::Broadcast;
+                job.size = 20;
+                job.senders = 2;
+                job.contents = false;
             })
             .starts_with("senders: ")
         );

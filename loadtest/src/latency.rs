@@ -54,7 +54,10 @@ pub(crate) struct Recorder {
 
 impl Default for Recorder {
     fn default() -> Self {
-        #[expect(clippy::expect_used, reason = "these bounds are within the histogram's")]
+        #[expect(
+            clippy::expect_used,
+            reason = "these bounds are within the histogram's"
+        )]
         let histogram = Histogram::new_with_max(LONGEST, DIGITS).expect("constant bounds");
         Self {
             histogram,
@@ -133,7 +136,11 @@ mod tests {
         assert_eq!(merged.samples, 1_000_000);
         assert_eq!(merged.buckets, whole.buckets);
         assert!(merged.p50_ns.abs_diff(500_000) < 1_000, "{}", merged.p50_ns);
-        assert!(merged.p99_9_ns.abs_diff(999_000) < 1_000, "{}", merged.p99_9_ns);
+        assert!(
+            merged.p99_9_ns.abs_diff(999_000) < 1_000,
+            "{}",
+            merged.p99_9_ns
+        );
     }
 
     #[test]

@@ -10,15 +10,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::clock::as_nanos;
 use crate::job::Job;
 
-/// Handshakes in flight, at most: what the shortest usual backlog of a listener holds.
-const IN_FLIGHT: usize = 256;
-
 /// Decides which connection to start when.
 #[derive(Debug)]
 pub(crate) struct Opening {
     total: usize,
     started: usize,
     ramp: Option<f64>,
+    handshakes: usize,
     began: u64,
     patience: u64,
     /// Handshakes in flight and when they began, oldest first; some may be over by now.
@@ -32,6 +30,7 @@ impl Opening {
             total: job.connections as usize,
             started: 0,
             ramp: job.ramp,
+            handshakes: job.handshakes as usize,
             began: now,
             patience: as_nanos(job.patience),
             shaking: VecDeque::new(),
@@ -47,8 +46,10 @@ impl Opening {
     /// Whether another connection may be started by `now`; if so it counts as started.
     pub(crate) fn start_next(&mut self, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.began) as f64 / 1e9;
-        let allowed = self.ramp.is_none_or(|ramp| (self.started as f64) <= elapsed * ramp);
-        let starts = self.started < self.total && self.in_flight < IN_FLIGHT && allowed;
+        let allowed = self
+            .ramp
+            .is_none_or(|ramp| (self.started as f64) <= elapsed * ramp);
+        let starts = self.started < self.total && self.in_flight < self.handshakes && allowed;
         if starts {
             self.shaking.push_back((self.started, now));
             self.started += 1;
@@ -97,7 +98,7 @@ fn is_under_way(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Scenario;
+    use crate::job::{HANDSHAKES, Scenario};
 
     fn opening(connections: u32, ramp: Option<f64>) -> Opening {
         let mut job = Job::new("127.0.0.1:1".parse().unwrap(), "/", Scenario::Idle);
@@ -109,7 +110,7 @@ mod tests {
     fn handshakes_in_flight_are_bounded() {
         let mut opening = opening(1000, None);
         let started = (0..1000).filter(|_| opening.start_next(0)).count();
-        assert_eq!(started, IN_FLIGHT);
+        assert_eq!(started, HANDSHAKES as usize);
         opening.handle_over();
         assert!(opening.start_next(0) && !opening.start_next(0));
     }

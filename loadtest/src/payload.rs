@@ -38,7 +38,13 @@ impl Payloads {
     /// Payloads of `size` bytes; `stamped` if they carry the time of sending.
     pub(crate) fn new(size: usize, stamped: bool, text: bool, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut draw = || if text { random.u8(b'0'..=b'z') } else { random.u8(..) };
+        let mut draw = || {
+            if text {
+                random.u8(b'0'..=b'z')
+            } else {
+                random.u8(..)
+            }
+        };
         Self {
             size,
             stamped,
@@ -61,10 +67,6 @@ impl Payloads {
         self.size
     }
 
-    pub(crate) fn is_text(&self) -> bool {
-        self.text
-    }
-
     /// Whether a payload tells which message it is; if not, only [`Self::matches`] and
     /// [`Self::nearest`] can be asked.
     pub(crate) fn is_whole(&self) -> bool {
@@ -72,6 +74,7 @@ impl Payloads {
     }
 
     /// Appends the payload that belongs to `head`.
+    #[inline]
     pub(crate) fn write(&self, head: Head, out: &mut Vec<u8>) {
         let header = self.header(head);
         let header = header.get(..self.header_len()).unwrap_or_default();
@@ -82,33 +85,35 @@ impl Payloads {
     /// Whether `payload` is exactly what belongs to `head`.
     #[inline]
     pub(crate) fn matches(&self, head: Head, payload: &[u8]) -> bool {
-        let header = self.header(head);
-        payload.len() == self.size
-            && payload
-                .split_at_checked(self.header_len())
-                .is_some_and(|(start, rest)| {
-                    header.starts_with(start) && rest == self.filler(head)
-                })
+        if payload.len() != self.size {
+            return false;
+        }
+        if self.text || !self.is_whole() {
+            let header = self.header(head);
+            let split = payload.split_at_checked(self.header_len());
+            return split.is_some_and(|(start, rest)| {
+                header.starts_with(start) && rest == self.filler(head)
+            });
+        }
+        // The hot path: the same in a few comparisons of whole numbers.
+        match split_plain(payload, self.stamped) {
+            Some((found, rest)) => found == head && rest == self.filler(head),
+            None => false,
+        }
     }
 
     /// What a whole header says, be the filler as it may; `None` if it is too short or no
     /// header at all.
     #[inline]
     pub(crate) fn claim(&self, payload: &[u8]) -> Option<Head> {
-        if payload.len() < Self::header_size(self.stamped, self.text) {
-            return None;
+        if !self.text {
+            return split_plain(payload, self.stamped).map(|(head, _)| head);
         }
-        let field = |binary: usize, width: usize, text: usize, letters: usize| {
-            if self.text {
-                from_letters(payload.get(text..text + letters)?)
-            } else {
-                from_bytes(payload.get(binary..binary + width)?)
-            }
-        };
+        let field = |from: usize, to: usize| from_letters(payload.get(from..to)?);
         Some(Head {
-            source: u32::try_from(field(0, 4, 0, 6)?).ok()?,
-            sequence: field(4, 8, 6, 11)?,
-            stamp: if self.stamped { field(12, 8, 17, 11)? } else { 0 },
+            source: u32::try_from(field(0, 6)?).ok()?,
+            sequence: field(6, 17)?,
+            stamp: if self.stamped { field(17, 28)? } else { 0 },
         })
     }
 
@@ -134,7 +139,10 @@ impl Payloads {
         // The difference of the low bits, sign-extended, is the shortest way round.
         let ahead = (low.wrapping_sub(expected.sequence) << shift).cast_signed() >> shift;
         let sequence = expected.sequence.checked_add_signed(ahead)?;
-        let meant = Head { sequence, ..expected };
+        let meant = Head {
+            sequence,
+            ..expected
+        };
         self.matches(meant, payload).then_some(sequence)
     }
 
@@ -171,6 +179,7 @@ impl Payloads {
     }
 
     /// The header's bytes; those beyond [`Self::header_len`] mean nothing.
+    #[inline]
     fn header(&self, head: Head) -> [u8; 28] {
         let mut bytes = [0; 28];
         let (source, sequence, stamp) = (u64::from(head.source), head.sequence, head.stamp);
@@ -197,6 +206,7 @@ impl Payloads {
         bytes
     }
 
+    #[inline]
     fn filler(&self, head: Head) -> &[u8] {
         // Fibonacci hashing: neighbours in any field land far apart.
         let mixed = head
@@ -208,6 +218,24 @@ impl Payloads {
         let len = self.size - self.header_len();
         self.pad.get(offset..offset + len).unwrap_or_default()
     }
+}
+
+/// What a whole binary header says, and the filler behind it.
+#[inline]
+fn split_plain(payload: &[u8], stamped: bool) -> Option<(Head, &[u8])> {
+    let (source, rest) = payload.split_first_chunk()?;
+    let (sequence, rest) = rest.split_first_chunk()?;
+    let (stamp, rest) = if stamped {
+        rest.split_first_chunk()?
+    } else {
+        (&[0; 8], rest)
+    };
+    let head = Head {
+        source: u32::from_le_bytes(*source),
+        sequence: u64::from_le_bytes(*sequence),
+        stamp: u64::from_le_bytes(*stamp),
+    };
+    Some((head, rest))
 }
 
 fn from_bytes(bytes: &[u8]) -> Option<u64> {
@@ -281,10 +309,24 @@ mod tests {
     fn short_payloads_tell_the_nearest_message() {
         for (text, size) in [(false, 1), (false, 3), (false, 11), (true, 1), (true, 16)] {
             let payloads = Payloads::new(size, false, text, 1);
-            let expected = Head { source: 9, sequence: 1000, stamp: 0 };
+            let expected = Head {
+                source: 9,
+                sequence: 1000,
+                stamp: 0,
+            };
             for sequence in [998, 999, 1000, 1001, 1005] {
-                let bytes = written(&payloads, Head { sequence, ..expected });
-                assert_eq!(payloads.nearest(expected, &bytes), Some(sequence), "{text} {size}");
+                let bytes = written(
+                    &payloads,
+                    Head {
+                        sequence,
+                        ..expected
+                    },
+                );
+                assert_eq!(
+                    payloads.nearest(expected, &bytes),
+                    Some(sequence),
+                    "{text} {size}"
+                );
             }
             assert!(!payloads.is_whole());
         }
@@ -306,7 +348,13 @@ mod tests {
     #[test]
     fn neighbours_differ_in_their_filler() {
         let payloads = Payloads::new(64, false, false, 1);
-        let next = Head { sequence: HEAD.sequence + 1, ..HEAD };
-        assert_ne!(written(&payloads, HEAD)[12..], written(&payloads, next)[12..]);
+        let next = Head {
+            sequence: HEAD.sequence + 1,
+            ..HEAD
+        };
+        assert_ne!(
+            written(&payloads, HEAD)[12..],
+            written(&payloads, next)[12..]
+        );
     }
 }

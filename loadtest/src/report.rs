@@ -170,7 +170,13 @@ impl Report {
 
     /// What went wrong, a line each; empty if nothing did.
     pub fn failures(&self) -> Vec<String> {
-        let Connections { asked, failed, dropped, first_failure, .. } = &self.connections;
+        let Connections {
+            asked,
+            failed,
+            dropped,
+            first_failure,
+            ..
+        } = &self.connections;
         let mut lines = Vec::new();
         if failed + dropped > 0 {
             let first = first_failure.as_deref().unwrap_or("unknown");
@@ -179,14 +185,26 @@ impl Report {
                  the first: {first}"
             ));
         }
-        let Faults { lost, duplicated, reordered, corrupt, first } = &self.faults;
+        let Faults {
+            lost,
+            duplicated,
+            reordered,
+            corrupt,
+            first,
+        } = &self.faults;
         if lost + duplicated + reordered + corrupt > 0 {
             lines.push(format!(
                 "messages: {lost} lost, {duplicated} duplicated, {reordered} reordered, \
                  {corrupt} corrupt"
             ));
         }
-        if let Some(Offence { connection, kind, expected, got }) = first {
+        if let Some(Offence {
+            connection,
+            kind,
+            expected,
+            got,
+        }) = first
+        {
             lines.push(format!(
                 "first offence ({kind}): connection {connection} expected {expected}, got {got}"
             ));
@@ -217,7 +235,12 @@ impl Report {
 
     /// Derives what follows from the counts.
     pub(crate) fn finish(&mut self) {
-        let Messages { window_seconds, sent_in_window, received_in_window, .. } = self.messages;
+        let Messages {
+            window_seconds,
+            sent_in_window,
+            received_in_window,
+            ..
+        } = self.messages;
         self.messages.sent_per_second = over(sent_in_window as f64, window_seconds);
         self.messages.received_per_second = over(received_in_window as f64, window_seconds);
         self.client.cpu_us_per_message = self.messages.share(self.client.cpu_seconds);
@@ -274,4 +297,96 @@ impl Faults {
 
 fn over(amount: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { amount / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(busy: f64, received: u64) -> Report {
+        let mut report = Report {
+            scenario: Scenario::Echo,
+            size: 20,
+            text: false,
+            pace: Pace::Rate(100.0),
+            seed: 0,
+            connections: Connections {
+                asked: 10,
+                opened: 10,
+                ..Connections::default()
+            },
+            messages: Messages {
+                window_seconds: 2.0,
+                sent_in_window: received,
+                received_in_window: received,
+                ..Messages::default()
+            },
+            latency: Latency::default(),
+            faults: Faults::default(),
+            client: Client {
+                workers: 1,
+                cpu_seconds: 2.0 * busy,
+                busy,
+                ..Client::default()
+            },
+            server: None,
+        };
+        report.finish();
+        report
+    }
+
+    const MEMORY: ProcessMemory = ProcessMemory {
+        rss_bytes: 5000,
+        anon_bytes: 1000,
+    };
+
+    #[test]
+    fn only_a_client_busier_than_its_server_was_the_bottleneck() {
+        let judged = |client: f64, server: f64| {
+            let mut report = report(client, 1000);
+            report.add_server(1, Duration::from_secs_f64(2.0 * server), MEMORY, MEMORY);
+            report.client.saturated
+        };
+        assert!(report(0.96, 1000).client.saturated && !report(0.95, 1000).client.saturated);
+        assert!(judged(0.99, 0.8));
+        assert!(!judged(0.99, 0.99) && !judged(0.8, 0.8));
+    }
+
+    #[test]
+    fn costs_are_shared_out() {
+        let mut report = report(0.5, 1000);
+        let open = ProcessMemory {
+            rss_bytes: 9000,
+            anon_bytes: 500,
+        };
+        report.add_server(1, Duration::from_millis(3), MEMORY, open);
+        let server = report.server.unwrap();
+        assert_eq!(report.client.cpu_us_per_message, Some(1000.0));
+        assert_eq!(server.cpu_us_per_message, Some(3.0));
+        assert_eq!(server.rss_bytes_per_connection.to_bits(), 400_f64.to_bits());
+        assert_eq!(
+            server.anon_bytes_per_connection.to_bits(),
+            (-50_f64).to_bits()
+        );
+    }
+
+    #[test]
+    fn merged_reports_add_up() {
+        let mut second = report(0.9, 3000);
+        second.faults.lost = 2;
+        second.connections.failed = 1;
+        second.connections.first_failure = Some("why".into());
+        let whole = Report::merge(&[report(0.5, 1000), second]).unwrap();
+        assert_eq!((whole.connections.opened, whole.client.workers), (20, 2));
+        assert_eq!(whole.pace, Pace::Rate(200.0));
+        assert_eq!(whole.client.cpu_us_per_message, Some(700.0));
+        assert_eq!(
+            whole.messages.received_per_second.to_bits(),
+            2000_f64.to_bits()
+        );
+        let failures = whole.failures();
+        assert!(failures[0].contains("1 failed") && failures[0].contains("why"));
+        assert!(failures[1].contains("2 lost"));
+        assert!(Report::merge(&[]).is_none());
+    }
 }

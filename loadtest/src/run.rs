@@ -1,5 +1,6 @@
 //! A run from the first connect to the last close.
 
+use crate::Error;
 use crate::broadcast::Broadcast;
 use crate::clock::{self, as_nanos, now};
 use crate::echo::Echo;
@@ -8,7 +9,6 @@ use crate::progress::{Progress, Snapshot, Stage};
 use crate::report::{Client, Connections, Messages, Report};
 use crate::traffic::{Idle, Traffic};
 use crate::turns::Turns;
-use crate::Error;
 
 /// How often [`Progress::tick`] is called.
 const TICK: u64 = 100_000_000;
@@ -66,7 +66,10 @@ impl<'a, T: Traffic> Run<'a, T> {
             told: false,
             connect_nanos: 0,
             messages: Messages::default(),
-            client: Client { workers: 1, ..Client::default() },
+            client: Client {
+                workers: 1,
+                ..Client::default()
+            },
         })
     }
 
@@ -146,9 +149,11 @@ impl<'a, T: Traffic> Run<'a, T> {
     fn drain(&mut self) -> Result<(), Error> {
         self.enter(Stage::Draining);
         self.seen.1 = now();
-        while !(self.told && self.turns.traffic.is_complete()) && !self.stalled {
+        while !self.stalled {
             if !self.told {
                 self.tell();
+            } else if self.turns.traffic.is_complete() {
+                break;
             }
             self.turn(now() + ASK)?;
         }
@@ -232,7 +237,12 @@ impl<'a, T: Traffic> Run<'a, T> {
 
     fn report(mut self) -> Report {
         (self.messages.sent, self.messages.received) = self.totals();
-        let Turns { job, traffic, counts, .. } = self.turns;
+        let Turns {
+            job,
+            traffic,
+            counts,
+            ..
+        } = self.turns;
         let (faults, latency) = traffic.settle();
         let mut report = Report {
             scenario: job.scenario,

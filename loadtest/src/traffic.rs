@@ -112,10 +112,14 @@ impl Schedule {
 
     /// When message `number` should be sent.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, after centuries")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, after centuries"
+    )]
     #[expect(clippy::cast_sign_loss, reason = "never negative")]
     pub(crate) fn moment(&self, number: u64) -> u64 {
-        self.start.saturating_add((number as f64 * self.interval) as u64)
+        self.start
+            .saturating_add((number as f64 * self.interval) as u64)
     }
 }
 

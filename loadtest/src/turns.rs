@@ -104,7 +104,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
             let at = self.connections.len();
             let sources = &self.job.sources;
             let number = self.job.first_connection as usize + at;
-            let source = number.checked_rem(sources.len()).and_then(|place| sources.get(place));
+            let source = number
+                .checked_rem(sources.len())
+                .and_then(|place| sources.get(place));
             let registry = self.poll.registry();
             let both = Interest::READABLE | Interest::WRITABLE;
             let socket = connect(self.job.addr, source.copied()).and_then(|mut socket| {
@@ -112,7 +114,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
                 Ok(socket)
             });
             match socket {
-                Ok(socket) => self.connections.push(Connection::new(socket, &mut self.random)),
+                Ok(socket) => self
+                    .connections
+                    .push(Connection::new(socket, &mut self.random)),
                 Err(error) => {
                     self.connections.push(Connection::stillborn());
                     self.opening.handle_over();
@@ -125,7 +129,11 @@ impl<'a, T: Traffic> Turns<'a, T> {
 
     /// Begins the load.
     pub(crate) fn start(&mut self, start: u64) {
-        let open = self.connections.iter().enumerate().filter(|(_, one)| one.is_open());
+        let open = self
+            .connections
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.is_open());
         let live: Vec<usize> = open.map(|(at, _)| at).collect();
         self.traffic.start(&live, start);
         self.loaded = true;
@@ -160,7 +168,8 @@ impl<'a, T: Traffic> Turns<'a, T> {
         let waited = if !self.due.is_empty() {
             clock::poll_for(&mut self.poll, &mut self.events, Some(Duration::ZERO))
         } else if next < until {
-            self.alarm.poll_until(&mut self.poll, &mut self.events, next)
+            self.alarm
+                .poll_until(&mut self.poll, &mut self.events, next)
         } else {
             let left = Duration::from_nanos(until.saturating_sub(now));
             clock::poll_for(&mut self.poll, &mut self.events, Some(left))
@@ -185,7 +194,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
         let at = event.token().0;
         let to_the_end = event.is_read_closed() || event.is_error();
         let readable = to_the_end || event.is_readable();
-        let Some(connection) = self.connections.get_mut(at) else { return };
+        let Some(connection) = self.connections.get_mut(at) else {
+            return;
+        };
         let mut result = Ok(());
         if connection.phase() == Phase::Connecting {
             result = connection.handle_connected(&self.job.host, &self.job.path);
@@ -206,7 +217,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
     }
 
     fn receive_answer(&mut self, at: usize, to_the_end: bool) -> Result<(), End> {
-        let Some(connection) = self.connections.get_mut(at) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(at) else {
+            return Ok(());
+        };
         let limit = FOREIGN_SIZE.max(self.job.size);
         let counts = &mut self.counts;
         let result = connection.receive_answer(&mut self.buffer, limit, |frame, _| {
@@ -231,19 +244,33 @@ impl<'a, T: Traffic> Turns<'a, T> {
 
     #[inline]
     fn receive(&mut self, at: usize, to_the_end: bool) -> Result<(), End> {
-        let Self { connections, traffic, due, counts, buffer, job, loaded, .. } = self;
-        let Some(connection) = connections.get_mut(at) else { return Ok(()) };
+        let Self {
+            connections,
+            traffic,
+            due,
+            counts,
+            buffer,
+            job,
+            loaded,
+            ..
+        } = self;
+        let Some(connection) = connections.get_mut(at) else {
+            return Ok(());
+        };
         let limit = FOREIGN_SIZE.max(job.size);
         let result =
-            connection.receive(to_the_end, buffer, limit, |frame: Frame<'_>, now| {
-                match frame.opcode {
+            connection.receive(
+                to_the_end,
+                buffer,
+                limit,
+                |frame: Frame<'_>, now| match frame.opcode {
                     Opcode::Text | Opcode::Binary if *loaded => {
                         traffic.handle_message(at, &frame, now, due);
                     }
                     Opcode::Ping => counts.pings += 1,
                     _ => {}
-                }
-            });
+                },
+            );
         if connection.has_pending() {
             due.add(at);
         }
@@ -254,8 +281,17 @@ impl<'a, T: Traffic> Turns<'a, T> {
         let mut list = std::mem::take(&mut self.list);
         self.due.take(&mut list);
         for at in list.drain(..) {
-            let Self { connections, traffic, scratch, loaded, closing, .. } = self;
-            let Some(connection) = connections.get_mut(at) else { continue };
+            let Self {
+                connections,
+                traffic,
+                scratch,
+                loaded,
+                closing,
+                ..
+            } = self;
+            let Some(connection) = connections.get_mut(at) else {
+                continue;
+            };
             let mut more = false;
             let flushed = connection.flush(scratch, |out, key| {
                 if *loaded && !*closing {
@@ -274,7 +310,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
     /// Ends a connection in whatever phase it is.
     #[cold]
     fn end(&mut self, at: usize, end: &End) {
-        let Some(connection) = self.connections.get_mut(at) else { return };
+        let Some(connection) = self.connections.get_mut(at) else {
+            return;
+        };
         let phase = connection.phase();
         connection.end();
         match phase {

@@ -119,7 +119,10 @@ mod tests {
         assert!(used > before);
         if let Some(precise) = scheduled(pid).filter(|&nanoseconds| nanoseconds > 0) {
             let coarse = ticks(pid).unwrap() * 10_000_000;
-            assert!(precise.abs_diff(coarse) < coarse / 2, "{precise} against {coarse}");
+            assert!(
+                precise.abs_diff(coarse) < coarse / 2,
+                "{precise} against {coarse}"
+            );
         }
     }
 

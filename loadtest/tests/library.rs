@@ -1,0 +1,224 @@
+//! Runs through the library, against a server that does as it should.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod server;
+
+use std::time::Duration;
+
+use server::{Fault, Kind, Manner, start};
+use throng_loadtest::{Job, Pace, ProcessCpu, Progress, Report, Scenario, Snapshot, run};
+
+const CONNECTIONS: u32 = 100;
+
+fn job(kind: Kind, manner: Manner) -> Job {
+    let scenario = match kind {
+        Kind::Echo => Scenario::Echo,
+        Kind::Broadcast => Scenario::Broadcast,
+    };
+    let mut job = Job::new(start(kind, Fault::None, manner), "/", scenario);
+    job.connections = CONNECTIONS;
+    job.warmup = Duration::from_millis(50);
+    job.duration = Duration::from_millis(250);
+    job.seed = 7;
+    job
+}
+
+/// Runs the job and checks what holds of every clean run.
+fn clean(job: &Job) -> Report {
+    let report = run(job, &mut ()).unwrap();
+    assert_eq!(report.failures(), Vec::<String>::new());
+    assert_eq!(report.connections.opened, job.connections);
+    assert!(report.messages.received_in_window > 0, "{report:?}");
+    assert!(report.latency.samples > 0);
+    assert!(report.latency.min_ns > 0 && report.latency.p50_ns <= report.latency.max_ns);
+    assert!(report.client.cpu_us_per_message > Some(0.0));
+    let copies = if job.scenario == Scenario::Broadcast {
+        u64::from(job.connections)
+    } else {
+        1
+    };
+    assert_eq!(report.messages.received, report.messages.sent * copies);
+    report
+}
+
+#[test]
+fn echoes_of_every_size_are_clean() {
+    let manner = Manner {
+        dribbles: true,
+        ..Manner::default()
+    };
+    for (size, depth, text) in [
+        (0, 1, false),
+        (1, 3, false),
+        (11, 1, true),
+        (20, 1, false),
+        (20, 16, true),
+        (126, 2, false),
+        (70_000, 3, false),
+    ] {
+        let mut job = job(Kind::Echo, manner);
+        (job.size, job.pace, job.text) = (size, Pace::Depth(depth), text);
+        job.connections = 20;
+        let report = clean(&job);
+        assert_eq!(
+            report.messages.sent % u64::from(depth),
+            0,
+            "batches stay intact"
+        );
+    }
+}
+
+#[test]
+fn a_message_larger_than_every_buffer_comes_back() {
+    let mut job = job(Kind::Echo, Manner::default());
+    (job.size, job.connections) = (3 << 20, 2);
+    (job.warmup, job.duration) = (Duration::ZERO, Duration::from_secs(1));
+    clean(&job);
+}
+
+#[test]
+fn the_open_loop_sends_what_its_rate_says() {
+    let mut job = job(Kind::Echo, Manner::default());
+    job.pace = Pace::Rate(2000.0);
+    let report = clean(&job);
+    // 300 ms at 2,000 per second, the first at once.
+    assert_eq!(report.messages.sent, 601);
+    assert!(
+        report.latency.samples.abs_diff(500) <= 1,
+        "{}",
+        report.latency.samples
+    );
+}
+
+#[test]
+fn broadcasts_reach_everyone() {
+    for (senders, pace, text) in [
+        (1, Pace::Depth(1), false),
+        (1, Pace::Depth(16), true),
+        (10, Pace::Depth(25), false),
+        (CONNECTIONS, Pace::Rate(300.0), false),
+    ] {
+        let mut job = job(Kind::Broadcast, Manner::default());
+        (job.senders, job.pace, job.text) = (senders, pace, text);
+        let report = clean(&job);
+        if let Pace::Depth(depth) = pace {
+            assert_eq!(
+                report.messages.sent % u64::from(depth),
+                0,
+                "batches stay intact"
+            );
+        }
+    }
+}
+
+#[test]
+fn pings_are_answered_and_greetings_ignored() {
+    let manner = Manner {
+        greets: true,
+        pings: true,
+        ..Manner::default()
+    };
+    for kind in [Kind::Echo, Kind::Broadcast] {
+        let report = clean(&job(kind, manner));
+        assert_eq!(report.connections.pings, u64::from(CONNECTIONS));
+    }
+}
+
+#[test]
+fn idle_connections_stay_open() {
+    let mut job = job(
+        Kind::Echo,
+        Manner {
+            pings: true,
+            ..Manner::default()
+        },
+    );
+    job.scenario = Scenario::Idle;
+    let report = run(&job, &mut ()).unwrap();
+    assert_eq!(report.failures(), Vec::<String>::new());
+    assert_eq!(
+        (report.connections.opened, report.messages.received),
+        (CONNECTIONS, 0)
+    );
+}
+
+#[test]
+fn the_ramp_and_the_sources_are_used() {
+    let mut job = job(Kind::Echo, Manner::default());
+    (job.connections, job.ramp) = (30, Some(100.0));
+    job.sources = vec!["127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap()];
+    let report = clean(&job);
+    assert!(report.connections.connect_seconds >= 0.29, "{report:?}");
+}
+
+#[derive(Default)]
+struct Hooks {
+    called: Vec<&'static str>,
+    cpu: Vec<ProcessCpu>,
+    open: u32,
+}
+
+impl Progress for Hooks {
+    fn opened(&mut self, now: &Snapshot) {
+        self.open = now.open;
+        self.called.push("opened");
+    }
+
+    fn window_started(&mut self) {
+        self.cpu.push(ProcessCpu::of(std::process::id()).unwrap());
+        self.called.push("started");
+    }
+
+    fn window_ended(&mut self) {
+        self.cpu.push(ProcessCpu::of(std::process::id()).unwrap());
+        self.called.push("ended");
+    }
+
+    fn sending_ended(&mut self, sent: &[u64]) {
+        assert!(sent.iter().all(|&sent| sent > 0));
+        self.called.push("sent");
+    }
+}
+
+#[test]
+fn hooks_frame_the_window() {
+    let mut hooks = Hooks::default();
+    let mut job = job(Kind::Broadcast, Manner::default());
+    job.senders = 2;
+    job.pace = Pace::Depth(2);
+    let report = run(&job, &mut hooks).unwrap();
+    assert_eq!(hooks.called, ["opened", "started", "ended", "sent"]);
+    assert_eq!(hooks.open, CONNECTIONS);
+    // This process is client and server at once.
+    let cpu = hooks.cpu[1].since(hooks.cpu[0]);
+    assert!(
+        cpu.as_secs_f64() > report.client.cpu_seconds,
+        "{cpu:?} {report:?}"
+    );
+}
+
+struct Impatient;
+
+impl Progress for Impatient {
+    fn cancelled(&mut self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_run_can_be_called_off() {
+    let mut job = job(Kind::Echo, Manner::default());
+    job.duration = Duration::from_secs(600);
+    let error = run(&job, &mut Impatient).unwrap_err();
+    assert_eq!(error.to_string(), "called off");
+}
+
+#[test]
+fn reports_survive_json() {
+    let report = clean(&job(Kind::Echo, Manner::default()));
+    let text = serde_json::to_string(&report).unwrap();
+    let read: Report = serde_json::from_str(&text).unwrap();
+    assert_eq!((read.messages, read.faults), (report.messages, report.faults));
+    assert_eq!(read.latency.buckets, report.latency.buckets);
+}
