@@ -62,7 +62,8 @@ impl Floor {
     pub fn bind(addr: SocketAddr, audience: Audience, payload: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(addr)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -173,7 +174,9 @@ impl Floor {
             // The system reports writability only after a write came up short, so the second
             // interest costs nothing while clients keep up.
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+            self.poll
+                .registry()
+                .register(&mut stream, Token(entry.key()), interest)?;
             entry.insert(Connection::new(stream));
         }
     }

@@ -19,7 +19,8 @@ pub(crate) fn answer(head: &[u8]) -> Option<String> {
     let head = std::str::from_utf8(head).ok()?;
     let key = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("sec-websocket-key").then_some(value.trim())
+        name.eq_ignore_ascii_case("sec-websocket-key")
+            .then_some(value.trim())
     })?;
     let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
     Some(format!(

@@ -13,7 +13,10 @@ pub fn pin(core: usize) -> Result<(), PinError> {
     if known && core_affinity::set_for_current(CoreId { id: core }) {
         return Ok(());
     }
-    Err(PinError { core, available: cores.iter().map(|core| core.id).collect() })
+    Err(PinError {
+        core,
+        available: cores.iter().map(|core| core.id).collect(),
+    })
 }
 
 /// A core that cannot be used.
@@ -28,7 +31,10 @@ pub struct PinError {
 /// connections need as many descriptors, and the usual limit is a tenth of that.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
     // Where it is refused, the connections that do not fit are reported when they fail.
     let _ = setrlimit(Resource::Nofile, raised);
 }
@@ -42,7 +48,10 @@ mod tests {
         std::thread::spawn(|| {
             let core = core_affinity::get_core_ids().unwrap().last().unwrap().id;
             pin(core).unwrap();
-            assert_eq!(core_affinity::get_core_ids().unwrap(), [CoreId { id: core }]);
+            assert_eq!(
+                core_affinity::get_core_ids().unwrap(),
+                [CoreId { id: core }]
+            );
         })
         .join()
         .unwrap();
@@ -50,7 +59,12 @@ mod tests {
 
     #[test]
     fn a_missing_core_is_named() {
-        assert!(pin(99_999).unwrap_err().to_string().starts_with("core 99999 "));
+        assert!(
+            pin(99_999)
+                .unwrap_err()
+                .to_string()
+                .starts_with("core 99999 ")
+        );
     }
 
     #[test]

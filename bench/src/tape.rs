@@ -20,7 +20,10 @@ impl Tape {
         let mut frame = header(payload);
         frame.resize(frame.len() + payload, b'.');
         let copies = (TAPE / frame.len()).max(2);
-        Self { bytes: frame.repeat(copies).into(), frame: frame.len() }
+        Self {
+            bytes: frame.repeat(copies).into(),
+            frame: frame.len(),
+        }
     }
 
     /// Bytes of one frame, header included.

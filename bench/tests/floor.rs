@@ -1,4 +1,5 @@
 //! The floor as a client sees it, over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +30,11 @@ impl Running {
                 floor.turn(Some(Duration::from_millis(5))).unwrap();
             }
         });
-        Self { addr, stop, thread: Some(thread) }
+        Self {
+            addr,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     fn connect(&self) -> TcpStream {
@@ -37,9 +42,13 @@ impl Running {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         // In two pieces, so that the floor has to put the head together.
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nSec-WebS").unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nSec-WebS")
+            .unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        stream.write_all(b"ocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").unwrap();
+        stream
+            .write_all(b"ocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            .unwrap();
         let answer = read_head(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         assert!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
@@ -93,7 +102,9 @@ fn expect_frames(stream: &mut TcpStream, payload: usize, count: usize) {
 }
 
 fn expect_nothing(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -35,7 +35,12 @@ struct Settings {
     #[arg(long)]
     list: bool,
     /// Engines to measure; ratios are to the first
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,throng")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "floor,throng"
+    )]
     engines: Vec<Engine>,
     /// Measurements of each engine in each row, taken in turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,11 +89,17 @@ enum Error {
 impl Error {
     /// An adapter for `map_err` that names what was being done.
     fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action: action.into(), source }
+        move |source| Self::Io {
+            action: action.into(),
+            source,
+        }
     }
 
     fn child(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Child { name: name.into(), reason: reason.into() }
+        Self::Child {
+            name: name.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -117,7 +128,11 @@ fn run(settings: Settings) -> Result<(), Error> {
 }
 
 fn compare(settings: Settings) -> Result<(), Error> {
-    let rows = if settings.rows.is_empty() { row::all().collect() } else { settings.rows };
+    let rows = if settings.rows.is_empty() {
+        row::all().collect()
+    } else {
+        settings.rows
+    };
     let plan = Plan {
         rows,
         engines: settings.engines,
@@ -139,7 +154,9 @@ fn compare(settings: Settings) -> Result<(), Error> {
 
 fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::io("printing"))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Error::io("printing"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -47,7 +47,12 @@ pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Samp
         for round in 0..plan.rounds {
             for engine in in_turn(&plan.engines, round) {
                 let measured = measure(plan, &program, row, engine)?;
-                let sample = Sample { row: row.name.clone(), engine, round, measured };
+                let sample = Sample {
+                    row: row.name.clone(),
+                    engine,
+                    round,
+                    measured,
+                };
                 show(&sample);
                 samples.push(sample);
             }
@@ -117,7 +122,10 @@ impl Server {
             Some(Ok(addr)) => Ok(Self { child, addr }),
             _ => {
                 stop(&mut child);
-                Err(Error::child(engine.name(), "the server did not say where it listens"))
+                Err(Error::child(
+                    engine.name(),
+                    "the server did not say where it listens",
+                ))
             }
         }
     }
@@ -138,7 +146,12 @@ fn stop(child: &mut Child) {
 /// A line that tells of progress.
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { row, engine, round, measured } = self;
+        let Self {
+            row,
+            engine,
+            round,
+            measured,
+        } = self;
         write!(f, "{row} round {} {}: ", round + 1, engine.name())?;
         match measured.server_us() {
             Some(cost) => write!(
@@ -147,7 +160,11 @@ impl fmt::Display for Sample {
                 measured.client_us().unwrap_or_default(),
                 measured.per_second()
             ),
-            None => write!(f, "{:.0} bytes per connection", measured.bytes_per_connection()),
+            None => write!(
+                f,
+                "{:.0} bytes per connection",
+                measured.bytes_per_connection()
+            ),
         }
     }
 }
@@ -166,7 +183,9 @@ mod tests {
 
     #[test]
     fn a_server_that_says_nothing_is_named() {
-        let error = Server::start(Command::new("true"), Engine::Floor).map(drop).unwrap_err();
+        let error = Server::start(Command::new("true"), Engine::Floor)
+            .map(drop)
+            .unwrap_err();
         assert!(error.to_string().starts_with("floor: "), "{error}");
     }
 }

@@ -134,7 +134,10 @@ mod tests {
     fn titles_say_what_is_measured() {
         let title = |name| named(name).unwrap().title();
         assert_eq!(title("echo-100-16k"), "echo 16 KiB × 100, depth 1");
-        assert_eq!(title("room-1k-32"), "room 64 B × 1000 members, 32 in flight");
+        assert_eq!(
+            title("room-1k-32"),
+            "room 64 B × 1000 members, 32 in flight"
+        );
         assert_eq!(title("idle-10k-room"), "idle × 10000, in one room");
     }
 }

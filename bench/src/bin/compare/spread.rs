@@ -58,9 +58,17 @@ mod tests {
     #[test]
     fn medians_lie_in_the_middle() {
         assert_eq!(Spread::of([]), None);
-        let odd = Spread { median: 2.0, min: 1.0, max: 9.0 };
+        let odd = Spread {
+            median: 2.0,
+            min: 1.0,
+            max: 9.0,
+        };
         assert_eq!(Spread::of([9.0, 1.0, 2.0]), Some(odd));
-        let even = Spread { median: 2.5, min: 1.0, max: 9.0 };
+        let even = Spread {
+            median: 2.5,
+            min: 1.0,
+            max: 9.0,
+        };
         assert_eq!(Spread::of([9.0, 1.0, 2.0, 3.0]), Some(even));
     }
 
@@ -68,13 +76,24 @@ mod tests {
     fn ratios_are_taken_round_by_round() {
         // Of medians, 12 ÷ 10; but no round was worse than 1.1.
         let ratios = Spread::of_ratios(&[11.0, 12.0, 22.0], &[10.0, 12.0, 20.0]).unwrap();
-        let expected = Spread { median: 1.1, min: 1.0, max: 1.1 };
+        let expected = Spread {
+            median: 1.1,
+            min: 1.0,
+            max: 1.1,
+        };
         assert_eq!(ratios, expected);
     }
 
     #[test]
     fn three_digits_are_shown() {
-        let shown = |median: f64| Spread { median, min: median, max: median * 1.1 }.to_string();
+        let shown = |median: f64| {
+            Spread {
+                median,
+                min: median,
+                max: median * 1.1,
+            }
+            .to_string()
+        };
         assert_eq!(shown(0.1415), "0.141 (0.141–0.156)");
         assert_eq!(shown(5.0), "5.00 (5.00–5.50)");
         assert_eq!(shown(50.0), "50.0 (50.0–55.0)");

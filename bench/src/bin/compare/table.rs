@@ -14,8 +14,7 @@ const SATURATED: f64 = 0.95;
 /// All tables that the samples fill, and what has to be known to read them.
 pub(crate) fn render(plan: &Plan, samples: &[Sample]) -> String {
     let cells = Cells { plan, samples };
-    let (idle, loaded): (Vec<_>, Vec<_>) =
-        plan.rows.iter().partition(|row| row.load == Load::Idle);
+    let (idle, loaded): (Vec<_>, Vec<_>) = plan.rows.iter().partition(|row| row.load == Load::Idle);
     let mut parts = Vec::new();
     if !loaded.is_empty() {
         parts.push(costs(&cells, &loaded));
@@ -42,7 +41,10 @@ impl Cells<'_> {
             .filter(|sample| sample.row == row.name && sample.engine == engine)
             .collect();
         of_cell.sort_by_key(|sample| sample.round);
-        of_cell.iter().map(|sample| value(&sample.measured)).collect()
+        of_cell
+            .iter()
+            .map(|sample| value(&sample.measured))
+            .collect()
     }
 
     fn spread(&self, row: &Row, engine: Engine, value: impl Fn(&Measured) -> f64) -> String {
@@ -74,7 +76,9 @@ fn costs(cells: &Cells<'_>, rows: &[&Row]) -> String {
     let cost = |measured: &Measured| measured.server_us().unwrap_or(f64::NAN);
     let lines = rows.iter().map(|row| {
         let mut line = vec![row.title(), row.scenario.unit().to_owned()];
-        let base_costs = base.map(|base| cells.values(row, base, cost)).unwrap_or_default();
+        let base_costs = base
+            .map(|base| cells.values(row, base, cost))
+            .unwrap_or_default();
         line.extend(base.map(|_| shown(Spread::of(base_costs.iter().copied()))));
         for other in others {
             let costs = cells.values(row, *other, cost);
@@ -85,11 +89,21 @@ fn costs(cells: &Cells<'_>, rows: &[&Row]) -> String {
     });
     let rounds = cells.plan.rounds;
     let what = "Medians (min–max)";
-    format!("{}\n{what} of {rounds} rounds; ratios are of the same round.\n", table(&header, lines))
+    format!(
+        "{}\n{what} of {rounds} rounds; ratios are of the same round.\n",
+        table(&header, lines)
+    )
 }
 
 fn throughput(cells: &Cells<'_>, rows: &[&Row]) -> String {
-    let header = ["throughput", "engine", "per second", "server busy", "client µs", "client busy"];
+    let header = [
+        "throughput",
+        "engine",
+        "per second",
+        "server busy",
+        "client µs",
+        "client busy",
+    ];
     let lines = rows.iter().flat_map(|row| {
         cells.plan.engines.iter().map(|&engine| {
             let percent = |value: f64| format!("{:.0} %", value * 100.0);
@@ -98,7 +112,9 @@ fn throughput(cells: &Cells<'_>, rows: &[&Row]) -> String {
                 engine.name(),
                 format!("{:.0}", cells.median(row, engine, Measured::per_second)),
                 percent(cells.median(row, engine, Measured::server_busy)),
-                cells.spread(row, engine, |measured| measured.client_us().unwrap_or(f64::NAN)),
+                cells.spread(row, engine, |measured| {
+                    measured.client_us().unwrap_or(f64::NAN)
+                }),
                 percent(cells.median(row, engine, Measured::client_busy)),
             ]
         })
@@ -130,8 +146,13 @@ fn notes(cells: &Cells<'_>, rows: &[&Row]) -> Option<String> {
 
 fn memory(cells: &Cells<'_>, rows: &[&Row]) -> String {
     const MIB: f64 = 1_048_576.0;
-    let header =
-        ["memory of the server", "engine", "RSS before MiB", "RSS open MiB", "bytes per connection"];
+    let header = [
+        "memory of the server",
+        "engine",
+        "RSS before MiB",
+        "RSS open MiB",
+        "bytes per connection",
+    ];
     let lines = rows.iter().flat_map(|row| {
         cells.plan.engines.iter().map(|&engine| {
             let mib = |value: fn(&Measured) -> u64| {
@@ -147,7 +168,8 @@ fn memory(cells: &Cells<'_>, rows: &[&Row]) -> String {
             ]
         })
     });
-    let note = "User space only: the kernel's share of a socket is the same for all.";
+    let note = "User space only: the kernel's share of a socket is the same for all. Without \
+                transparent huge pages, which round up to 2 MiB.";
     format!("{}\n{note}\n", table(&header.map(str::to_owned), lines))
 }
 
@@ -182,7 +204,12 @@ mod tests {
             rss_open: 5 << 20,
             failures: Vec::new(),
         };
-        Sample { row: row.to_owned(), engine, round, measured }
+        Sample {
+            row: row.to_owned(),
+            engine,
+            round,
+            measured,
+        }
     }
 
     fn plan(rows: &[&str], engines: &[Engine]) -> Plan {
@@ -210,7 +237,10 @@ mod tests {
         let line = "| echo 20 B × 100, depth 1 | message | 7.00 (5.00–9.00) | 7.50 (6.00–9.00) \
                     | 1.10 (1.00–1.20) |";
         assert!(text.contains(line), "{text}");
-        assert!(!text.contains("bottleneck") && !text.contains("memory"), "{text}");
+        assert!(
+            !text.contains("bottleneck") && !text.contains("memory"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -8,11 +8,17 @@ use crate::{Error, Scenario, Settings, announce};
 pub(crate) fn serve(settings: &Settings) -> Result<(), Error> {
     if settings.shards != 1 {
         let reason = "the floor is one thread";
-        return Err(Error::Setting { setting: "shards", reason });
+        return Err(Error::Setting {
+            setting: "shards",
+            reason,
+        });
     }
     let Some(size) = settings.size else {
         let reason = "the floor must be told the payload bytes of a message";
-        return Err(Error::Setting { setting: "size", reason });
+        return Err(Error::Setting {
+            setting: "size",
+            reason,
+        });
     };
     let audience = match settings.scenario {
         Scenario::Echo => Audience::Sender,

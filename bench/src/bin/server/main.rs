@@ -69,7 +69,10 @@ enum Backend {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{setting}: {reason}")]
-    Setting { setting: &'static str, reason: &'static str },
+    Setting {
+        setting: &'static str,
+        reason: &'static str,
+    },
     #[error("cpu: {0}")]
     Pin(#[from] PinError),
     #[error("{0}")]
