@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use throng_transport::SocketKey;
 
 use super::SharedRoom;
 use crate::id::ConnectionId;
@@ -30,6 +31,14 @@ impl<'a> Audience<'a> {
 
     pub(crate) fn room(name: &'a str) -> Audience<'a> {
         Audience::new(Target::Rooms(SmallVec::from_iter([Cow::Borrowed(name)])))
+    }
+
+    /// Whether the connection is among those excepted.
+    #[inline]
+    pub(crate) fn excepts(&self, shard: u8, slot: u32, generation: u32) -> bool {
+        self.except.iter().any(|id| {
+            id.shard() == shard && id.key() == SocketKey { slot, generation }
+        })
     }
 
     fn into_owned(self) -> Audience<'static> {

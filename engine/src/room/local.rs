@@ -146,6 +146,14 @@ impl LocalRooms {
         Some(&self.scratch)
     }
 
+    /// The shared form of an audience's only room, if it is one room that has members here.
+    pub(crate) fn room_of(&self, audience: &Audience<'_>) -> Option<&Arc<SharedRoom>> {
+        match &audience.target {
+            Target::Rooms(rooms) if audience.is_one_room() => self.shared(&rooms[0]),
+            _ => None,
+        }
+    }
+
     /// The rooms' common knowledge.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
     Closing,
     /// Nothing more is said: what is queued is sent, then our side ends, then the peer's.
     Lingering,
+    /// The socket is lost or to be dropped; the slot is released at the end of the turn.
+    Gone,
 }
 
 /// Fields that every message and delivery touches come first, to share cache lines.
@@ -51,7 +53,10 @@ pub(crate) struct Connection {
     pub(crate) protocol: u8,
     pub(crate) counts: Counts,
     pub(crate) decoder: Decoder,
+    /// When bytes last arrived.
     pub(crate) heard: Tick,
+    /// When a message last arrived.
+    pub(crate) active: Tick,
     pub(crate) since: Since,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
     pub(crate) head: Option<Box<HeadBuffer>>,
@@ -104,6 +109,7 @@ impl Connection {
             counts: Counts::default(),
             decoder: Decoder::default(),
             heard: now,
+            active: now,
             since: Since { opened: now, ping: now, sending: now, closing: now },
             rooms: SmallVec::new(),
             head: None,

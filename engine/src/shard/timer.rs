@@ -31,6 +31,12 @@ impl Tick {
         Tick(self.0.wrapping_add(u32::try_from(ticks).unwrap_or(u32::MAX / 2)))
     }
 
+    /// The moment from which `delay` leads to this one.
+    pub fn before(self, delay: Duration) -> Tick {
+        let ticks = self.after(delay).0.wrapping_sub(self.0);
+        Tick(self.0.wrapping_sub(ticks))
+    }
+
     /// Whether this moment is now or past.
     pub fn is_due(self, now: Tick) -> bool {
         now.0.wrapping_sub(self.0) < u32::MAX / 2

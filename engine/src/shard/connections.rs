@@ -1,0 +1,163 @@
+//! The connections of a shard: a slab whose slots carry generations, and the list of those
+//! that have something to be sent.
+
+use std::ops::{Index, IndexMut};
+
+use slab::Slab;
+use throng_transport::{Peer, Slice, SocketKey};
+
+use super::connection::Connection;
+use super::outbox::{Lane, LaneStock, OutboxLimits, Pushed};
+use super::timer::Tick;
+use crate::id::{GENERATIONS, MAX_SLOTS};
+
+/// Connections by slot.
+pub(crate) struct Connections {
+    slots: Slab<Connection>,
+    next_generation: u32,
+    /// Slots to be flushed at the end of the turn.
+    dirty: Vec<u32>,
+    pub(crate) stock: LaneStock,
+    pub(crate) limits: OutboxLimits,
+}
+
+impl Connections {
+    pub(crate) fn new(expected: usize, limits: OutboxLimits) -> Connections {
+        Connections {
+            slots: Slab::with_capacity(expected),
+            next_generation: 0,
+            dirty: Vec::new(),
+            stock: LaneStock::default(),
+            limits,
+        }
+    }
+
+    /// The connection, unless the key is stale.
+    #[inline]
+    pub(crate) fn get(&mut self, key: SocketKey) -> Option<&mut Connection> {
+        self.slots
+            .get_mut(key.slot as usize)
+            .filter(|connection| connection.generation == key.generation)
+    }
+
+    /// The connection, if it is open.
+    #[inline]
+    pub(crate) fn open(&mut self, key: SocketKey) -> Option<&mut Connection> {
+        self.get(key).filter(|connection| connection.is_open())
+    }
+
+    /// The key of whatever holds the slot now.
+    pub(crate) fn key(&self, slot: u32) -> Option<SocketKey> {
+        let connection = self.slots.get(slot as usize)?;
+        Some(SocketKey { slot, generation: connection.generation })
+    }
+
+    /// A slot for a new connection; `None` when the shard has no more.
+    pub(crate) fn insert(&mut self, peer: Peer, now: Tick) -> Option<SocketKey> {
+        if self.slots.len() >= MAX_SLOTS {
+            return None;
+        }
+        let generation = self.next_generation;
+        self.next_generation = (generation + 1) % GENERATIONS;
+        let slot = self.slots.insert(Connection::new(generation, peer, now));
+        Some(SocketKey { slot: u32::try_from(slot).ok()?, generation })
+    }
+
+    pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
+        self.get(key)?;
+        let mut connection = self.slots.remove(key.slot as usize);
+        connection.outbox.release(&mut self.stock);
+        Some(connection)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The keys of all connections, in slot order.
+    pub(crate) fn keys(&self) -> Vec<SocketKey> {
+        let key = |(slot, connection): (usize, &Connection)| {
+            let slot = u32::try_from(slot).ok()?;
+            Some(SocketKey { slot, generation: connection.generation })
+        };
+        self.slots.iter().filter_map(key).collect()
+    }
+
+    /// Lists a connection for the flush that ends the turn.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// The slots listed, to be worked off and given back by [`Connections::return_dirty`].
+    pub(crate) fn take_dirty(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Gives the list's memory back.
+    pub(crate) fn return_dirty(&mut self, mut list: Vec<u32>) {
+        list.clear();
+        list.append(&mut self.dirty);
+        self.dirty = list;
+    }
+
+    /// Queues a frame for the connection in the slot, counting what becomes of it.
+    #[inline]
+    pub(crate) fn push(&mut self, slot: u32, frame: &Slice, lane: Lane) -> Pushed {
+        let connection = &mut self.slots[slot as usize];
+        let pushed = connection.outbox.push(frame, lane, &self.limits, &mut self.stock);
+        match pushed {
+            Pushed::Queued => {}
+            Pushed::DroppedOldest(count) => connection.counts.dropped += u64::from(count),
+            Pushed::Refused | Pushed::Overflow => {
+                connection.counts.dropped += 1;
+                return pushed;
+            }
+        }
+        connection.counts.messages_out += 1;
+        connection.counts.bytes_out += frame.len() as u64;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+        pushed
+    }
+}
+
+impl Connections {
+    /// Queues a pong.
+    pub(crate) fn push_pong(&mut self, slot: u32, frame: &Slice) {
+        self.slots[slot as usize].outbox.push_pong(frame, &mut self.stock);
+        self.mark_dirty(slot);
+    }
+
+    /// Queues bytes that go before every message.
+    pub(crate) fn push_control(&mut self, slot: u32, frame: &Slice) {
+        self.slots[slot as usize].outbox.push_control(frame, &mut self.stock);
+        self.mark_dirty(slot);
+    }
+
+    /// Queues bytes behind everything else.
+    pub(crate) fn push_last(&mut self, slot: u32, frame: &Slice) {
+        self.slots[slot as usize].outbox.push_last(frame, &mut self.stock);
+        self.mark_dirty(slot);
+    }
+}
+
+impl Index<u32> for Connections {
+    type Output = Connection;
+
+    fn index(&self, slot: u32) -> &Connection {
+        &self.slots[slot as usize]
+    }
+}
+
+impl IndexMut<u32> for Connections {
+    fn index_mut(&mut self, slot: u32) -> &mut Connection {
+        &mut self.slots[slot as usize]
+    }
+}

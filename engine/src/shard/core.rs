@@ -1,0 +1,326 @@
+//! A shard without its handler: connections, rooms, timers, and what is to be sent.
+//!
+//! Everything here is bookkeeping in memory. The turn ([`super::turn`]) carries it out on the
+//! driver; handlers reach it through [`Conn`](crate::Conn).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use throng_transport::{ChunkPool, Peer, SendQueue, Slice, Socket, SocketKey};
+
+use super::connection::Phase;
+use super::connections::Connections;
+use super::forward::Forwarding;
+use super::outbox::{Lane, OutboxLimits, Pushed};
+use super::timer::{Tick, Wheel};
+use crate::event::Cause;
+use crate::id::ConnectionId;
+use crate::limits::MAX_PREALLOCATED;
+use crate::protocol::close::{CloseCode, write_close};
+use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
+use crate::protocol::message::{MessageLimits, Pool};
+use crate::room::{Audience, JoinError, LocalRooms, Target};
+use crate::server::Shared;
+
+/// What happened to one publication (FEATURES 4.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// Connections of this shard that it was queued for.
+    pub queued: usize,
+    /// Messages that the overflow policy dropped: this one where refused, older ones where
+    /// those give way.
+    pub dropped: usize,
+    /// Connections given up as slow consumers.
+    pub evicted: usize,
+    /// Other shards it was handed to.
+    pub forwarded: usize,
+    /// Other shards that could not take it, their mailboxes being full: it is lost there.
+    pub refused: usize,
+}
+
+/// How a connection leaves [`Phase::Open`].
+#[derive(Debug)]
+pub(crate) enum Farewell<'a> {
+    /// Our close frame goes behind what is queued; the peer's is awaited.
+    Last(CloseCode, &'a str),
+    /// Our close frame goes before what is queued, which is dropped; the peer's is awaited.
+    Urgent(CloseCode, &'a str),
+    /// Our close frame goes first and is the end: the peer has sent its own, or broke the rules.
+    Final(CloseCode, &'a str),
+    /// As [`Farewell::Final`], without a code.
+    Silent,
+    /// The socket is closed as it is.
+    Drop,
+}
+
+/// How a released connection's socket ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The driver has released it.
+    Lost,
+    /// Closed; what the system was given is still delivered.
+    Close,
+    /// Reset.
+    Abort,
+}
+
+/// A shard's state, without the handler and its per-connection states.
+pub(crate) struct Core {
+    pub(crate) shard: u8,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connections: Connections,
+    pub(crate) rooms: LocalRooms,
+    pub(crate) wheel: Wheel,
+    pub(crate) chunks: ChunkPool,
+    pub(crate) decoders: Pool,
+    /// Connections that left [`Phase::Open`] and whose handler has not been told.
+    pub(crate) ended: Vec<(SocketKey, Cause)>,
+    /// Connections to be released at the end of the turn.
+    pub(crate) released: Vec<(SocketKey, Release)>,
+    /// Sockets to be moved to the side door, with what was received on them.
+    pub(crate) detached: Vec<(SocketKey, Vec<u8>)>,
+    pub(crate) accepted: Vec<(Socket, Peer)>,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) batch: SendQueue,
+    pub(crate) message_limits: MessageLimits,
+    pub(crate) now: Duration,
+    pub(crate) tick: Tick,
+    /// Connections being refused, which do not count as connections.
+    pub(crate) refusing: usize,
+}
+
+impl Core {
+    pub(crate) fn new(shard: u8, shared: Arc<Shared>) -> Core {
+        let config = &shared.config;
+        let limit = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let expected = (config.max_connections / config.shards + 1).min(MAX_PREALLOCATED);
+        let limits = OutboxLimits {
+            messages: limit(config.send_queue_messages),
+            bytes: limit(config.send_queue_bytes),
+            overflow: config.overflow,
+        };
+        Core {
+            shard,
+            connections: Connections::new(expected, limits),
+            rooms: LocalRooms::new(shard, Arc::clone(&shared.directory)),
+            wheel: Wheel::new(Tick::default()),
+            chunks: ChunkPool::new(),
+            decoders: Pool::new(),
+            ended: Vec::new(),
+            released: Vec::new(),
+            detached: Vec::new(),
+            accepted: Vec::new(),
+            forwarding: Forwarding::new(config.shards),
+            batch: SendQueue::new(),
+            message_limits: MessageLimits {
+                max_message_size: config.max_message_size,
+                max_frame_size: config.max_frame_size.unwrap_or(config.max_message_size),
+            },
+            now: Duration::ZERO,
+            tick: Tick::default(),
+            refusing: 0,
+            shared,
+        }
+    }
+
+    pub(crate) fn id(&self, key: SocketKey) -> ConnectionId {
+        ConnectionId::new(self.shard, key)
+    }
+
+    /// Encodes a whole message as one frame.
+    #[inline]
+    pub(crate) fn encode(&mut self, opcode: OpCode, payload: &[u8]) -> Slice {
+        encode_frame(&mut self.chunks, opcode, payload)
+    }
+
+    /// Queues a frame for one connection; `None` when it is not open.
+    #[inline]
+    pub(crate) fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane) -> Option<Pushed> {
+        self.connections.open(key)?;
+        let pushed = self.connections.push(key.slot, frame, lane);
+        if pushed == Pushed::Overflow {
+            self.evict(key.slot);
+        }
+        Some(pushed)
+    }
+
+    /// Gives a slow consumer up.
+    #[cold]
+    pub(crate) fn evict(&mut self, slot: u32) {
+        let farewell = Farewell::Urgent(CloseCode::POLICY, "slow consumer");
+        self.part(slot, Cause::SlowConsumer, &farewell);
+    }
+
+    /// Queues a frame for every member of the audience in this shard.
+    pub(crate) fn deliver_to(
+        &mut self,
+        audience: &Audience<'_>,
+        frame: &Slice,
+        lane: Lane,
+    ) -> Receipt {
+        let mut receipt = Receipt::default();
+        let mut evicted = Vec::new();
+        if let Target::Connection(id) = audience.target {
+            if id.shard() == self.shard
+                && let Some(pushed) = self.deliver(id.key(), frame, lane)
+            {
+                receipt.count(pushed);
+            }
+            return receipt;
+        }
+        let Core { rooms, connections, shard, .. } = self;
+        for slot in rooms.audience(audience).into_iter().flatten() {
+            let connection = &connections[slot];
+            if !connection.is_open() || audience.excepts(*shard, slot, connection.generation) {
+                continue;
+            }
+            let pushed = connections.push(slot, frame, lane);
+            receipt.count(pushed);
+            if pushed == Pushed::Overflow {
+                evicted.push(slot);
+            }
+        }
+        evicted.into_iter().for_each(|slot| self.evict(slot));
+        receipt
+    }
+
+    /// Delivers here and hands on to every other shard that has members.
+    pub(crate) fn publish(
+        &mut self,
+        audience: &Audience<'_>,
+        opcode: OpCode,
+        payload: &[u8],
+        lane: Lane,
+    ) -> Receipt {
+        let frame = self.encode(opcode, payload);
+        let mut receipt = self.deliver_to(audience, &frame, lane);
+        if self.shared.mail.len() > 1 {
+            self.forward(audience, &frame, lane, &mut receipt);
+        }
+        receipt
+    }
+
+    /// Makes an open connection a member of a room.
+    pub(crate) fn join(&mut self, key: SocketKey, name: &str) -> Result<(), JoinError> {
+        let max = self.rooms.directory().limits.rooms_of_connection;
+        let Some(connection) = self.connections.open(key) else {
+            return Err(JoinError::NotOpen);
+        };
+        if connection.rooms.len() >= max {
+            let index = self.rooms.index_of(name);
+            let is_member = index.is_some_and(|index| {
+                self.connections[key.slot].rooms.contains(&index)
+            });
+            return if is_member { Ok(()) } else { Err(JoinError::TooManyRoomsOfConnection { max }) };
+        }
+        if let Some(index) = self.rooms.join(name, key.slot)? {
+            self.connections[key.slot].rooms.push(index);
+        }
+        Ok(())
+    }
+
+    /// Ends a membership; returns whether there was one.
+    pub(crate) fn leave(&mut self, key: SocketKey, name: &str) -> bool {
+        let Some(index) = self.rooms.index_of(name) else { return false };
+        let Some(connection) = self.connections.get(key) else { return false };
+        let Some(position) = connection.rooms.iter().position(|&room| room == index) else {
+            return false;
+        };
+        connection.rooms.swap_remove(position);
+        self.rooms.leave(index, key.slot);
+        true
+    }
+
+    pub(crate) fn leave_all(&mut self, key: SocketKey) {
+        let Some(connection) = self.connections.get(key) else { return };
+        for index in std::mem::take(&mut connection.rooms) {
+            self.rooms.leave(index, key.slot);
+        }
+    }
+
+    /// Ends an open connection: from now on it neither receives nor is sent messages. The
+    /// handler is told before the turn ends.
+    pub(crate) fn part(&mut self, slot: u32, cause: Cause, farewell: &Farewell<'_>) {
+        let connection = &mut self.connections[slot];
+        if !connection.is_open() {
+            return;
+        }
+        let key = SocketKey { slot, generation: connection.generation };
+        connection.since.closing = self.tick;
+        self.ended.push((key, cause));
+        connection.phase = match farewell {
+            Farewell::Last(..) | Farewell::Urgent(..) => Phase::Closing,
+            Farewell::Final(..) | Farewell::Silent => Phase::Lingering,
+            Farewell::Drop => {
+                self.drop_connection(key, Release::Abort);
+                return;
+            }
+        };
+        if !matches!(farewell, Farewell::Last(..)) {
+            let (messages, _) = connection.outbox.discard();
+            connection.counts.dropped += u64::from(messages);
+        }
+        self.say_goodbye(slot, farewell);
+        let timeout = self.shared.config.close_timeout;
+        self.wheel.set(slot, self.tick.after(timeout));
+    }
+
+    fn say_goodbye(&mut self, slot: u32, farewell: &Farewell<'_>) {
+        let mut payload = [0; 125];
+        let length = match farewell {
+            Farewell::Last(code, reason)
+            | Farewell::Urgent(code, reason)
+            | Farewell::Final(code, reason) => write_close(&mut payload, *code, reason),
+            Farewell::Silent | Farewell::Drop => 0,
+        };
+        let frame = self.encode(OpCode::Close, &payload[..length]);
+        match farewell {
+            Farewell::Last(..) => self.connections.push_last(slot, &frame),
+            _ => self.connections.push_control(slot, &frame),
+        }
+    }
+
+    /// Marks a connection for release at the end of the turn.
+    pub(crate) fn drop_connection(&mut self, key: SocketKey, release: Release) {
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.phase != Phase::Gone {
+            connection.phase = Phase::Gone;
+            self.released.push((key, release));
+        }
+    }
+}
+
+impl Receipt {
+    #[inline]
+    pub(crate) fn count(&mut self, pushed: Pushed) {
+        match pushed {
+            Pushed::Queued => self.queued += 1,
+            Pushed::DroppedOldest(count) => {
+                self.queued += 1;
+                self.dropped += count as usize;
+            }
+            Pushed::Refused => self.dropped += 1,
+            Pushed::Overflow => self.evicted += 1,
+        }
+    }
+}
+
+/// Writes header and payload of a whole, unmasked frame into a chunk.
+#[inline]
+pub(crate) fn encode_frame(chunks: &mut ChunkPool, opcode: OpCode, payload: &[u8]) -> Slice {
+    let length = server_header_len(payload.len()) + payload.len();
+    chunks.write(length, |out| fill_frame(out, opcode, payload))
+}
+
+/// The same in memory of its own, for threads without a chunk pool.
+pub(crate) fn encode_detached(opcode: OpCode, payload: &[u8]) -> Slice {
+    let length = server_header_len(payload.len()) + payload.len();
+    Slice::with_len(length, |out| fill_frame(out, opcode, payload))
+}
+
+#[inline]
+fn fill_frame(out: &mut [u8], opcode: OpCode, payload: &[u8]) {
+    let header = write_server_header(out, opcode, payload.len());
+    out[header..].copy_from_slice(payload);
+}

@@ -1,0 +1,83 @@
+//! Handing publications on to other shards.
+
+use std::collections::VecDeque;
+
+use throng_transport::Slice;
+
+use super::core::{Core, Receipt};
+use super::mailbox::{Mail, MailSender};
+use super::outbox::Lane;
+use crate::limits::MAX_BACKLOG;
+use crate::room::{Audience, SharedAudience};
+
+/// What waits for other shards whose mailboxes are full, in order.
+///
+/// A shard never blocks on another one (two might block on each other). While something waits
+/// for a shard, what follows queues behind it, so a sender's order is kept.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    backlogs: Vec<VecDeque<Mail>>,
+}
+
+impl Forwarding {
+    pub(crate) fn new(shards: usize) -> Forwarding {
+        Forwarding { backlogs: (0..shards).map(|_| VecDeque::new()).collect() }
+    }
+
+    /// Hands `mail` on now or later; returns false when the backlog is full too.
+    fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> bool {
+        let backlog = &mut self.backlogs[to];
+        let refused = if backlog.is_empty() { sender.try_post(mail).err() } else { Some(mail) };
+        match refused {
+            None => true,
+            Some(mail) if backlog.len() < MAX_BACKLOG => {
+                backlog.push_back(mail);
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Hands on what waits; returns whether something still does.
+    pub(crate) fn pump(&mut self, senders: &[MailSender]) -> bool {
+        let mut waiting = false;
+        for (backlog, sender) in self.backlogs.iter_mut().zip(senders) {
+            while let Some(mail) = backlog.pop_front() {
+                if let Err(mail) = sender.try_post(mail) {
+                    backlog.push_front(mail);
+                    waiting = true;
+                    break;
+                }
+            }
+        }
+        waiting
+    }
+}
+
+impl Core {
+    /// Hands a frame on to every other shard that has members of the audience.
+    pub(crate) fn forward(
+        &mut self,
+        audience: &Audience<'_>,
+        frame: &Slice,
+        lane: Lane,
+        receipt: &mut Receipt,
+    ) {
+        let mut shared: Option<SharedAudience> = None;
+        for shard in self.shared.shards_of(audience, Some(&self.rooms)) {
+            if shard == self.shard {
+                continue;
+            }
+            let audience = shared
+                .get_or_insert_with(|| audience.to_shared(self.rooms.room_of(audience)))
+                .clone();
+            let to = usize::from(shard);
+            let mail = Mail::Publish { audience, frame: frame.clone(), lane };
+            if self.forwarding.post(to, &self.shared.mail[to], mail) {
+                receipt.forwarded += 1;
+            } else {
+                receipt.refused += 1;
+            }
+        }
+    }
+}
