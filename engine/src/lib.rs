@@ -1,12 +1,53 @@
-//! A WebSocket engine.
-pub mod protocol;
+//! A WebSocket engine for services that hold ten thousand connections and more.
+//!
+//! ```no_run
+//! // An echo server on all cores.
+//! let engine = throng::Engine::builder()
+//!     .bind("127.0.0.1:8080")?
+//!     .on_message(|conn, message| {
+//!         conn.send(message);
+//!     })
+//!     .start()?;
+//! engine.wait();
+//! # Ok::<(), throng::StartError>(())
+//! ```
+//!
+//! A service implements [`Handler`] and starts an [`Engine`] with it. What happens on a
+//! connection runs on one of the engine's threads, its shard, with a [`Conn`] in hand; any other
+//! thread, of whatever async runtime, uses an [`EngineHandle`].
+
 mod config;
+mod conn;
+mod error;
+mod event;
+mod handle;
+mod handler;
 #[cfg(feature = "http")]
 mod http;
+mod id;
 mod limits;
 mod origin;
+pub mod protocol;
+mod publish;
+mod room;
+mod server;
+mod shard;
+mod shared;
 
 pub use config::{Backend, Config, ConfigError, Overflow, SettingSource};
+pub use conn::{Conn, Direct, FromHandler};
+pub use error::{MembersError, PublishError, StartError};
+pub use event::{Cause, Close, Counts};
+pub use handle::{ConnectionHandle, EngineHandle, FromOutside, SendJsonError};
+pub use handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 pub use http::Page;
+pub use id::ConnectionId;
 pub use origin::Origins;
+pub use protocol::close::CloseCode;
+pub use protocol::message::Message;
+pub use publish::{Publication, Publisher, To};
+pub use room::{JoinError, RoomInfo};
+pub use server::{Builder, DrainReport, Engine};
+pub use shard::{Lane, Receipt};
+pub use throng_transport::Peer;

@@ -15,13 +15,15 @@ pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// Entries kept for another shard whose mailbox is full.
 pub(crate) const MAX_BACKLOG: usize = 4096;
-/// Connections being refused (503 sent, waiting for them to go) in one shard.
-pub(crate) const MAX_REFUSING: usize = 1024;
-/// How long a connection that is refused or answered with an error status may linger.
+/// Connections of one shard that are being turned away for want of room (503); more are dropped.
+pub(crate) const MAX_SURPLUS: usize = 1024;
+/// How soon posting to another shard, whose mailbox was full, is tried again.
+pub(crate) const RETRY_POSTING: Duration = Duration::from_millis(1);
+/// How long a client that was answered with an error status may take to end its side.
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 /// What `Retry-After` says when the engine is full, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
-/// Connections told to go per drain step are spread over at most this many steps a second.
+/// Time between two steps of a drain.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// A table of connections is allocated at once up to this many; pages not used cost nothing.
 pub(crate) const MAX_PREALLOCATED: usize = 65_536;

@@ -17,6 +17,16 @@ pub enum Peer {
     Unix,
 }
 
+impl Peer {
+    /// The remote address of a TCP connection.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        }
+    }
+}
+
 /// Options of accepted TCP sockets. Nagle's algorithm is always off: a turn sends what it has
 /// in one write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

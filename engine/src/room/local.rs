@@ -53,11 +53,6 @@ impl LocalRooms {
         self.everyone.remove(slot);
     }
 
-    /// Every open connection of the shard.
-    pub(crate) fn everyone(&self) -> &RoaringBitmap {
-        &self.everyone
-    }
-
     /// Makes `slot` a member. `None`: it was one already.
     pub(crate) fn join(&mut self, name: &str, slot: u32) -> Result<Option<RoomIndex>, JoinError> {
         let max = self.directory.limits.members;

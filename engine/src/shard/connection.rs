@@ -45,6 +45,10 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// A ping was sent and nothing has been heard since.
     pub(crate) ping_unanswered: bool,
+    /// Turned away for want of room; it does not count towards `max_connections`.
+    pub(crate) surplus: bool,
+    /// The upgrade was accepted.
+    pub(crate) was_open: bool,
     /// Our side of the stream has ended.
     pub(crate) finished: bool,
     /// The peer's side of the stream has ended.
@@ -58,6 +62,8 @@ pub(crate) struct Connection {
     /// When a message last arrived.
     pub(crate) active: Tick,
     pub(crate) since: Since,
+    /// How long a connection that is not open may stay what it is.
+    pub(crate) until: Tick,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
     pub(crate) head: Option<Box<HeadBuffer>>,
     pub(crate) identity: Option<Box<Identity>>,
@@ -75,8 +81,6 @@ pub(crate) struct Since {
     pub(crate) ping: Tick,
     /// The send in flight.
     pub(crate) sending: Tick,
-    /// The phase after [`Phase::Open`].
-    pub(crate) closing: Tick,
 }
 
 /// The part of an upgrade request received so far.
@@ -92,6 +96,8 @@ pub(crate) struct HeadBuffer {
 pub(crate) struct Identity {
     pub(crate) user_id: Option<Box<str>>,
     pub(crate) metadata: Vec<(String, String)>,
+    /// A subprotocol that the configuration does not list.
+    pub(crate) subprotocol: Option<Box<str>>,
 }
 
 impl Connection {
@@ -103,6 +109,8 @@ impl Connection {
             dirty: false,
             paused: false,
             ping_unanswered: false,
+            surplus: false,
+            was_open: false,
             finished: false,
             peer_ended: false,
             protocol: NO_PROTOCOL,
@@ -110,7 +118,8 @@ impl Connection {
             decoder: Decoder::default(),
             heard: now,
             active: now,
-            since: Since { opened: now, ping: now, sending: now, closing: now },
+            until: now,
+            since: Since { opened: now, ping: now, sending: now },
             rooms: SmallVec::new(),
             head: None,
             identity: None,

@@ -17,7 +17,7 @@ pub(crate) struct Connections {
     next_generation: u32,
     /// Slots to be flushed at the end of the turn.
     dirty: Vec<u32>,
-    pub(crate) stock: LaneStock,
+    stock: LaneStock,
     pub(crate) limits: OutboxLimits,
 }
 
@@ -103,6 +103,12 @@ impl Connections {
         list.clear();
         list.append(&mut self.dirty);
         self.dirty = list;
+    }
+
+    /// The connection in the slot, to be flushed with the help of the stock.
+    #[inline]
+    pub(crate) fn flushing(&mut self, slot: u32) -> (&mut Connection, &mut LaneStock) {
+        (&mut self.slots[slot as usize], &mut self.stock)
     }
 
     /// Queues a frame for the connection in the slot, counting what becomes of it.

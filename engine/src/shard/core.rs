@@ -4,11 +4,11 @@
 //! driver; handlers reach it through [`Conn`](crate::Conn).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use throng_transport::{ChunkPool, Peer, SendQueue, Slice, Socket, SocketKey};
+use throng_transport::{ChunkPool, SendQueue, Slice, SocketKey};
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
 use super::outbox::{Lane, OutboxLimits, Pushed};
@@ -17,10 +17,11 @@ use crate::event::Cause;
 use crate::id::ConnectionId;
 use crate::limits::MAX_PREALLOCATED;
 use crate::protocol::close::{CloseCode, write_close};
-use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
-use crate::protocol::message::{MessageLimits, Pool};
+use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode, server_header_len, write_server_header};
+use crate::protocol::message::{Message, MessageLimits, Pool};
+use crate::publish::opcode;
 use crate::room::{Audience, JoinError, LocalRooms, Target};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// What happened to one publication (FEATURES 4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,12 +47,11 @@ pub(crate) enum Farewell<'a> {
     Last(CloseCode, &'a str),
     /// Our close frame goes before what is queued, which is dropped; the peer's is awaited.
     Urgent(CloseCode, &'a str),
-    /// Our close frame goes first and is the end: the peer has sent its own, or broke the rules.
+    /// Our close frame goes behind what is queued and is the end: the peer has sent its own, or
+    /// broke the rules.
     Final(CloseCode, &'a str),
-    /// As [`Farewell::Final`], without a code.
-    Silent,
-    /// The socket is closed as it is.
-    Drop,
+    /// Nothing more is said.
+    Drop(Release),
 }
 
 /// How a released connection's socket ends.
@@ -78,20 +78,16 @@ pub(crate) struct Core {
     pub(crate) ended: Vec<(SocketKey, Cause)>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
-    /// Sockets to be moved to the side door, with what was received on them.
-    pub(crate) detached: Vec<(SocketKey, Vec<u8>)>,
-    pub(crate) accepted: Vec<(Socket, Peer)>,
     pub(crate) forwarding: Forwarding,
     pub(crate) batch: SendQueue,
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
-    /// Connections being refused, which do not count as connections.
-    pub(crate) refusing: usize,
+    random: fastrand::Rng,
 }
 
 impl Core {
-    pub(crate) fn new(shard: u8, shared: Arc<Shared>) -> Core {
+    pub(crate) fn new(shard: u8, shared: Arc<Shared>, seed: u64) -> Core {
         let config = &shared.config;
         let limit = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let expected = (config.max_connections / config.shards + 1).min(MAX_PREALLOCATED);
@@ -109,8 +105,6 @@ impl Core {
             decoders: Pool::new(),
             ended: Vec::new(),
             released: Vec::new(),
-            detached: Vec::new(),
-            accepted: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),
             message_limits: MessageLimits {
@@ -119,13 +113,36 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
-            refusing: 0,
+            random: fastrand::Rng::with_seed(seed),
             shared,
         }
     }
 
     pub(crate) fn id(&self, key: SocketKey) -> ConnectionId {
         ConnectionId::new(self.shard, key)
+    }
+
+    /// Takes note of the time.
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.now = now;
+        self.tick = Tick::at(now);
+    }
+
+    /// A tick of the past as a moment.
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
+        self.shared.epoch + self.now.saturating_sub(self.tick.since(tick))
+    }
+
+    /// A random part of `whole`.
+    pub(crate) fn random_part(&mut self, whole: Duration) -> Duration {
+        whole.mul_f64(self.random.f64())
+    }
+
+    /// The subprotocol agreed on with a connection.
+    pub(crate) fn subprotocol<'c>(&'c self, connection: &'c Connection) -> Option<&'c str> {
+        let listed = self.shared.config.subprotocols.get(usize::from(connection.protocol));
+        let own = || connection.identity.as_ref()?.subprotocol.as_deref();
+        listed.map(String::as_str).or_else(own)
     }
 
     /// Encodes a whole message as one frame.
@@ -143,6 +160,25 @@ impl Core {
             self.evict(key.slot);
         }
         Some(pushed)
+    }
+
+    /// Sends a message to a connection of this shard.
+    #[inline]
+    pub(crate) fn send(&mut self, key: SocketKey, message: Message<'_>, lane: Lane) -> Receipt {
+        let frame = self.encode(opcode(message), message.as_bytes());
+        let mut receipt = Receipt::default();
+        if let Some(pushed) = self.deliver(key, &frame, lane) {
+            receipt.count(pushed);
+        }
+        receipt
+    }
+
+    /// Sends a ping to an open connection.
+    pub(crate) fn ping(&mut self, key: SocketKey, payload: &[u8]) {
+        if self.connections.open(key).is_some() {
+            let frame = self.encode(OpCode::Ping, payload);
+            self.connections.push_control(key.slot, &frame);
+        }
     }
 
     /// Gives a slow consumer up.
@@ -247,38 +283,27 @@ impl Core {
             return;
         }
         let key = SocketKey { slot, generation: connection.generation };
-        connection.since.closing = self.tick;
         self.ended.push((key, cause));
-        connection.phase = match farewell {
-            Farewell::Last(..) | Farewell::Urgent(..) => Phase::Closing,
-            Farewell::Final(..) | Farewell::Silent => Phase::Lingering,
-            Farewell::Drop => {
-                self.drop_connection(key, Release::Abort);
-                return;
+        let (phase, code, reason) = match *farewell {
+            Farewell::Last(code, reason) | Farewell::Urgent(code, reason) => {
+                (Phase::Closing, code, reason)
             }
+            Farewell::Final(code, reason) => (Phase::Lingering, code, reason),
+            Farewell::Drop(release) => return self.drop_connection(key, release),
         };
-        if !matches!(farewell, Farewell::Last(..)) {
+        connection.phase = phase;
+        let mut payload = [0; MAX_CONTROL_PAYLOAD];
+        let length = write_close(&mut payload, code, reason);
+        let frame = self.encode(OpCode::Close, &payload[..length]);
+        if matches!(farewell, Farewell::Urgent(..)) {
+            let connection = &mut self.connections[slot];
             let (messages, _) = connection.outbox.discard();
             connection.counts.dropped += u64::from(messages);
+            self.connections.push_control(slot, &frame);
+        } else {
+            self.connections.push_last(slot, &frame);
         }
-        self.say_goodbye(slot, farewell);
-        let timeout = self.shared.config.close_timeout;
-        self.wheel.set(slot, self.tick.after(timeout));
-    }
-
-    fn say_goodbye(&mut self, slot: u32, farewell: &Farewell<'_>) {
-        let mut payload = [0; 125];
-        let length = match farewell {
-            Farewell::Last(code, reason)
-            | Farewell::Urgent(code, reason)
-            | Farewell::Final(code, reason) => write_close(&mut payload, *code, reason),
-            Farewell::Silent | Farewell::Drop => 0,
-        };
-        let frame = self.encode(OpCode::Close, &payload[..length]);
-        match farewell {
-            Farewell::Last(..) => self.connections.push_last(slot, &frame),
-            _ => self.connections.push_control(slot, &frame),
-        }
+        self.expect_end(slot, self.shared.config.close_timeout);
     }
 
     /// Marks a connection for release at the end of the turn.

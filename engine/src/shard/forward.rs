@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use throng_transport::Slice;
 
 use super::core::{Core, Receipt};
-use super::mailbox::{Mail, MailSender};
+use super::mailbox::{Mail, MailSender, PostError};
 use super::outbox::Lane;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
@@ -24,18 +24,23 @@ impl Forwarding {
         Forwarding { backlogs: (0..shards).map(|_| VecDeque::new()).collect() }
     }
 
-    /// Hands `mail` on now or later; returns false when the backlog is full too.
+    /// Hands `mail` on now or later; returns false when the backlog is full too, or the shard has
+    /// stopped.
     fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> bool {
         let backlog = &mut self.backlogs[to];
-        let refused = if backlog.is_empty() { sender.try_post(mail).err() } else { Some(mail) };
-        match refused {
-            None => true,
-            Some(mail) if backlog.len() < MAX_BACKLOG => {
-                backlog.push_back(mail);
-                true
+        if backlog.is_empty() {
+            match sender.try_post(mail) {
+                Ok(()) => return true,
+                Err(PostError::Stopped) => return false,
+                Err(PostError::Full(mail)) => backlog.push_back(mail),
             }
-            Some(_) => false,
+            return true;
         }
+        let has_room = backlog.len() < MAX_BACKLOG;
+        if has_room {
+            backlog.push_back(mail);
+        }
+        has_room
     }
 
     /// Hands on what waits; returns whether something still does.
@@ -43,7 +48,7 @@ impl Forwarding {
         let mut waiting = false;
         for (backlog, sender) in self.backlogs.iter_mut().zip(senders) {
             while let Some(mail) = backlog.pop_front() {
-                if let Err(mail) = sender.try_post(mail) {
+                if let Err(PostError::Full(mail)) = sender.try_post(mail) {
                     backlog.push_front(mail);
                     waiting = true;
                     break;
@@ -64,10 +69,9 @@ impl Core {
         receipt: &mut Receipt,
     ) {
         let mut shared: Option<SharedAudience> = None;
-        for shard in self.shared.shards_of(audience, Some(&self.rooms)) {
-            if shard == self.shard {
-                continue;
-            }
+        let mut shards = self.shared.shards_of(audience, Some(&self.rooms));
+        shards.remove(self.shard);
+        for shard in shards {
             let audience = shared
                 .get_or_insert_with(|| audience.to_shared(self.rooms.room_of(audience)))
                 .clone();

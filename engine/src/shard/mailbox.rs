@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use thiserror::Error;
 use throng_transport::{Peer, Slice, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
 use super::outbox::Lane;
+use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
 
@@ -22,17 +22,19 @@ pub(crate) enum Mail {
     /// Serve a connection that another shard accepted.
     Adopt { socket: Socket, peer: Peer },
     /// Say who is in a room.
-    Members { room: Arc<str>, answer: Sender<Vec<crate::ConnectionId>> },
+    Members { room: Arc<str>, answer: Sender<Vec<ConnectionId>> },
     /// Close all connections over a time and stop.
     Drain { code: CloseCode, window: Duration, answer: Sender<ShardDrained> },
-    /// Cut all connections and stop.
-    Stop,
 }
 
-/// A shard could not take more: its mailbox is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the shard's mailbox is full (mailbox_capacity)")]
-pub struct MailboxFull;
+/// Why mail was not taken.
+#[derive(Debug)]
+pub(crate) enum PostError {
+    /// The mailbox is full; here is the mail.
+    Full(Mail),
+    /// The shard has stopped.
+    Stopped,
+}
 
 /// The sending side of a shard's mailbox.
 #[derive(Clone, Debug)]
@@ -42,23 +44,31 @@ pub(crate) struct MailSender {
 }
 
 impl MailSender {
-    /// Puts `mail` into the mailbox and wakes the shard; returns the mail when that is full.
-    /// Mail for a shard that has stopped is dropped.
-    pub(crate) fn try_post(&self, mail: Mail) -> Result<(), Mail> {
+    /// Puts `mail` into the mailbox and wakes the shard.
+    pub(crate) fn try_post(&self, mail: Mail) -> Result<(), PostError> {
         match self.queue.try_send(mail) {
             Ok(()) => self.waker.wake(),
-            Err(TrySendError::Full(mail)) => return Err(mail),
-            Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(mail)) => return Err(PostError::Full(mail)),
+            Err(TrySendError::Disconnected(_)) => return Err(PostError::Stopped),
         }
         Ok(())
     }
 
-    /// Puts `mail` into the mailbox, waiting for room; for threads that may block.
-    pub(crate) fn post_blocking(&self, mail: Mail) {
-        if let Err(mail) = self.try_post(mail) {
-            let _ = self.queue.send(mail);
-            self.waker.wake();
+    /// The same, waiting while the mailbox is full; for threads that may block.
+    pub(crate) fn post_blocking(&self, mail: Mail) -> Result<(), PostError> {
+        match self.try_post(mail) {
+            Err(PostError::Full(mail)) => {
+                self.queue.send(mail).map_err(|_| PostError::Stopped)?;
+                self.waker.wake();
+                Ok(())
+            }
+            posted => posted,
         }
+    }
+
+    /// Wakes the shard.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Lane {
 
 /// Bounds of an outbox and what happens at them.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxLimits {
+pub(crate) struct OutboxLimits {
     /// Messages waiting.
     pub messages: u32,
     /// Bytes waiting, headers included.
@@ -38,7 +38,7 @@ pub struct OutboxLimits {
 
 /// What became of a message given to an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
+pub(crate) enum Pushed {
     /// It waits.
     Queued,
     /// It waits, and that many older ones were dropped for it.
@@ -51,7 +51,7 @@ pub enum Pushed {
 
 /// The messages that wait for one connection.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     /// The normal lane while it is one run and the other lanes are empty.
     run: Option<Slice>,
     lanes: Option<Box<Lanes>>,
@@ -64,7 +64,7 @@ pub struct Outbox {
 
 /// The lanes of an outbox that holds more than one run.
 #[derive(Debug, Default)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     control: VecDeque<Control>,
     high: VecDeque<Slice>,
     normal: VecDeque<Slice>,
@@ -78,7 +78,8 @@ struct Control {
 
 /// A shard's stock of empty [`Lanes`], so that using them allocates nothing in the long run.
 #[derive(Debug, Default)]
-pub struct LaneStock(Vec<Box<Lanes>>);
+#[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+pub(crate) struct LaneStock(Vec<Box<Lanes>>);
 
 impl LaneStock {
     fn take(&mut self) -> Box<Lanes> {
@@ -162,7 +163,7 @@ impl Outbox {
     /// The bounds hold for what could not be sent: they are enforced while a send is in flight.
     /// A peer that keeps up may be sent any amount in one turn.
     #[inline]
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         frame: &Slice,
         lane: Lane,
@@ -190,8 +191,11 @@ impl Outbox {
                     self.run = Some(frame.clone());
                     return;
                 }
-                Some(run) if run.try_extend(frame) => return,
-                Some(_) => {}
+                Some(run) => {
+                    if run.try_extend(frame) {
+                        return;
+                    }
+                }
             }
         }
         let lanes = self.lanes(stock);
@@ -207,21 +211,21 @@ impl Outbox {
 
     /// Appends behind everything else, whatever the bounds: the close frame that follows the
     /// last message.
-    pub fn push_last(&mut self, frame: &Slice, stock: &mut LaneStock) {
+    pub(crate) fn push_last(&mut self, frame: &Slice, stock: &mut LaneStock) {
         self.bytes = self.bytes.saturating_add(length(frame));
         self.messages = self.messages.saturating_add(1);
         self.append(frame, Lane::Normal, stock);
     }
 
     /// Appends to the control lane, whatever the bounds.
-    pub fn push_control(&mut self, frame: &Slice, stock: &mut LaneStock) {
+    pub(crate) fn push_control(&mut self, frame: &Slice, stock: &mut LaneStock) {
         let control = Control { frame: frame.clone(), is_pong: false };
         self.lanes(stock).control.push_back(control);
     }
 
     /// Appends a pong to the control lane. Of too many, the oldest is dropped: a peer must be
     /// answered its latest ping only (RFC 6455 §5.5.3).
-    pub fn push_pong(&mut self, frame: &Slice, stock: &mut LaneStock) {
+    pub(crate) fn push_pong(&mut self, frame: &Slice, stock: &mut LaneStock) {
         let control = &mut self.lanes(stock).control;
         if control.iter().filter(|entry| entry.is_pong).count() >= MAX_PENDING_PONGS
             && let Some(oldest) = control.iter().position(|entry| entry.is_pong)
@@ -233,7 +237,7 @@ impl Outbox {
 
     /// Drops every message that waits, and returns how many messages and bytes that were. What is
     /// in flight or on the control lane stays.
-    pub fn discard(&mut self) -> (u32, u32) {
+    pub(crate) fn discard(&mut self) -> (u32, u32) {
         self.run = None;
         if let Some(lanes) = &mut self.lanes {
             lanes.high.clear();
@@ -243,7 +247,7 @@ impl Outbox {
     }
 
     /// Gives the memory back; for a connection that is gone.
-    pub fn release(&mut self, stock: &mut LaneStock) {
+    pub(crate) fn release(&mut self, stock: &mut LaneStock) {
         self.run = None;
         if let Some(lanes) = self.lanes.take() {
             stock.give(lanes);
@@ -253,7 +257,7 @@ impl Outbox {
     /// Moves the next batch into `queue`: control, high, normal; at most [`SEND_BATCH_BYTES`]
     /// unless a single run is longer. What is moved counts as in flight until [`Outbox::sent`].
     #[inline]
-    pub fn next_batch(&mut self, queue: &mut SendQueue, stock: &mut LaneStock) {
+    pub(crate) fn next_batch(&mut self, queue: &mut SendQueue, stock: &mut LaneStock) {
         match self.lanes.take() {
             None => {
                 if let Some(run) = self.run.take() {
@@ -298,33 +302,38 @@ impl Outbox {
         self.in_flight_bytes = self.in_flight_bytes.max(1);
     }
 
-    /// The batch taken last is with the system. Returns its messages.
+    /// The batch taken last is with the system.
     #[inline]
-    pub fn sent(&mut self) -> u32 {
+    pub(crate) fn sent(&mut self) {
         self.in_flight_bytes = 0;
-        std::mem::take(&mut self.in_flight_messages)
+        self.in_flight_messages = 0;
     }
 
     /// Whether a batch is in flight.
     #[inline]
-    pub fn is_in_flight(&self) -> bool {
+    pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight_bytes > 0
     }
 
     /// Whether nothing waits (what is in flight aside).
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.run.is_none() && self.lanes.is_none()
     }
 
     /// Messages not yet with the system.
-    pub fn messages(&self) -> u32 {
+    pub(crate) fn messages(&self) -> u32 {
         self.messages.saturating_add(self.in_flight_messages)
     }
 
     /// Bytes not yet with the system, control frames aside.
-    pub fn bytes(&self) -> u32 {
+    pub(crate) fn bytes(&self) -> u32 {
         self.bytes.saturating_add(self.in_flight_bytes)
+    }
+
+    /// Whether half of what may wait does.
+    pub(crate) fn is_half_full(&self, limits: &OutboxLimits) -> bool {
+        self.messages() > limits.messages / 2 || self.bytes() > limits.bytes / 2
     }
 
     fn has_room(&self, frame: &Slice, limits: &OutboxLimits) -> bool {

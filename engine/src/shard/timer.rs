@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// Length of a tick: deadlines are met to within one.
-pub const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Buckets of the wheel; one revolution is 40.96 s.
 const BUCKETS: usize = 4096;
 const WORDS: usize = BUCKETS / 64;
@@ -16,39 +16,39 @@ const NONE: u32 = u32::MAX;
 
 /// A moment, in ticks since the shard's epoch. 2³² ticks are 497 days; comparisons wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Tick(u32);
+pub(crate) struct Tick(u32);
 
 impl Tick {
     /// The tick that `time` since the epoch falls into.
     #[expect(clippy::cast_possible_truncation, reason = "wraps by design")]
-    pub fn at(time: Duration) -> Tick {
+    pub(crate) fn at(time: Duration) -> Tick {
         Tick((time.as_millis() / TICK.as_millis()) as u32)
     }
 
     /// The first tick at which `delay` has surely passed since this one.
-    pub fn after(self, delay: Duration) -> Tick {
+    pub(crate) fn after(self, delay: Duration) -> Tick {
         let ticks = delay.as_millis().div_ceil(TICK.as_millis()) + 1;
         Tick(self.0.wrapping_add(u32::try_from(ticks).unwrap_or(u32::MAX / 2)))
     }
 
     /// The moment from which `delay` leads to this one.
-    pub fn before(self, delay: Duration) -> Tick {
+    pub(crate) fn before(self, delay: Duration) -> Tick {
         let ticks = self.after(delay).0.wrapping_sub(self.0);
         Tick(self.0.wrapping_sub(ticks))
     }
 
     /// Whether this moment is now or past.
-    pub fn is_due(self, now: Tick) -> bool {
+    pub(crate) fn is_due(self, now: Tick) -> bool {
         now.0.wrapping_sub(self.0) < u32::MAX / 2
     }
 
     /// The earlier of two.
-    pub fn min(self, other: Tick) -> Tick {
+    pub(crate) fn min(self, other: Tick) -> Tick {
         if self.is_due(other) { self } else { other }
     }
 
     /// Time from `earlier` to this moment, to within a tick.
-    pub fn since(self, earlier: Tick) -> Duration {
+    pub(crate) fn since(self, earlier: Tick) -> Duration {
         TICK * self.0.wrapping_sub(earlier.0)
     }
 
@@ -69,7 +69,7 @@ const UNSET: Node = Node { previous: NONE, next: NONE, due: Tick(0), is_set: fal
 
 /// The timers of a shard.
 #[derive(Debug)]
-pub struct Wheel {
+pub(crate) struct Wheel {
     nodes: Vec<Node>,
     heads: Box<[u32; BUCKETS]>,
     occupied: [u64; WORDS],
@@ -80,7 +80,7 @@ pub struct Wheel {
 
 impl Wheel {
     /// A wheel without timers, standing at `now`.
-    pub fn new(now: Tick) -> Wheel {
+    pub(crate) fn new(now: Tick) -> Wheel {
         Wheel {
             nodes: Vec::new(),
             heads: Box::new([NONE; BUCKETS]),
@@ -91,7 +91,7 @@ impl Wheel {
     }
 
     /// Sets or moves the timer of `slot`. One that is due already fires at the next advance.
-    pub fn set(&mut self, slot: u32, due: Tick) {
+    pub(crate) fn set(&mut self, slot: u32, due: Tick) {
         self.clear(slot);
         let index = slot as usize;
         if index >= self.nodes.len() {
@@ -109,7 +109,7 @@ impl Wheel {
     }
 
     /// Moves the timer of `slot` to `due` if that is earlier, or sets it.
-    pub fn set_earlier(&mut self, slot: u32, due: Tick) {
+    pub(crate) fn set_earlier(&mut self, slot: u32, due: Tick) {
         match self.nodes.get(slot as usize) {
             Some(node) if node.is_set && node.due.is_due(due) => {}
             _ => self.set(slot, due),
@@ -117,7 +117,7 @@ impl Wheel {
     }
 
     /// Clears the timer of `slot`, if set.
-    pub fn clear(&mut self, slot: u32) {
+    pub(crate) fn clear(&mut self, slot: u32) {
         let Some(node) = self.nodes.get_mut(slot as usize) else { return };
         if !node.is_set {
             return;
@@ -140,7 +140,7 @@ impl Wheel {
 
     /// Moves on to `now` and appends to `fired` the slots whose timers were due; they are
     /// cleared.
-    pub fn advance(&mut self, now: Tick, fired: &mut Vec<u32>) {
+    pub(crate) fn advance(&mut self, now: Tick, fired: &mut Vec<u32>) {
         if now == self.now || !self.now.is_due(now) {
             return;
         }
@@ -168,25 +168,22 @@ impl Wheel {
 
     /// Time from `now` until the next timer may be due; `None` when none is set. May be early
     /// by whole revolutions, never late.
-    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if self.len == 0 {
             return None;
         }
         let first = self.now.bucket() + 1;
         let bucket = self.next_occupied(first, BUCKETS)?;
         let ticks = u32::try_from(bucket - first + 1).unwrap_or(u32::MAX);
-        let into_tick = Duration::from_millis((now.as_millis() % TICK.as_millis()) as u64);
+        let into_tick = u64::try_from(now.as_nanos() % TICK.as_nanos()).unwrap_or_default();
+        let into_tick = Duration::from_nanos(into_tick);
         Some((TICK * ticks).saturating_sub(into_tick))
     }
 
     /// Timers set.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether no timer is set.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The first occupied bucket among the `count` from `first` on, counted on past the end.
@@ -221,9 +218,9 @@ mod tests {
     fn a_timer_fires_at_its_tick_and_once() {
         let mut wheel = Wheel::new(Tick(5));
         wheel.set(3, Tick(10));
-        assert_eq!(advance(&mut wheel, 9), []);
+        assert!(advance(&mut wheel, 9).is_empty());
         assert_eq!(advance(&mut wheel, 10), [3]);
-        assert_eq!(advance(&mut wheel, 20_000), []);
+        assert!(advance(&mut wheel, 20_000).is_empty());
     }
 
     #[test]
@@ -231,7 +228,7 @@ mod tests {
         let mut wheel = Wheel::new(Tick(0));
         wheel.set(1, Tick(3 * 4096 + 7));
         for now in (0..3 * 4096 + 7).step_by(100) {
-            assert_eq!(advance(&mut wheel, now), []);
+            assert!(advance(&mut wheel, now).is_empty());
         }
         assert_eq!(advance(&mut wheel, 3 * 4096 + 7), [1]);
     }
@@ -241,7 +238,7 @@ mod tests {
         let start = u32::MAX - 3;
         let mut wheel = Wheel::new(Tick(start));
         wheel.set(1, Tick(4));
-        assert_eq!(advance(&mut wheel, 3), []);
+        assert!(advance(&mut wheel, 3).is_empty());
         assert_eq!(advance(&mut wheel, 4), [1]);
     }
 

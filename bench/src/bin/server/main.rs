@@ -73,6 +73,8 @@ enum Error {
         setting: &'static str,
         reason: &'static str,
     },
+    #[error("{0}")]
+    Start(#[from] ::throng::StartError),
     #[error("cpu: {0}")]
     Pin(#[from] PinError),
     #[error("{0}")]

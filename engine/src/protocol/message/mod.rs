@@ -54,6 +54,38 @@ impl<'a> Message<'a> {
     }
 }
 
+impl<'a> From<&'a str> for Message<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Message<'a> {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Message<'a> {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Message<'a> {
+        Message::Binary(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Message<'a> {
+        Message::Binary(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    fn from(bytes: &'a [u8; N]) -> Message<'a> {
+        Message::Binary(bytes)
+    }
+}
+
 /// What a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'e> {

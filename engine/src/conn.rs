@@ -1,0 +1,293 @@
+//! A connection as its handler sees it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::Serialize;
+use throng_transport::{Peer, SocketKey};
+
+use crate::handle::{ConnectionHandle, EngineHandle};
+use crate::event::{Cause, Counts};
+use crate::id::ConnectionId;
+use crate::protocol::close::CloseCode;
+use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
+use crate::protocol::message::Message;
+use crate::publish::{To, opcode, sealed};
+use crate::room::{Audience, JoinError, Target};
+use crate::shard::{Connection, Core, Farewell, Lane, Receipt};
+
+/// A connection, while its handler runs.
+///
+/// Nothing called here blocks or writes to a socket: what is sent in a turn of the shard goes out
+/// at its end, in one write per connection.
+pub struct Conn<'a, S> {
+    core: &'a mut Core,
+    key: SocketKey,
+    state: &'a mut S,
+}
+
+impl<'a, S> Conn<'a, S> {
+    pub(crate) fn new(core: &'a mut Core, key: SocketKey, state: &'a mut S) -> Conn<'a, S> {
+        Conn { core, key, state }
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.core.connections[self.key.slot]
+    }
+}
+
+/// Sending.
+impl<S> Conn<'_, S> {
+    /// Sends a message to this connection's peer.
+    ///
+    /// ```
+    /// # use throng::Conn;
+    /// # fn example(conn: &mut Conn<'_, ()>) {
+    /// conn.send("text");
+    /// conn.send(&[1, 2, 3]);
+    /// # }
+    /// ```
+    #[inline]
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Receipt {
+        self.core.send(self.key, message.into(), Lane::Normal)
+    }
+
+    /// Sends `value` as JSON, in a text message.
+    ///
+    /// # Errors
+    /// When `value` cannot be represented: its `Serialize` fails, or a map has keys that are no
+    /// strings.
+    pub fn send_json(&mut self, value: &impl Serialize) -> Result<Receipt, serde_json::Error> {
+        self.direct(self.id(), Lane::Normal).send_json(value)
+    }
+
+    /// Sends before everything on the normal lane that has not been sent.
+    pub fn high(&mut self) -> Direct<'_> {
+        self.direct(self.id(), Lane::High)
+    }
+
+    /// Sends to another connection, on whichever shard it is. When it is gone, nobody receives
+    /// the message; on this shard the receipt shows that.
+    pub fn to_connection(&mut self, id: ConnectionId) -> Direct<'_> {
+        self.direct(id, Lane::Normal)
+    }
+
+    fn direct(&mut self, id: ConnectionId, lane: Lane) -> Direct<'_> {
+        Direct { core: self.core, id, lane }
+    }
+
+    /// A message for the members of a room, on all shards. Publishing gives a [`Receipt`]: of what
+    /// was delivered on this shard, and which other shards the message was handed to.
+    pub fn to<'p>(&'p mut self, room: &'p str) -> To<'p, FromHandler<'p>> {
+        let me = Some(self.id());
+        To::room(FromHandler { core: self.core }, room, me)
+    }
+
+    /// A message for all connections, on all shards.
+    pub fn to_all(&mut self) -> To<'_, FromHandler<'_>> {
+        let me = Some(self.id());
+        To::all(FromHandler { core: self.core }, me)
+    }
+
+    /// Sends a ping with a payload of at most 125 bytes; what is beyond is cut off. The peer's
+    /// pong counts as a sign of life.
+    pub fn ping(&mut self, payload: &[u8]) {
+        let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
+        self.core.ping(self.key, payload);
+    }
+
+    /// Closes the connection, behind what has been sent. The handler is told
+    /// ([`Cause::Kicked`]) before the turn ends.
+    ///
+    /// A code that may not be sent (RFC 6455 §7.4) goes out as none; a reason longer than 123
+    /// bytes is cut.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        self.core.part(self.key.slot, Cause::Kicked { code }, &Farewell::Last(code, reason));
+    }
+}
+
+/// Rooms.
+impl<S> Conn<'_, S> {
+    /// Joins a room, which is created for its first member. Joining twice changes nothing.
+    ///
+    /// # Errors
+    /// When a limit would be passed ([`JoinError`] says which), or the connection is closed.
+    pub fn join(&mut self, room: &str) -> Result<(), JoinError> {
+        self.core.join(self.key, room)
+    }
+
+    /// Leaves a room; returns whether the connection was in it.
+    pub fn leave(&mut self, room: &str) -> bool {
+        self.core.leave(self.key, room)
+    }
+
+    /// Leaves every room. This happens by itself when the connection ends.
+    pub fn leave_all(&mut self) {
+        self.core.leave_all(self.key);
+    }
+
+    /// The rooms that the connection is in.
+    pub fn rooms(&self) -> impl Iterator<Item = &str> {
+        let rooms = &self.core.rooms;
+        self.connection().rooms.iter().filter_map(|&room| rooms.name_of(room)).map(|name| &**name)
+    }
+
+    /// Members of a room, on all shards.
+    pub fn room_len(&self, room: &str) -> usize {
+        match self.core.rooms.shared(room) {
+            Some(room) => room.members(),
+            None => self.engine().room_len(room),
+        }
+    }
+}
+
+/// What is known of the connection.
+impl<S> Conn<'_, S> {
+    /// The service's state of this connection.
+    pub fn state(&self) -> &S {
+        self.state
+    }
+
+    /// The service's state of this connection, to be changed.
+    pub fn state_mut(&mut self) -> &mut S {
+        self.state
+    }
+
+    /// The connection's name in its engine.
+    pub fn id(&self) -> ConnectionId {
+        self.core.id(self.key)
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
+        self.connection().peer
+    }
+
+    /// The address at the other end; `None` over a Unix socket.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.peer().address()
+    }
+
+    /// The user that [`Accept::user_id`](crate::Accept::user_id) named.
+    pub fn user_id(&self) -> Option<&str> {
+        self.connection().identity.as_ref()?.user_id.as_deref()
+    }
+
+    /// What [`Accept::metadata`](crate::Accept::metadata) gave under that name.
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        let metadata = &self.connection().identity.as_ref()?.metadata;
+        metadata.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// The subprotocol agreed on.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.core.subprotocol(self.connection())
+    }
+
+    /// When the connection was opened, to within 10 ms.
+    pub fn connected_at(&self) -> Instant {
+        self.core.instant(self.connection().since.opened)
+    }
+
+    /// When its last message arrived, to within 10 ms; before the first one, when it was opened.
+    pub fn last_active(&self) -> Instant {
+        self.core.instant(self.connection().active)
+    }
+
+    /// Messages and bytes so far.
+    pub fn counts(&self) -> Counts {
+        self.connection().counts
+    }
+
+    /// Messages and bytes that wait to be sent.
+    pub fn queued(&self) -> (usize, usize) {
+        let outbox = &self.connection().outbox;
+        (outbox.messages() as usize, outbox.bytes() as usize)
+    }
+
+    /// Whether the connection has ended or is about to.
+    pub fn is_closed(&self) -> bool {
+        !self.connection().is_open()
+    }
+
+    /// A handle that other threads and tasks may send to this connection with.
+    pub fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle::new(self.engine(), self.id())
+    }
+
+    /// A handle on the engine.
+    pub fn engine(&self) -> EngineHandle {
+        EngineHandle::new(&self.core.shared)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn")
+            .field("id", &self.id())
+            .field("peer", &self.peer())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends to one connection, from a handler.
+pub struct Direct<'c> {
+    core: &'c mut Core,
+    id: ConnectionId,
+    lane: Lane,
+}
+
+impl Direct<'_> {
+    /// Sends before everything on the normal lane that has not been sent.
+    #[must_use]
+    pub fn high(mut self) -> Self {
+        self.lane = Lane::High;
+        self
+    }
+
+    /// Sends a message. The receipt is that of [`Conn::to`].
+    pub fn send<'m>(self, message: impl Into<Message<'m>>) -> Receipt {
+        let message = message.into();
+        let audience = Audience::new(Target::Connection(self.id));
+        self.core.publish(&audience, opcode(message), message.as_bytes(), self.lane)
+    }
+
+    /// Sends `value` as JSON, in a text message.
+    ///
+    /// # Errors
+    /// When `value` cannot be represented: its `Serialize` fails, or a map has keys that are no
+    /// strings.
+    pub fn send_json(self, value: &impl Serialize) -> Result<Receipt, serde_json::Error> {
+        Ok(self.send(Message::Text(&serde_json::to_string(value)?)))
+    }
+}
+
+impl fmt::Debug for Direct<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct")
+            .field("id", &self.id)
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Publishes from a handler.
+pub struct FromHandler<'c> {
+    core: &'c mut Core,
+}
+
+impl sealed::Publish for FromHandler<'_> {
+    type Outcome = Receipt;
+
+    fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
+        self.core.publish(outgoing.audience, outgoing.opcode, outgoing.payload, outgoing.lane)
+    }
+}
+
+impl fmt::Debug for FromHandler<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromHandler").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! What can go wrong when an engine is started or called from outside.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Why an engine could not be started. Nothing of it is left running.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is wrong; nothing was bound.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What was given as an address is none.
+    #[error("{address} is no address to listen on: {source}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// Why it is none.
+        source: io::Error,
+    },
+    /// Neither an address nor a listener was given.
+    #[error("there is nothing to listen on: call bind, unix or listener")]
+    NowhereToListen,
+    /// The system refused a listener.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused a thread, or descriptors for a driver.
+    #[error("cannot start the engine: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why a message from outside did not reach every shard it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The mailboxes of some shards were full: for the members there it is lost.
+    #[error("{refused} of {addressed} shards had full mailboxes (mailbox_capacity)")]
+    MailboxFull {
+        /// Shards that could not take it.
+        refused: usize,
+        /// Shards it was for.
+        addressed: usize,
+    },
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Why the members of a room could not be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MembersError {
+    /// It was asked on a shard's thread, which would wait for itself.
+    #[error("members are asked for on a shard's own thread, which would wait for itself")]
+    OnShard,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}

@@ -1,0 +1,247 @@
+//! The engine as other threads see it.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+use serde::Serialize;
+use throng_transport::Slice;
+
+use crate::config::Config;
+use crate::error::{MembersError, PublishError};
+use crate::id::ConnectionId;
+use crate::protocol::close::CloseCode;
+use crate::protocol::message::Message;
+use crate::publish::{To, opcode, sealed};
+use crate::room::{Audience, RoomInfo, SharedAudience, Target};
+use crate::shard::{Lane, Mail, PostError, encode_detached};
+use crate::shared::Shared;
+
+thread_local! {
+    static ON_SHARD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that the calling thread is a shard's, which must not wait for shards.
+pub(crate) fn enter_shard() {
+    ON_SHARD.set(true);
+}
+
+/// A handle on a running engine, for any thread or task of any runtime.
+///
+/// Cloning it is cheap, and it may outlive the [`Engine`](crate::Engine): then there are no
+/// connections, and publishing says [`PublishError::Stopped`].
+#[derive(Clone)]
+pub struct EngineHandle(Arc<Shared>);
+
+impl EngineHandle {
+    pub(crate) fn new(shared: &Arc<Shared>) -> EngineHandle {
+        EngineHandle(Arc::clone(shared))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
+    /// A message for the members of a room. Publishing never blocks.
+    ///
+    /// Messages published by one thread reach each member in that order. Publishing fails with
+    /// [`PublishError`] when the message could not be handed to every shard that has members.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::PublishError> {
+    /// engine.to("general").and_to("news").text("hello").publish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to<'a>(&'a self, room: &'a str) -> To<'a, FromOutside<'a>> {
+        To::room(FromOutside(self), room, None)
+    }
+
+    /// A message for all connections.
+    pub fn to_all(&self) -> To<'_, FromOutside<'_>> {
+        To::all(FromOutside(self), None)
+    }
+
+    /// A connection, by its id. Nothing is checked: when it is gone, nobody receives what is sent.
+    pub fn connection(&self, id: ConnectionId) -> ConnectionHandle {
+        ConnectionHandle::new(self.clone(), id)
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.0.open()
+    }
+
+    /// The rooms that have members, in no particular order.
+    pub fn rooms(&self) -> Vec<RoomInfo> {
+        self.0.directory.list()
+    }
+
+    /// Number of rooms that have members.
+    pub fn room_count(&self) -> usize {
+        self.0.directory.len()
+    }
+
+    /// Members of a room; 0 when there is no such room.
+    pub fn room_len(&self, room: &str) -> usize {
+        self.0.directory.get(room).map_or(0, |room| room.members())
+    }
+
+    /// The members of a room, in no particular order. Waits for the shards to answer, a turn each.
+    ///
+    /// # Errors
+    /// On a shard's own thread, and when the engine has stopped.
+    pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
+        if ON_SHARD.get() {
+            return Err(MembersError::OnShard);
+        }
+        let Some(room) = self.0.directory.get(room) else { return Ok(Vec::new()) };
+        let shards: Vec<u8> = room.shards().collect();
+        let (answer, answers) = bounded(shards.len());
+        for &shard in &shards {
+            let mail = Mail::Members { room: Arc::clone(&room.name), answer: answer.clone() };
+            let posted = self.0.mail[usize::from(shard)].post_blocking(mail);
+            posted.map_err(|_| MembersError::Stopped)?;
+        }
+        drop(answer);
+        let mut members = Vec::new();
+        for _ in shards {
+            members.extend(answers.recv().map_err(|_| MembersError::Stopped)?);
+        }
+        Ok(members)
+    }
+
+    /// Cuts all connections (1001, without waiting for anybody) and stops the engine, without
+    /// waiting for that either. See [`Engine::drain`](crate::Engine::drain) for a gentle end.
+    pub fn shutdown(&self) {
+        self.0.stop();
+    }
+
+    /// The settings that the engine runs with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    fn publish(
+        &self,
+        audience: &Audience<'_>,
+        frame: &Slice,
+        lane: Lane,
+    ) -> Result<(), PublishError> {
+        let (mut addressed, mut refused) = (0, 0);
+        let mut travelling: Option<SharedAudience> = None;
+        for shard in self.0.shards_of(audience, None) {
+            let audience = travelling.get_or_insert_with(|| audience.to_shared(None)).clone();
+            let mail = Mail::Publish { audience, frame: frame.clone(), lane };
+            addressed += 1;
+            match self.0.mail[usize::from(shard)].try_post(mail) {
+                Ok(()) => {}
+                Err(PostError::Full(_)) => refused += 1,
+                Err(PostError::Stopped) => return Err(PublishError::Stopped),
+            }
+        }
+        match refused {
+            0 if addressed == 0 && self.0.is_stopping() => Err(PublishError::Stopped),
+            0 => Ok(()),
+            _ => Err(PublishError::MailboxFull { refused, addressed }),
+        }
+    }
+
+    fn post(&self, shard: u8, mail: Mail) -> Result<(), PublishError> {
+        let Some(mailbox) = self.0.mail.get(usize::from(shard)) else { return Ok(()) };
+        mailbox.try_post(mail).map_err(|error| match error {
+            PostError::Full(_) => PublishError::MailboxFull { refused: 1, addressed: 1 },
+            PostError::Stopped => PublishError::Stopped,
+        })
+    }
+}
+
+impl fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineHandle")
+            .field("shards", &self.0.mail.len())
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Publishes from any thread.
+#[derive(Clone, Copy, Debug)]
+pub struct FromOutside<'e>(&'e EngineHandle);
+
+impl sealed::Publish for FromOutside<'_> {
+    type Outcome = Result<(), PublishError>;
+
+    fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Result<(), PublishError> {
+        let frame = encode_detached(outgoing.opcode, outgoing.payload);
+        self.0.publish(outgoing.audience, &frame, outgoing.lane)
+    }
+}
+
+/// A connection, for any thread or task of any runtime.
+#[derive(Clone, Debug)]
+pub struct ConnectionHandle {
+    engine: EngineHandle,
+    id: ConnectionId,
+    lane: Lane,
+}
+
+impl ConnectionHandle {
+    pub(crate) fn new(engine: EngineHandle, id: ConnectionId) -> ConnectionHandle {
+        ConnectionHandle { engine, id, lane: Lane::Normal }
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// A handle whose messages go before everything on the normal lane that has not been sent.
+    #[must_use]
+    pub fn high(&self) -> ConnectionHandle {
+        ConnectionHandle { lane: Lane::High, ..self.clone() }
+    }
+
+    /// Sends a message; when the connection is gone, nobody receives it. Never blocks.
+    ///
+    /// # Errors
+    /// When the shard's mailbox is full or the engine has stopped.
+    pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), PublishError> {
+        let message = message.into();
+        let frame = encode_detached(opcode(message), message.as_bytes());
+        let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
+        let mail = Mail::Publish { audience, frame, lane: self.lane };
+        self.engine.post(self.id.shard(), mail)
+    }
+
+    /// Sends `value` as JSON, in a text message.
+    ///
+    /// # Errors
+    /// When `value` cannot be represented as JSON, and as [`ConnectionHandle::send`].
+    pub fn send_json(&self, value: &impl Serialize) -> Result<(), SendJsonError> {
+        Ok(self.send(Message::Text(&serde_json::to_string(value)?))?)
+    }
+
+    /// Closes the connection, behind what has been sent. A code that may not be sent
+    /// (RFC 6455 §7.4) goes out as none; a reason longer than 123 bytes is cut.
+    ///
+    /// # Errors
+    /// When the shard's mailbox is full or the engine has stopped.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), PublishError> {
+        let mail = Mail::Close { key: self.id.key(), code, reason: reason.to_owned() };
+        self.engine.post(self.id.shard(), mail)
+    }
+}
+
+/// Why a value could not be sent as JSON.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendJsonError {
+    /// It cannot be represented.
+    #[error("the value cannot be represented as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It could not be handed to the connection's shard.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}

@@ -1,0 +1,250 @@
+//! What a service implements: how its connections are admitted, and what happens on them.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use throng_transport::Peer;
+
+use crate::conn::Conn;
+use crate::event::Close;
+use crate::protocol::handshake::UpgradeRequest;
+use crate::protocol::message::Message;
+
+/// A service's logic. One value serves all connections, from all shards at once.
+///
+/// Every method runs on the shard of its connection and must not block: while it does, nothing
+/// else happens on that shard. A panic costs the one connection (closed with 1011).
+///
+/// ```
+/// use throng::{Accept, Close, Conn, Handler, Message, Reject, Upgrade};
+///
+/// struct Chat;
+///
+/// impl Handler for Chat {
+///     type State = String;
+///
+///     fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<String>, Reject> {
+///         let name = request.query_value("name").ok_or(Reject::new(400).text("who are you?"))?;
+///         Ok(Accept::new(name.into_owned()))
+///     }
+///
+///     fn on_open(&self, conn: &mut Conn<'_, String>) {
+///         if let Err(full) = conn.join("lobby") {
+///             conn.close(1013.into(), &full.to_string());
+///         }
+///     }
+///
+///     fn on_message(&self, conn: &mut Conn<'_, String>, message: Message<'_>) {
+///         if let Some(text) = message.as_text() {
+///             let line = format!("{}: {text}", conn.state());
+///             conn.to("lobby").text(&line).publish();
+///         }
+///     }
+///
+///     fn on_close(&self, conn: &mut Conn<'_, String>, _: &Close) {
+///         let line = format!("{} has left", conn.state());
+///         conn.to("lobby").text(&line).publish();
+///     }
+/// }
+/// ```
+pub trait Handler: Send + Sync + 'static {
+    /// What the service keeps for each connection. It lives on the connection's shard, from
+    /// [`on_upgrade`](Handler::on_upgrade) until [`on_close`](Handler::on_close) has returned.
+    type State: 'static;
+
+    /// Decides about a request for an upgrade, which is sound and of an allowed origin.
+    ///
+    /// # Errors
+    /// A [`Reject`] is what the client is answered instead.
+    fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<Self::State>, Reject>;
+
+    /// The connection is open; what is sent here arrives first.
+    fn on_open(&self, conn: &mut Conn<'_, Self::State>) {
+        let _ = conn;
+    }
+
+    /// A message has arrived. It is borrowed from the shard's receive buffer.
+    fn on_message(&self, conn: &mut Conn<'_, Self::State>, message: Message<'_>);
+
+    /// An open connection has ended. It can be sent nothing any more, but is still in its rooms.
+    fn on_close(&self, conn: &mut Conn<'_, Self::State>, close: &Close) {
+        let _ = (conn, close);
+    }
+}
+
+/// The handler of [`Builder::on_message`](crate::Builder::on_message).
+pub(crate) struct OnMessage<F>(pub(crate) F);
+
+impl<F> Handler for OnMessage<F>
+where
+    F: Fn(&mut Conn<'_, ()>, Message<'_>) + Send + Sync + 'static,
+{
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        (self.0)(conn, message);
+    }
+}
+
+/// A request for an upgrade.
+#[derive(Debug)]
+pub struct Upgrade<'a> {
+    pub(crate) request: &'a UpgradeRequest<'a, 'a>,
+    pub(crate) peer: Peer,
+    pub(crate) subprotocol: Option<&'a str>,
+}
+
+impl<'a> Upgrade<'a> {
+    /// The method, which is `GET` (RFC 6455 §4.1).
+    pub fn method(&self) -> &'static str {
+        "GET"
+    }
+
+    /// The path as sent, without query.
+    pub fn path(&self) -> &'a str {
+        self.request.path()
+    }
+
+    /// The query as sent, without `?`.
+    pub fn query(&self) -> Option<&'a str> {
+        self.request.query()
+    }
+
+    /// The first value of that name in the query, decoded as HTML forms are encoded (`%20` and
+    /// `+` are spaces). What is no UTF-8 is replaced by `U+FFFD`.
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        form_urlencoded::parse(self.query()?.as_bytes())
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The host and port that the client asked for.
+    pub fn host(&self) -> &'a str {
+        self.request.host()
+    }
+
+    /// The origin of the page that opened the connection; `None` when it was no browser.
+    pub fn origin(&self) -> Option<&'a str> {
+        self.request.origin()
+    }
+
+    /// The first header of that name (in any case) whose value is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.request.header(name)
+    }
+
+    /// All headers in the order received.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.request.headers()
+    }
+
+    /// The subprotocols that the client offers, the preferred one first.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> {
+        self.request.protocols()
+    }
+
+    /// The subprotocol chosen from `subprotocols` in the configuration.
+    pub fn subprotocol(&self) -> Option<&'a str> {
+        self.subprotocol
+    }
+
+    /// Who asks.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The address the connection comes from; `None` over a Unix socket.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.peer.address()
+    }
+}
+
+/// Lets a client in.
+#[derive(Debug)]
+#[must_use]
+pub struct Accept<S> {
+    pub(crate) state: S,
+    pub(crate) user_id: Option<Box<str>>,
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl<S> Accept<S> {
+    /// Lets the client in, with this state for its connection.
+    pub fn new(state: S) -> Accept<S> {
+        Accept {
+            state,
+            user_id: None,
+            metadata: Vec::new(),
+            subprotocol: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Whose connection it is ([`Conn::user_id`]).
+    pub fn user_id(mut self, id: impl Into<String>) -> Accept<S> {
+        self.user_id = Some(id.into().into_boxed_str());
+        self
+    }
+
+    /// Something to be remembered of the connection ([`Conn::metadata`]).
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Accept<S> {
+        self.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// Answers with this subprotocol in place of the one chosen from the configuration.
+    ///
+    /// It must be one that the client offers: otherwise the client is answered 500.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Accept<S> {
+        self.subprotocol = Some(name.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    ///
+    /// The client is answered 500 when the name is no token or one that the handshake writes
+    /// itself, or when the value has control characters.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Accept<S> {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// Turns a client away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Reject {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reject {
+    /// Answers with this HTTP status, from 300 to 599; another one is answered as 500.
+    pub fn new(status: u16) -> Reject {
+        Reject { status, headers: Vec::new(), content_type: String::new(), body: Vec::new() }
+    }
+
+    /// The answer's body, as plain text.
+    pub fn text(self, body: impl Into<String>) -> Reject {
+        self.body("text/plain; charset=utf-8", body.into())
+    }
+
+    /// The answer's body.
+    pub fn body(mut self, content_type: impl Into<String>, body: impl Into<Vec<u8>>) -> Reject {
+        (self.content_type, self.body) = (content_type.into(), body.into());
+        self
+    }
+
+    /// Adds a header to the answer; the conditions are those of [`Accept::header`].
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Reject {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}

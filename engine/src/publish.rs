@@ -1,0 +1,173 @@
+//! Saying whom a message is for and sending it, from a handler or from any thread.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::id::ConnectionId;
+use crate::protocol::frame::OpCode;
+use crate::protocol::message::Message;
+use crate::room::{Audience, Target};
+use crate::shard::Lane;
+
+/// Publishes on behalf of whoever made a [`To`]: a handler or another thread.
+pub trait Publisher: sealed::Publish {}
+
+impl<P: sealed::Publish> Publisher for P {}
+
+pub(crate) mod sealed {
+    use crate::protocol::frame::OpCode;
+    use crate::room::Audience;
+    use crate::shard::Lane;
+
+    /// A message on its way.
+    #[derive(Debug)]
+    pub struct Outgoing<'p, 'a> {
+        pub(crate) audience: &'p Audience<'a>,
+        pub(crate) opcode: OpCode,
+        pub(crate) payload: &'p [u8],
+        pub(crate) lane: Lane,
+    }
+
+    /// Where publications go.
+    pub trait Publish {
+        /// What is known of a publication's fate once it is made.
+        type Outcome;
+
+        /// Sends the message on its way.
+        fn publish(self, outgoing: &Outgoing<'_, '_>) -> Self::Outcome;
+    }
+}
+
+/// Whom a message is for. Nothing is sent before [`Publication::publish`].
+///
+/// Names of rooms that nobody is in are allowed; they stand for nobody.
+#[must_use = "nothing is sent before `publish`"]
+pub struct To<'a, P> {
+    publisher: P,
+    audience: Audience<'a>,
+    lane: Lane,
+    /// Whom `except_self` excepts.
+    me: Option<ConnectionId>,
+}
+
+/// A message and whom it is for.
+#[must_use = "nothing is sent before `publish`"]
+pub struct Publication<'a, P> {
+    to: To<'a, P>,
+    opcode: OpCode,
+    payload: Cow<'a, [u8]>,
+}
+
+impl<'a, P> To<'a, P> {
+    pub(crate) fn room(publisher: P, room: &'a str, me: Option<ConnectionId>) -> To<'a, P> {
+        To { publisher, audience: Audience::room(room), lane: Lane::Normal, me }
+    }
+
+    pub(crate) fn all(publisher: P, me: Option<ConnectionId>) -> To<'a, P> {
+        To { publisher, audience: Audience::new(Target::All), lane: Lane::Normal, me }
+    }
+
+    /// Adds another room. Who is in several receives the message once.
+    pub fn and_to(mut self, room: impl Into<Cow<'a, str>>) -> To<'a, P> {
+        if let Target::Rooms(rooms) = &mut self.audience.target {
+            rooms.push(room.into());
+        }
+        self
+    }
+
+    /// Leaves out a connection.
+    pub fn except(mut self, id: ConnectionId) -> To<'a, P> {
+        self.audience.except.push(id);
+        self
+    }
+
+    /// Leaves out the members of a room.
+    pub fn except_room(mut self, room: impl Into<Cow<'a, str>>) -> To<'a, P> {
+        self.audience.except_rooms.push(room.into());
+        self
+    }
+
+    /// Puts the message before everything on the normal lane that has not been sent.
+    pub fn high(mut self) -> To<'a, P> {
+        self.lane = Lane::High;
+        self
+    }
+
+    /// A text message.
+    pub fn text(self, text: impl Into<Cow<'a, str>>) -> Publication<'a, P> {
+        let payload = match text.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Publication { to: self, opcode: OpCode::Text, payload }
+    }
+
+    /// A binary message.
+    pub fn binary(self, bytes: impl Into<Cow<'a, [u8]>>) -> Publication<'a, P> {
+        Publication { to: self, opcode: OpCode::Binary, payload: bytes.into() }
+    }
+
+    /// A message such as one that was received.
+    pub fn message(self, message: impl Into<Message<'a>>) -> Publication<'a, P> {
+        let message = message.into();
+        let payload = Cow::Borrowed(message.as_bytes());
+        Publication { to: self, opcode: opcode(message), payload }
+    }
+
+    /// A text message of `value` as JSON.
+    ///
+    /// # Errors
+    /// When `value` cannot be represented: its `Serialize` fails, or a map has keys that are no
+    /// strings.
+    pub fn json(self, value: &impl Serialize) -> Result<Publication<'a, P>, serde_json::Error> {
+        Ok(self.text(serde_json::to_string(value)?))
+    }
+}
+
+impl<P> To<'_, P> {
+    /// Leaves out the connection whose handler this is. From outside there is none, and nobody
+    /// is left out.
+    pub fn except_self(mut self) -> Self {
+        self.audience.except.extend(self.me);
+        self
+    }
+}
+
+impl<P: Publisher> Publication<'_, P> {
+    /// Sends the message. What the outcome says and when it is a loss, the publisher's
+    /// documentation tells ([`Conn::to`](crate::Conn::to),
+    /// [`EngineHandle::to`](crate::EngineHandle::to)).
+    pub fn publish(self) -> P::Outcome {
+        let To { publisher, audience, lane, .. } = self.to;
+        let (audience, payload) = (&audience, &*self.payload);
+        publisher.publish(&sealed::Outgoing { audience, opcode: self.opcode, payload, lane })
+    }
+}
+
+/// The opcode a message travels under.
+#[inline]
+pub(crate) fn opcode(message: Message<'_>) -> OpCode {
+    match message {
+        Message::Text(_) => OpCode::Text,
+        Message::Binary(_) => OpCode::Binary,
+    }
+}
+
+impl<P> fmt::Debug for To<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let To { audience, lane, .. } = self;
+        f.debug_struct("To").field("audience", audience).field("lane", lane).finish_non_exhaustive()
+    }
+}
+
+impl<P> fmt::Debug for Publication<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication")
+            .field("to", &self.to)
+            .field("opcode", &self.opcode)
+            .field("bytes", &self.payload.len())
+            .finish()
+    }
+}

@@ -1,0 +1,370 @@
+//! Building an engine, running it, draining it.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::ops::Deref;
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use throng_transport::poll::{PollDriver, PollOptions};
+use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptions, runtime};
+
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::error::StartError;
+use crate::handle::{EngineHandle, enter_shard};
+use crate::handler::{Handler, OnMessage};
+#[cfg(feature = "http")]
+use crate::http::{Page, Pages, SideDoor, SideLimits};
+use crate::protocol::close::CloseCode;
+use crate::protocol::message::Message;
+use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
+use crate::shared::Shared;
+
+/// What an engine is made from: where it listens, its settings, its handler.
+#[derive(Debug)]
+#[must_use]
+pub struct Builder<H> {
+    addresses: Vec<BindAddress>,
+    inherited: Vec<Inherited>,
+    config: Config,
+    #[cfg(feature = "http")]
+    pages: Vec<Page>,
+    handler: H,
+}
+
+#[derive(Debug)]
+enum Inherited {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl<H> Builder<H> {
+    /// Listens on a TCP address, or on all that a name stands for. May be called again for more.
+    /// Port 0 lets the system choose ([`Engine::local_addr`] tells). Nothing is bound yet.
+    ///
+    /// # Errors
+    /// When `address` is none, or its name is not known.
+    pub fn bind(mut self, address: impl ToSocketAddrs + Debug) -> Result<Builder<H>, StartError> {
+        let unusable = |source| StartError::Address { address: format!("{address:?}"), source };
+        let addresses = address.to_socket_addrs().map_err(unusable)?;
+        self.addresses.extend(addresses.map(BindAddress::Tcp));
+        Ok(self)
+    }
+
+    /// Listens on a Unix socket. The file must not exist; it is not removed afterwards.
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Builder<H> {
+        self.addresses.push(BindAddress::Unix(path.into()));
+        self
+    }
+
+    /// Listens on a TCP listener made elsewhere, inherited from another process for instance.
+    pub fn listener(mut self, listener: TcpListener) -> Builder<H> {
+        self.inherited.push(Inherited::Tcp(listener));
+        self
+    }
+
+    /// Listens on a Unix listener made elsewhere.
+    #[cfg(unix)]
+    pub fn unix_listener(mut self, listener: UnixListener) -> Builder<H> {
+        self.inherited.push(Inherited::Unix(listener));
+        self
+    }
+
+    /// The settings; without them [`Config::default`] holds.
+    pub fn config(mut self, config: Config) -> Builder<H> {
+        self.config = config;
+        self
+    }
+
+    /// Serves a page on the same port, to requests that ask for no upgrade. May be called again
+    /// for more; what there is no page for is answered 404.
+    #[cfg(feature = "http")]
+    pub fn page(mut self, page: Page) -> Builder<H> {
+        self.pages.push(page);
+        self
+    }
+
+    /// What serves the connections.
+    pub fn handler<T: Handler>(self, handler: T) -> Builder<T> {
+        Builder {
+            addresses: self.addresses,
+            inherited: self.inherited,
+            config: self.config,
+            #[cfg(feature = "http")]
+            pages: self.pages,
+            handler,
+        }
+    }
+
+    /// A handler without state that lets everybody in and calls `on_message` for each message.
+    pub fn on_message<F>(self, on_message: F) -> Builder<impl Handler>
+    where
+        F: Fn(&mut Conn<'_, ()>, Message<'_>) + Send + Sync + 'static,
+    {
+        self.handler(OnMessage(on_message))
+    }
+}
+
+impl<H: Handler> Builder<H> {
+    /// Checks the settings, binds, and starts the shards' threads.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, before anything is bound; then what the system refused.
+    pub fn start(self) -> Result<Engine, StartError> {
+        self.config.validate()?;
+        #[cfg(feature = "http")]
+        let pages = Pages::new(self.pages)?;
+        if self.addresses.is_empty() && self.inherited.is_empty() {
+            return Err(StartError::NowhereToListen);
+        }
+        let epoch = Instant::now();
+        let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
+        let drivers = make_drivers(&self.config, epoch)?;
+        let mailboxes = drivers.iter().map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
+        let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
+        let shared = Arc::new(Shared::new(self.config, epoch, senders));
+        #[cfg(feature = "http")]
+        let side_door =
+            SideDoor::start(pages, Arc::clone(&shared.draining), SideLimits::default())?;
+        let mut engine = Engine {
+            handle: EngineHandle::new(&shared),
+            addresses: listening.addresses,
+            threads: Vec::new(),
+            #[cfg(feature = "http")]
+            side_door: None,
+        };
+        let handler = Arc::new(self.handler);
+        // Differs from run to run; it only spreads pings over time.
+        let seed = fastrand::u64(..);
+        let parts = drivers.into_iter().zip(receivers).zip(listening.by_shard);
+        for (shard, ((mut driver, mailbox), listeners)) in (0u8..=u8::MAX).zip(parts) {
+            for listener in listeners {
+                driver.listen(listener)?;
+            }
+            let parts = ShardParts {
+                shard,
+                shared: Arc::clone(&shared),
+                handler: Arc::clone(&handler),
+                mailbox,
+                deals_tcp: listening.deals_tcp,
+                seed: seed.wrapping_add(u64::from(shard)),
+                #[cfg(feature = "http")]
+                side_door: side_door.entrance(),
+            };
+            engine.threads.push(spawn(driver, parts)?);
+        }
+        #[cfg(feature = "http")]
+        engine.side_door.replace(side_door);
+        Ok(engine)
+    }
+}
+
+fn make_drivers(config: &Config, epoch: Instant) -> io::Result<Vec<PollDriver>> {
+    let options = PollOptions { receive_buffer: config.read_buffer_size, epoch };
+    (0..config.shards).map(|_| PollDriver::new(&options)).collect()
+}
+
+fn spawn<H: Handler>(mut driver: PollDriver, parts: ShardParts<H>) -> io::Result<JoinHandle<()>> {
+    let shard = usize::from(parts.shard);
+    let cpu = parts.shared.config.pin_shards.then_some(shard);
+    runtime::spawn(format!("throng-{shard}"), cpu, move || {
+        enter_shard();
+        let mut shard = Shard::new(parts);
+        if let Err(error) = runtime::run(&mut driver, &mut shard) {
+            tracing::error!(%error, "a shard has failed; its connections are cut");
+            shard.fail();
+        }
+    })
+}
+
+/// The listeners of an engine.
+struct Listening {
+    by_shard: Vec<Vec<Listener>>,
+    addresses: Vec<SocketAddr>,
+    /// Whether the first shard accepts TCP connections for all.
+    deals_tcp: bool,
+}
+
+impl Listening {
+    /// Binds. TCP addresses are listened on by every shard, where the system spreads connections
+    /// over the listeners of one port; otherwise, and for Unix sockets, the first shard listens
+    /// and deals out what it accepts.
+    fn open(
+        addresses: Vec<BindAddress>,
+        inherited: Vec<Inherited>,
+        config: &Config,
+    ) -> Result<Listening, StartError> {
+        let inherits_tcp = inherited.iter().any(|source| matches!(source, Inherited::Tcp(_)));
+        let shares = Listener::CAN_SHARE_PORT && config.shards > 1 && !inherits_tcp;
+        let options = ListenOptions {
+            backlog: config.backlog,
+            reuse_port: shares,
+            sockets: SocketOptions::default(),
+        };
+        let mut by_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
+        let mut bound = Vec::new();
+        for address in addresses {
+            let fail = |source| StartError::Listen { address: show(&address), source };
+            let first = Listener::bind(&address, &options).map_err(fail)?;
+            let local = first.tcp_address().map_err(fail)?;
+            by_shard[0].push(first);
+            bound.extend(local);
+            let Some(local) = local.filter(|_| shares) else { continue };
+            for listeners in &mut by_shard[1..] {
+                let next = Listener::bind(&BindAddress::Tcp(local), &options).map_err(fail)?;
+                listeners.push(next);
+            }
+        }
+        for source in inherited {
+            let listener = match source {
+                Inherited::Tcp(listener) => Listener::from_tcp(listener, options.sockets)?,
+                #[cfg(unix)]
+                Inherited::Unix(listener) => Listener::from_unix(listener, options.sockets)?,
+            };
+            bound.extend(listener.tcp_address()?);
+            by_shard[0].push(listener);
+        }
+        Ok(Listening { by_shard, addresses: bound, deals_tcp: !shares })
+    }
+}
+
+fn show(address: &BindAddress) -> String {
+    match address {
+        BindAddress::Tcp(address) => address.to_string(),
+        BindAddress::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// A running engine. Dropping it cuts its connections and stops its threads.
+///
+/// It dereferences to an [`EngineHandle`], which publishes and counts and can be cloned for other
+/// threads.
+#[derive(Debug)]
+pub struct Engine {
+    handle: EngineHandle,
+    addresses: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+    #[cfg(feature = "http")]
+    side_door: Option<SideDoor>,
+}
+
+/// What became of the connections in a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Connections when the drain began, those being closed included.
+    pub connections: usize,
+    /// Those among them that were sent everything that was queued for them, and the close frame.
+    pub flushed: usize,
+    /// Those that were cut before.
+    pub cut: usize,
+    /// Messages that were not sent to those cut.
+    pub messages_cut: usize,
+}
+
+impl Engine {
+    /// An engine to be set up.
+    pub fn builder() -> Builder<()> {
+        Builder {
+            addresses: Vec::new(),
+            inherited: Vec::new(),
+            config: Config::default(),
+            #[cfg(feature = "http")]
+            pages: Vec::new(),
+            handler: (),
+        }
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> EngineHandle {
+        self.handle.clone()
+    }
+
+    /// The TCP addresses listened on, in the order given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The first TCP address listened on.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
+    }
+
+    /// Empties the engine for a restart: see [`Engine::drain_with`]. Clients are told 1012.
+    pub fn drain(self, window: Duration) -> DrainReport {
+        self.drain_with(CloseCode::SERVICE_RESTART, window)
+    }
+
+    /// Empties the engine and stops it. Nobody is let in any more; connections are closed with
+    /// `code` (1012 when the service comes back, 1001 when it does not) behind what is queued for
+    /// them, spread evenly over `window`, so that they do not all come back at once.
+    ///
+    /// Blocks until all are gone, which takes at most the window and
+    /// [`close_timeout`](field@Config::close_timeout).
+    pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
+        let shared = self.handle.shared();
+        shared.begin_drain();
+        let (answer, answers) = bounded(shared.mail.len());
+        for mailbox in &shared.mail {
+            // A shard that has failed has nobody to close.
+            let _ = mailbox.post_blocking(Mail::Drain { code, window, answer: answer.clone() });
+        }
+        drop(answer);
+        let mut total = ShardDrained::default();
+        while let Ok(drained) = answers.recv() {
+            total.add(&drained);
+        }
+        self.stop();
+        DrainReport {
+            connections: total.connections,
+            flushed: total.flushed,
+            cut: total.connections - total.flushed,
+            messages_cut: total.messages_cut,
+        }
+    }
+
+    /// Waits until the engine has stopped, which another thread may have it do by
+    /// [`EngineHandle::shutdown`].
+    pub fn wait(mut self) {
+        self.join();
+    }
+
+    fn stop(&mut self) {
+        self.handle.shutdown();
+        self.join();
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread panicked");
+            }
+        }
+        #[cfg(feature = "http")]
+        if let Some(side_door) = self.side_door.take() {
+            side_door.stop();
+        }
+    }
+}
+
+impl Deref for Engine {
+    type Target = EngineHandle;
+
+    fn deref(&self) -> &EngineHandle {
+        &self.handle
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,156 @@
+//! Emptying a shard over a window of time, and reporting what became of it.
+
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use throng_transport::{Driver, SocketKey};
+
+use super::Shard;
+use super::connection::{Connection, Phase};
+use super::core::{Core, Farewell};
+use crate::event::Cause;
+use crate::handler::Handler;
+use crate::limits::DRAIN_STEP;
+use crate::protocol::close::CloseCode;
+
+/// What became of a shard's connections in a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardDrained {
+    /// Connections when the drain began, those being closed included.
+    pub(crate) connections: usize,
+    /// Those among them that were sent everything queued for them.
+    pub(crate) flushed: usize,
+    /// Messages that were not sent to the others.
+    pub(crate) messages_cut: usize,
+}
+
+impl ShardDrained {
+    /// Adds another shard's.
+    pub(crate) fn add(&mut self, other: &ShardDrained) {
+        self.connections += other.connections;
+        self.flushed += other.flushed;
+        self.messages_cut += other.messages_cut;
+    }
+}
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Draining {
+    code: CloseCode,
+    began: Duration,
+    window: Duration,
+    /// Those yet to be told, the next one last.
+    untold: Vec<SocketKey>,
+    /// How many were to be told.
+    told_in_all: usize,
+    report: ShardDrained,
+    answers: Vec<Sender<ShardDrained>>,
+}
+
+impl Draining {
+    /// How many should still be untold at `now`.
+    fn untold_at(&self, now: Duration) -> usize {
+        let elapsed = now.saturating_sub(self.began);
+        if elapsed >= self.window {
+            return 0;
+        }
+        let left = 1.0 - elapsed.as_secs_f64() / self.window.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of the number of connections, of which there are below 2^24"
+        )]
+        let untold = (self.told_in_all as f64 * left) as usize;
+        untold
+    }
+
+    /// Takes note of a connection that goes.
+    pub(super) fn count(&mut self, connection: &Connection) {
+        let outbox = &connection.outbox;
+        if !connection.was_open {
+            return;
+        }
+        if outbox.is_empty() && !outbox.is_in_flight() {
+            self.report.flushed += 1;
+        } else {
+            self.report.messages_cut += outbox.messages() as usize;
+        }
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Begins a drain: nobody is let in any more.
+    pub(super) fn begin_drain(
+        &mut self,
+        code: CloseCode,
+        window: Duration,
+        answer: Sender<ShardDrained>,
+        driver: &mut impl Driver,
+    ) {
+        driver.stop_listening();
+        if let Some(draining) = &mut self.draining {
+            draining.answers.push(answer);
+            return;
+        }
+        let core = &mut self.core;
+        let mut untold = core.connections.keys();
+        let connections = untold.iter().filter(|key| core.connections[key.slot].was_open).count();
+        for &key in &untold {
+            if core.connections[key.slot].phase == Phase::Handshake {
+                core.refuse_for_now(key, "the server is going down");
+            }
+        }
+        untold.retain(|key| core.connections[key.slot].is_open());
+        self.draining = Some(Draining {
+            code,
+            began: core.now,
+            window,
+            told_in_all: untold.len(),
+            untold,
+            report: ShardDrained { connections, ..ShardDrained::default() },
+            answers: vec![answer],
+        });
+    }
+
+    /// Tells those whose moment has come.
+    pub(super) fn continue_drain(&mut self) {
+        let Some(draining) = &mut self.draining else { return };
+        let untold = draining.untold_at(self.core.now);
+        for key in draining.untold.split_off(untold.min(draining.untold.len())) {
+            if self.core.connections.open(key).is_some() {
+                let farewell = Farewell::Last(draining.code, "the server is going down");
+                self.core.part(key.slot, Cause::Drain, &farewell);
+            }
+        }
+    }
+
+    /// Reports, once everybody is gone; returns whether that is so.
+    pub(super) fn finish_drain(&mut self) -> bool {
+        let Some(draining) = &self.draining else { return false };
+        if self.core.connections.len() > 0 {
+            return false;
+        }
+        for answer in &draining.answers {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.try_send(draining.report);
+        }
+        true
+    }
+
+    /// How soon the next ones are to be told.
+    pub(super) fn drain_step(&self) -> Option<Duration> {
+        let draining = self.draining.as_ref()?;
+        (!draining.untold.is_empty()).then_some(DRAIN_STEP)
+    }
+}
+
+impl Core {
+    /// Cuts every open connection.
+    pub(super) fn cut_all(&mut self) {
+        for key in self.connections.keys() {
+            let farewell = Farewell::Final(CloseCode::GOING_AWAY, "");
+            self.part(key.slot, Cause::Drain, &farewell);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The end of a turn: what was queued is sent, and back-pressure takes hold or lets go.
+
+use throng_transport::{Driver, Sent, SocketKey};
+
+use super::connection::Phase;
+use super::core::{Core, Release};
+
+impl Core {
+    /// Sends what waits, with one gathered write per connection.
+    pub(super) fn flush(&mut self, driver: &mut impl Driver) {
+        let dirty = self.connections.take_dirty();
+        for &slot in &dirty {
+            self.flush_connection(slot, driver);
+        }
+        self.connections.return_dirty(dirty);
+    }
+
+    #[inline]
+    fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) {
+        let Core { connections, batch, .. } = self;
+        let (connection, stock) = connections.flushing(slot);
+        connection.dirty = false;
+        if connection.phase == Phase::Gone {
+            return;
+        }
+        let key = SocketKey { slot, generation: connection.generation };
+        let outbox = &mut connection.outbox;
+        while !outbox.is_in_flight() && !outbox.is_empty() {
+            outbox.next_batch(batch, stock);
+            match driver.send(key, batch) {
+                Sent::Done => outbox.sent(),
+                Sent::Pending => connection.since.sending = self.tick,
+            }
+        }
+        if connection.phase != Phase::Open || connection.outbox.is_in_flight() || connection.paused
+        {
+            self.adjust(key, driver);
+        }
+    }
+
+    /// What follows from a send that is not done, or from a connection that is ending.
+    #[cold]
+    fn adjust(&mut self, key: SocketKey, driver: &mut impl Driver) {
+        let limits = self.connections.limits;
+        let connection = &mut self.connections[key.slot];
+        let outbox = &connection.outbox;
+        if outbox.is_in_flight() {
+            let deadline = connection.since.sending.after(self.shared.config.write_timeout);
+            self.wheel.set_earlier(key.slot, deadline);
+        }
+        // A peer that does not take its answers is asked for no more questions. One that is
+        // closing is read on: its close frame is awaited.
+        let is_open = connection.phase == Phase::Open;
+        let is_behind = outbox.is_in_flight() && outbox.is_half_full(&limits);
+        if is_open && is_behind && !connection.paused {
+            connection.paused = true;
+            driver.pause(key);
+        } else if connection.paused && !(is_open && outbox.is_in_flight()) {
+            connection.paused = false;
+            // An answer to the last ping may have waited all the while.
+            connection.since.ping = self.tick;
+            driver.resume(key);
+        }
+        if connection.phase == Phase::Lingering && !outbox.is_in_flight() && outbox.is_empty() {
+            if !std::mem::replace(&mut connection.finished, true) {
+                driver.finish(key);
+            }
+            if connection.peer_ended {
+                self.drop_connection(key, Release::Close);
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One core's share of the engine: its connections, and the turn that serves them.
+//!
+//! A [`Shard`] is [`Core`] (connections, rooms, timers, outboxes: bookkeeping in memory) and the
+//! service's handler with its states. It never touches a socket by itself: the driver tells it
+//! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
+
+mod connection;
+mod connections;
+mod core;
+mod deadline;
+mod drain;
+mod flush;
+mod forward;
+mod mailbox;
+mod outbox;
+mod receive;
+mod service;
+mod timer;
+mod turn;
+mod upgrade;
+
+pub use self::core::Receipt;
+pub use outbox::Lane;
+
+pub(crate) use self::core::{Core, Farewell, Release, encode_detached};
+pub(crate) use connection::Connection;
+pub(crate) use drain::ShardDrained;
+pub(crate) use mailbox::{Mail, MailSender, PostError, mailbox};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use throng_transport::{Peer, Socket, SocketKey};
+
+use crate::conn::Conn;
+use crate::event::Cause;
+use crate::handler::Handler;
+#[cfg(feature = "http")]
+use crate::http::Entrance;
+use crate::protocol::close::CloseCode;
+use crate::shared::Shared;
+use drain::Draining;
+use upgrade::Departure;
+
+/// What a shard is made from.
+pub(crate) struct ShardParts<H> {
+    pub(crate) shard: u8,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) handler: Arc<H>,
+    pub(crate) mailbox: Receiver<Mail>,
+    /// Whether TCP connections that this shard accepts are dealt out to all shards.
+    pub(crate) deals_tcp: bool,
+    /// Where the shard's randomness comes from.
+    pub(crate) seed: u64,
+    #[cfg(feature = "http")]
+    pub(crate) side_door: Entrance,
+}
+
+/// One thread's connections and the handler that serves them.
+pub(crate) struct Shard<H: Handler> {
+    core: Core,
+    handler: Arc<H>,
+    /// By slot: the state of each connection that is open, or that has ended and whose handler
+    /// has not been told.
+    states: Vec<Option<H::State>>,
+    mailbox: Receiver<Mail>,
+    /// The mailbox may hold something.
+    has_mail: bool,
+    /// Sockets accepted since the last turn.
+    accepted: Vec<(Socket, Peer)>,
+    /// Connections that leave for the side door.
+    departing: Vec<Departure>,
+    /// Slots whose timers fired; scratch.
+    fired: Vec<u32>,
+    /// Connections that are turned away for want of room.
+    surplus: usize,
+    draining: Option<Draining>,
+    deals_tcp: bool,
+    /// The shard that the next dealt connection goes to.
+    next_shard: usize,
+    #[cfg(feature = "http")]
+    side_door: Entrance,
+}
+
+impl<H: Handler> Shard<H> {
+    pub(crate) fn new(parts: ShardParts<H>) -> Shard<H> {
+        Shard {
+            core: Core::new(parts.shard, parts.shared, parts.seed),
+            handler: parts.handler,
+            states: Vec::new(),
+            mailbox: parts.mailbox,
+            has_mail: false,
+            accepted: Vec::new(),
+            departing: Vec::new(),
+            fired: Vec::new(),
+            surplus: 0,
+            draining: None,
+            deals_tcp: parts.deals_tcp,
+            next_shard: 0,
+            #[cfg(feature = "http")]
+            side_door: parts.side_door,
+        }
+    }
+
+    /// Calls the handler for a connection that has a state. A panic ends the connection.
+    #[inline]
+    fn call(&mut self, key: SocketKey, call: impl FnOnce(&H, &mut Conn<'_, H::State>)) {
+        let Some(Some(state)) = self.states.get_mut(key.slot as usize) else { return };
+        let mut conn = Conn::new(&mut self.core, key, state);
+        let handler = &*self.handler;
+        // What a panic leaves half done is the handler's own state, which `on_close` may still
+        // see; the shard's is whole between any two calls of `Conn`.
+        let called = catch_unwind(AssertUnwindSafe(|| call(handler, &mut conn)));
+        if called.is_err() {
+            self.handle_panic(key);
+        }
+    }
+
+    /// The driver is unusable: tells the handler that every connection is lost.
+    pub(crate) fn fail(&mut self) {
+        for key in self.core.connections.keys() {
+            self.core.part(key.slot, Cause::LibraryFault, &Farewell::Drop(Release::Lost));
+        }
+        self.settle();
+    }
+
+    #[cold]
+    fn handle_panic(&mut self, key: SocketKey) {
+        tracing::error!(connection = %self.core.id(key), "a handler panicked; its connection is closed");
+        let farewell = Farewell::Last(CloseCode::INTERNAL_ERROR, "internal error");
+        self.core.part(key.slot, Cause::HandlerPanicked, &farewell);
+    }
+}

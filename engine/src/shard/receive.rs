@@ -1,0 +1,96 @@
+//! Frames that have arrived.
+
+use throng_transport::SocketKey;
+
+use super::connection::Phase;
+use super::core::{Farewell, Release};
+use super::Shard;
+use crate::event::Cause;
+use crate::handler::Handler;
+use crate::protocol::close::{CloseCode, CloseFrame};
+use crate::protocol::fault::Fault;
+use crate::protocol::frame::OpCode;
+use crate::protocol::message::{Event, Input, Message};
+
+impl<H: Handler> Shard<H> {
+    /// Handles everything in `bytes`, up to a close frame or a fault.
+    #[inline]
+    pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) {
+        let mut decoder = std::mem::take(&mut self.core.connections[key.slot].decoder);
+        let mut input = Input::new(bytes);
+        let limits = self.core.message_limits;
+        loop {
+            match decoder.next(&mut input, &limits, &mut self.core.decoders) {
+                Ok(None) => break,
+                Ok(Some(Event::Message(message))) => self.handle_message(key, message),
+                Ok(Some(Event::Ping(payload))) => self.handle_ping(key, payload),
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(frame))) => {
+                    self.handle_close(key, frame);
+                    break;
+                }
+                Err(fault) => {
+                    self.handle_fault(key, fault);
+                    break;
+                }
+            }
+        }
+        let connection = &mut self.core.connections[key.slot];
+        match connection.phase {
+            Phase::Open | Phase::Closing => connection.decoder = decoder,
+            _ => decoder.release(&mut self.core.decoders),
+        }
+    }
+
+    #[inline]
+    fn handle_message(&mut self, key: SocketKey, message: Message<'_>) {
+        let tick = self.core.tick;
+        let connection = &mut self.core.connections[key.slot];
+        // After our close frame, what the peer still says is dropped (RFC 6455 §1.4).
+        if !connection.is_open() {
+            return;
+        }
+        connection.active = tick;
+        connection.counts.messages_in += 1;
+        connection.counts.bytes_in += message.len() as u64;
+        self.call(key, |handler, conn| handler.on_message(conn, message));
+    }
+
+    /// RFC 6455 §5.5.2: a ping is answered with its payload, unless a close frame was sent.
+    #[cold]
+    fn handle_ping(&mut self, key: SocketKey, payload: &[u8]) {
+        if self.core.connections[key.slot].is_open() {
+            let frame = self.core.encode(OpCode::Pong, payload);
+            self.core.connections.push_pong(key.slot, &frame);
+        }
+    }
+
+    /// RFC 6455 §5.5.1: a close frame is answered with one of the same code, unless it is the
+    /// answer to ours.
+    #[cold]
+    fn handle_close(&mut self, key: SocketKey, frame: Option<CloseFrame<'_>>) {
+        let connection = &mut self.core.connections[key.slot];
+        if connection.phase == Phase::Closing {
+            connection.phase = Phase::Lingering;
+            self.core.connections.mark_dirty(key.slot);
+            return;
+        }
+        let code = frame.map(|frame| frame.code);
+        let reason = frame.map_or("", |frame| frame.reason).to_owned();
+        let farewell = Farewell::Final(code.unwrap_or(CloseCode::NO_STATUS), "");
+        self.core.part(key.slot, Cause::PeerClosed { code, reason }, &farewell);
+    }
+
+    /// RFC 6455 §7.1.7: the connection is failed.
+    #[cold]
+    fn handle_fault(&mut self, key: SocketKey, fault: Fault) {
+        tracing::debug!(connection = %self.core.id(key), %fault, "the peer broke the protocol");
+        let cause = if fault.is_too_big() { Cause::TooBig } else { Cause::ProtocolFault };
+        let farewell = Farewell::Final(fault.close_code(), fault.reason());
+        self.core.part(key.slot, cause, &farewell);
+        // Where our close frame was sent before, nothing more is said.
+        if self.core.connections[key.slot].phase == Phase::Closing {
+            self.core.drop_connection(key, Release::Close);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the driver tells a shard.
+
+use std::io;
+use std::time::Duration;
+
+use throng_transport::{Peer, Service, Socket, SocketKey};
+
+use super::connection::Phase;
+use super::core::{Farewell, Release};
+use super::Shard;
+use crate::event::Cause;
+use crate::handler::Handler;
+
+impl<H: Handler> Service for Shard<H> {
+    fn begin(&mut self, now: Duration) {
+        self.core.begin(now);
+    }
+
+    fn accepted(&mut self, socket: Socket, peer: Peer) {
+        self.accepted.push((socket, peer));
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        tracing::warn!(shard = self.core.shard, %error, "connections could not be accepted");
+    }
+
+    #[inline]
+    fn received(&mut self, key: SocketKey, bytes: &mut [u8]) {
+        let tick = self.core.tick;
+        let Some(connection) = self.core.connections.get(key) else { return };
+        connection.heard = tick;
+        connection.ping_unanswered = false;
+        match connection.phase {
+            Phase::Open | Phase::Closing => self.handle_frames(key, bytes),
+            Phase::Handshake => self.handle_request(key, bytes),
+            Phase::Lingering | Phase::Gone => {}
+        }
+    }
+
+    fn ended(&mut self, key: SocketKey) {
+        let Some(connection) = self.core.connections.get(key) else { return };
+        connection.peer_ended = true;
+        match connection.phase {
+            Phase::Open => {
+                let farewell = Farewell::Drop(Release::Close);
+                self.core.part(key.slot, Cause::PeerVanished, &farewell);
+            }
+            // The flush that ends the turn sees whether anything is left to be said.
+            Phase::Lingering => self.core.connections.mark_dirty(key.slot),
+            Phase::Handshake | Phase::Closing | Phase::Gone => {
+                self.core.drop_connection(key, Release::Close);
+            }
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, key: SocketKey) {
+        if let Some(connection) = self.core.connections.get(key) {
+            connection.outbox.sent();
+            self.core.connections.mark_dirty(key.slot);
+        }
+    }
+
+    fn failed(&mut self, key: SocketKey, error: io::Error) {
+        tracing::debug!(connection = %self.core.id(key), %error, "the connection is lost");
+        self.core.part(key.slot, Cause::PeerVanished, &Farewell::Drop(Release::Lost));
+        self.core.drop_connection(key, Release::Lost);
+    }
+
+    fn woken(&mut self) {
+        self.has_mail = true;
+    }
+}

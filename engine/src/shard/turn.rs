@@ -1,0 +1,216 @@
+//! The turn: everything a shard does between two waits of its driver, in this order.
+//!
+//! 1. what other threads posted,
+//! 2. deadlines,
+//! 3. a step of a drain,
+//! 4. `on_close` for those that have ended,
+//! 5. connections accepted,
+//! 6. one gathered write for each connection that has something to be sent,
+//! 7. what is over is released.
+//!
+//! What arrived was handled before, while the driver waited. Nothing but step 6 writes to a
+//! socket: that is what makes one write out of all that a turn has for a connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use throng_transport::runtime::Turn;
+use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
+
+use super::connection::Connection;
+use super::core::{Farewell, Release};
+use super::mailbox::{Mail, PostError};
+use super::Shard;
+use crate::conn::Conn;
+use crate::event::{Cause, Close};
+use crate::handler::Handler;
+use crate::limits::{MAIL_PER_TURN, MAX_SURPLUS, RETRY_POSTING};
+
+impl<H: Handler> Turn for Shard<H> {
+    fn turn(&mut self, driver: &mut impl Driver) -> Next {
+        let is_stopping = self.core.shared.is_stopping();
+        if self.has_mail {
+            self.take_mail(driver);
+        }
+        self.handle_deadlines();
+        self.continue_drain();
+        if is_stopping {
+            driver.stop_listening();
+            self.core.cut_all();
+        }
+        self.settle();
+        self.admit(driver);
+        self.core.flush(driver);
+        self.release(driver);
+        self.core.chunks.rewind();
+        if is_stopping || self.finish_drain() {
+            return Next::Stop;
+        }
+        self.next_wait()
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// How long the driver may wait when nothing happens.
+    fn next_wait(&mut self) -> Next {
+        if self.has_mail {
+            return Next::Wait(Some(Duration::ZERO));
+        }
+        let core = &mut self.core;
+        let retry = core.forwarding.pump(&core.shared.mail).then_some(RETRY_POSTING);
+        let timer = core.wheel.next_due(core.now);
+        Next::Wait([retry, timer, self.drain_step()].into_iter().flatten().min())
+    }
+
+    fn take_mail(&mut self, driver: &mut impl Driver) {
+        for _ in 0..MAIL_PER_TURN {
+            let Ok(mail) = self.mailbox.try_recv() else {
+                self.has_mail = false;
+                return;
+            };
+            self.handle_mail(mail, driver);
+        }
+    }
+
+    fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
+        let core = &mut self.core;
+        match mail {
+            Mail::Publish { audience, frame, lane } => {
+                audience.with(|audience| core.deliver_to(audience, &frame, lane));
+            }
+            Mail::Close { key, code, reason } => {
+                if core.connections.open(key).is_some() {
+                    core.part(key.slot, Cause::Kicked { code }, &Farewell::Last(code, &reason));
+                }
+            }
+            Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
+            Mail::Members { room, answer } => {
+                let slots = core.rooms.members(&room).into_iter().flatten();
+                let keys = slots.filter_map(|slot| core.connections.key(slot));
+                let members = keys.map(|key| core.id(key)).collect();
+                // Whoever asked may have stopped waiting.
+                let _ = answer.try_send(members);
+            }
+            Mail::Drain { code, window, answer } => self.begin_drain(code, window, answer, driver),
+        }
+    }
+
+    fn handle_deadlines(&mut self) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.core.wheel.advance(self.core.tick, &mut fired);
+        for slot in fired.drain(..) {
+            self.core.handle_deadline(slot);
+        }
+        self.fired = fired;
+    }
+
+    /// Tells the handler of connections that have ended; what it does then may end others.
+    pub(super) fn settle(&mut self) {
+        while let Some((key, cause)) = self.core.ended.pop() {
+            self.call_on_close(key, cause);
+            self.core.leave_all(key);
+            self.core.rooms.exit(key.slot);
+            self.core.shared.count_closed();
+        }
+    }
+
+    #[cold]
+    fn call_on_close(&mut self, key: SocketKey, cause: Cause) {
+        let Some(mut state) = self.states[key.slot as usize].take() else { return };
+        let connection = &self.core.connections[key.slot];
+        let duration = self.core.tick.since(connection.since.opened);
+        let close = Close { cause, duration, counts: connection.counts };
+        let (core, handler) = (&mut self.core, &*self.handler);
+        // The state is dropped within too: its `Drop` is the service's code.
+        let called = catch_unwind(AssertUnwindSafe(move || {
+            handler.on_close(&mut Conn::new(core, key, &mut state), &close);
+        }));
+        if called.is_err() {
+            tracing::error!(connection = %self.core.id(key), "a handler panicked in on_close");
+        }
+    }
+
+    /// Serves what was accepted, or deals it out to all shards.
+    fn admit(&mut self, driver: &mut impl Driver) {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for (socket, peer) in accepted.drain(..) {
+            let is_dealt = self.deals_tcp || peer == Peer::Unix;
+            let shards = self.core.shared.mail.len();
+            let shard = if is_dealt { self.next_shard } else { usize::from(self.core.shard) };
+            if is_dealt {
+                self.next_shard = (shard + 1) % shards;
+            }
+            if shard == usize::from(self.core.shard) {
+                self.adopt(socket, peer, driver);
+                continue;
+            }
+            let mail = Mail::Adopt { socket, peer };
+            if let Err(PostError::Full(_)) = self.core.shared.mail[shard].try_post(mail) {
+                tracing::warn!(shard, "a connection was dropped: its shard's mailbox is full");
+            }
+        }
+        self.accepted = accepted;
+    }
+
+    fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
+        let core = &mut self.core;
+        let is_surplus = core.shared.is_draining() || !core.shared.admit();
+        if is_surplus && self.surplus >= MAX_SURPLUS {
+            return;
+        }
+        let adopted = core.connections.insert(peer, core.tick).filter(|&key| {
+            let result = driver.adopt(key, socket);
+            if let Err(error) = &result {
+                tracing::warn!(%error, "a connection could not be served");
+                core.connections.remove(key);
+            }
+            result.is_ok()
+        });
+        let Some(key) = adopted else {
+            if !is_surplus {
+                core.shared.discharge();
+            }
+            return;
+        };
+        if is_surplus {
+            self.surplus += 1;
+            core.connections[key.slot].surplus = true;
+            core.refuse_for_now(key, "the server is full");
+        } else {
+            core.expect_end(key.slot, core.shared.config.handshake_timeout);
+        }
+    }
+
+    /// Lets go of what is over.
+    fn release(&mut self, driver: &mut impl Driver) {
+        for departure in std::mem::take(&mut self.departing) {
+            self.remove(departure.key);
+            departure.leave(driver);
+        }
+        while let Some((key, release)) = self.core.released.pop() {
+            match release {
+                Release::Lost => {}
+                Release::Close => driver.close(key),
+                Release::Abort => driver.abort(key),
+            }
+            if let Some(connection) = self.remove(key)
+                && let Some(draining) = &mut self.draining
+            {
+                draining.count(&connection);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: SocketKey) -> Option<Connection> {
+        let core = &mut self.core;
+        let mut connection = core.connections.remove(key)?;
+        core.wheel.clear(key.slot);
+        connection.decoder.release(&mut core.decoders);
+        if connection.surplus {
+            self.surplus -= 1;
+        } else {
+            core.shared.discharge();
+        }
+        Some(connection)
+    }
+}

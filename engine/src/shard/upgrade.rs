@@ -1,0 +1,245 @@
+//! The opening handshake: what comes before a connection's first frame (RFC 6455 §4.2).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use throng_transport::{Driver, SocketKey};
+
+use super::Shard;
+use super::connection::{HeadBuffer, Identity, NO_PROTOCOL, Phase};
+use super::core::{Core, Release};
+use crate::handler::{Accept, Handler, Reject, Upgrade};
+#[cfg(feature = "http")]
+use crate::http::Place;
+use crate::limits::{REFUSAL_LINGER, RETRY_AFTER_SECONDS};
+use crate::protocol::handshake::{
+    Head, MAX_HEAD, MAX_HEADERS, UpgradeRequest, accept_key, check_header, choose_protocol,
+    head_end, parse_head, write_accept, write_response,
+};
+
+/// A connection that leaves the shard: it asked for no upgrade.
+pub(super) struct Departure {
+    pub(super) key: SocketKey,
+    #[cfg(feature = "http")]
+    pub(super) place: Place,
+    /// What was received on it.
+    #[cfg(feature = "http")]
+    pub(super) head: Vec<u8>,
+}
+
+impl Departure {
+    /// Moves the socket out of the driver.
+    #[cfg(feature = "http")]
+    pub(super) fn leave(self, driver: &mut impl Driver) {
+        match driver.detach(self.key) {
+            Some(socket) => self.place.hand_over(socket.into_std(), self.head),
+            None => driver.close(self.key),
+        }
+    }
+
+    #[cfg(not(feature = "http"))]
+    pub(super) fn leave(self, driver: &mut impl Driver) {
+        driver.close(self.key);
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Handles bytes of a connection that has not been upgraded yet.
+    #[cold]
+    pub(super) fn handle_request(&mut self, key: SocketKey, bytes: &[u8]) {
+        match self.core.connections[key.slot].head.take() {
+            None => {
+                if !self.handle_head(key, bytes) {
+                    let head = HeadBuffer { bytes: bytes.to_vec(), searched: bytes.len() };
+                    self.core.connections[key.slot].head = Some(Box::new(head));
+                }
+            }
+            Some(mut head) => {
+                head.bytes.extend_from_slice(bytes);
+                let is_over = head.bytes.len() >= MAX_HEAD;
+                let has_end = is_over || head_end(&head.bytes, head.searched).is_some();
+                if !has_end || !self.handle_head(key, &head.bytes) {
+                    head.searched = head.bytes.len();
+                    self.core.connections[key.slot].head = Some(head);
+                }
+            }
+        }
+    }
+
+    /// Handles all that was received so far; returns false when more is needed.
+    fn handle_head(&mut self, key: SocketKey, bytes: &[u8]) -> bool {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        match parse_head(bytes, &mut headers) {
+            Ok(Head::Incomplete) => return false,
+            Ok(Head::Upgrade(request)) => self.handle_upgrade(key, &request),
+            Ok(Head::Other) => self.handle_other(key, bytes),
+            Err(refusal) => {
+                self.core.refuse(key, refusal.status, refusal.headers(), refusal.reason);
+            }
+        }
+        true
+    }
+
+    fn handle_upgrade(&mut self, key: SocketKey, request: &UpgradeRequest<'_, '_>) {
+        if self.core.shared.is_draining() {
+            return self.core.refuse_for_now(key, "the server is going down");
+        }
+        let config = &self.core.shared.config;
+        if !config.origins.allows(request.origin(), request.host()) {
+            return self.core.refuse(key, 403, &[], "origin not allowed");
+        }
+        let chosen = choose_protocol(&config.subprotocols, request);
+        let upgrade = Upgrade {
+            request,
+            peer: self.core.connections[key.slot].peer,
+            subprotocol: chosen.map(|index| &*config.subprotocols[index]),
+        };
+        let decision = catch_unwind(AssertUnwindSafe(|| self.handler.on_upgrade(&upgrade)));
+        match decision {
+            Ok(Ok(accept)) => self.accept(key, request, accept, chosen),
+            Ok(Err(reject)) => self.core.reject(key, reject),
+            Err(_) => {
+                tracing::error!(connection = %self.core.id(key), "a handler panicked in on_upgrade");
+                self.core.refuse(key, 500, &[], "internal error");
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        key: SocketKey,
+        request: &UpgradeRequest<'_, '_>,
+        accept: Accept<H::State>,
+        mut chosen: Option<usize>,
+    ) {
+        let Accept { state, user_id, metadata, mut subprotocol, headers } = accept;
+        let offers = |name: &String| request.protocols().any(|offered| offered == name);
+        let is_offered = subprotocol.as_ref().is_none_or(offers);
+        if !is_offered || !headers.iter().all(|(name, value)| check_header(name, value)) {
+            tracing::error!(?subprotocol, ?headers, "on_upgrade gave an answer that cannot be sent");
+            return self.core.refuse(key, 500, &[], "internal error");
+        }
+        let config = &self.core.shared.config;
+        if let Some(own) = &subprotocol {
+            chosen = config.subprotocols.iter().position(|listed| listed == own);
+            subprotocol.take_if(|_| chosen.is_some());
+        }
+        let listed = chosen.map(|index| &*config.subprotocols[index]);
+        let mut response = Vec::with_capacity(256);
+        let protocol = listed.or(subprotocol.as_deref());
+        write_accept(&mut response, &accept_key(request.key()), protocol, &headers);
+
+        let subprotocol = subprotocol.map(String::into_boxed_str);
+        let identity = Identity { user_id, metadata, subprotocol };
+        let connection = &mut self.core.connections[key.slot];
+        connection.protocol = chosen.and_then(|at| u8::try_from(at).ok()).unwrap_or(NO_PROTOCOL);
+        connection.identity = identity.into_box();
+        self.core.send_head(key.slot, &response);
+        self.open(key, state);
+    }
+
+    fn open(&mut self, key: SocketKey, state: H::State) {
+        let tick = self.core.tick;
+        let connection = &mut self.core.connections[key.slot];
+        connection.phase = Phase::Open;
+        connection.was_open = true;
+        (connection.since.opened, connection.active) = (tick, tick);
+        let slot = key.slot as usize;
+        if slot >= self.states.len() {
+            self.states.resize_with(slot + 1, || None);
+        }
+        self.states[slot] = Some(state);
+        self.core.start_heartbeat(key.slot);
+        self.core.rooms.enter(key.slot);
+        self.core.shared.count_opened();
+        self.call(key, H::on_open);
+    }
+
+    /// A request for something else goes to the side door.
+    #[cfg(feature = "http")]
+    fn handle_other(&mut self, key: SocketKey, bytes: &[u8]) {
+        match self.side_door.reserve() {
+            Some(place) => {
+                self.core.connections[key.slot].phase = Phase::Gone;
+                self.departing.push(Departure { key, place, head: bytes.to_vec() });
+            }
+            None => self.core.refuse_for_now(key, "too many requests at once"),
+        }
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn handle_other(&mut self, key: SocketKey, _: &[u8]) {
+        const WEBSOCKET_ONLY: [(&str, &str); 2] =
+            [("Upgrade", "websocket"), ("Connection", "Upgrade, close")];
+        self.core.refuse(key, 426, &WEBSOCKET_ONLY, "only WebSocket is spoken here");
+    }
+}
+
+impl Core {
+    /// Answers a request with an error and a plain text.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        key: SocketKey,
+        status: u16,
+        headers: &[(&str, &str)],
+        text: &str,
+    ) {
+        self.respond(key, status, headers, "text/plain; charset=utf-8", text.as_bytes());
+    }
+
+    /// Answers 503: a later attempt may succeed.
+    pub(super) fn refuse_for_now(&mut self, key: SocketKey, text: &str) {
+        self.refuse(key, 503, &[("Retry-After", RETRY_AFTER_SECONDS)], text);
+    }
+
+    fn reject(&mut self, key: SocketKey, reject: Reject) {
+        let Reject { status, headers, content_type, body } = reject;
+        let is_sound = (300..=599).contains(&status)
+            && check_header("Content-Type", &content_type)
+            && headers.iter().all(|(name, value)| check_header(name, value));
+        if !is_sound {
+            tracing::error!(status, ?headers, "on_upgrade gave an answer that cannot be sent");
+            return self.refuse(key, 500, &[], "internal error");
+        }
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        self.respond(key, status, &headers, &content_type, &body);
+    }
+
+    /// Sends a whole response; what remains is the peer's end of the stream.
+    fn respond(
+        &mut self,
+        key: SocketKey,
+        status: u16,
+        headers: &[(&str, &str)],
+        content_type: &str,
+        body: &[u8],
+    ) {
+        tracing::debug!(connection = %self.id(key), status, "an upgrade was refused");
+        let mut response = Vec::with_capacity(256 + body.len());
+        let content_type = (!content_type.is_empty()).then_some(content_type);
+        write_response(&mut response, status, headers, content_type, body);
+        if u32::try_from(response.len()).is_err() {
+            return self.drop_connection(key, Release::Close);
+        }
+        let connection = &mut self.connections[key.slot];
+        connection.phase = Phase::Lingering;
+        connection.head = None;
+        self.send_head(key.slot, &response);
+        self.expect_end(key.slot, REFUSAL_LINGER);
+    }
+
+    /// Queues the head of a response, and its body if it has one.
+    fn send_head(&mut self, slot: u32, response: &[u8]) {
+        let head = self.chunks.write(response.len(), |out| out.copy_from_slice(response));
+        self.connections.push_control(slot, &head);
+    }
+}
+
+impl Identity {
+    /// Itself, unless it says nothing.
+    fn into_box(self) -> Option<Box<Identity>> {
+        let says_nothing =
+            self.user_id.is_none() && self.metadata.is_empty() && self.subprotocol.is_none();
+        (!says_nothing).then(|| Box::new(self))
+    }
+}

@@ -1,0 +1,151 @@
+//! What the shards of an engine and the handles on it share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::limits::MAX_SHARDS;
+use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
+use crate::shard::MailSender;
+
+/// One engine's common knowledge. Handles keep it alive; it keeps no shard alive.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// The moment that shards measure time from.
+    pub(crate) epoch: Instant,
+    pub(crate) directory: Arc<Directory>,
+    /// The mailboxes, by shard.
+    pub(crate) mail: Vec<MailSender>,
+    /// Sockets that count towards `max_connections`: in their handshake, open or closing.
+    admitted: AtomicUsize,
+    /// Open connections.
+    open: AtomicUsize,
+    /// Set once the engine drains or stops.
+    pub(crate) draining: Arc<AtomicBool>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, epoch: Instant, mail: Vec<MailSender>) -> Shared {
+        let bound = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
+        let limits = RoomLimits {
+            rooms: bound(config.max_rooms),
+            members: bound(config.max_room_members),
+            rooms_of_connection: bound(config.max_rooms_per_connection),
+        };
+        Shared {
+            config,
+            epoch,
+            directory: Arc::new(Directory::new(limits)),
+            mail,
+            admitted: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            draining: Arc::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a socket in, unless the engine is full.
+    pub(crate) fn admit(&self) -> bool {
+        let max = self.config.max_connections;
+        let admitted = self.admitted.fetch_add(1, Ordering::Relaxed) < max;
+        if !admitted {
+            self.discharge();
+        }
+        admitted
+    }
+
+    /// Counts a socket out.
+    pub(crate) fn discharge(&self) {
+        self.admitted.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Has every shard cut its connections and stop.
+    pub(crate) fn stop(&self) {
+        self.begin_drain();
+        self.stopping.store(true, Ordering::Release);
+        self.mail.iter().for_each(MailSender::wake);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The shards that may have somebody of the audience. `local` spares the directory's lock for
+    /// rooms that the asking shard has members of.
+    pub(crate) fn shards_of(
+        &self,
+        audience: &Audience<'_>,
+        local: Option<&LocalRooms>,
+    ) -> ShardSet {
+        let mut set = ShardSet::default();
+        match &audience.target {
+            Target::All => (0u8..=u8::MAX).take(self.mail.len()).for_each(|shard| set.insert(shard)),
+            Target::Connection(id) if usize::from(id.shard()) < self.mail.len() => {
+                set.insert(id.shard());
+            }
+            Target::Connection(_) => {}
+            Target::Rooms(rooms) => {
+                for name in rooms {
+                    match local.and_then(|rooms| rooms.shared(name)) {
+                        Some(room) => room.shards().for_each(|shard| set.insert(shard)),
+                        None => {
+                            let room = self.directory.get(name);
+                            room.iter().flat_map(|r| r.shards()).for_each(|s| set.insert(s));
+                        }
+                    }
+                }
+            }
+        }
+        set
+    }
+}
+
+/// A set of shards.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ShardSet([u64; MAX_SHARDS / 64]);
+
+impl ShardSet {
+    pub(crate) fn insert(&mut self, shard: u8) {
+        self.0[usize::from(shard) / 64] |= 1 << (shard % 64);
+    }
+
+    pub(crate) fn remove(&mut self, shard: u8) {
+        self.0[usize::from(shard) / 64] &= !(1 << (shard % 64));
+    }
+}
+
+impl Iterator for ShardSet {
+    type Item = u8;
+
+    /// Takes the smallest.
+    fn next(&mut self) -> Option<u8> {
+        let (index, word) = (0u8..).zip(&mut self.0).find(|(_, word)| **word != 0)?;
+        let bit = word.trailing_zeros();
+        *word &= *word - 1;
+        u8::try_from(u32::from(index) * 64 + bit).ok()
+    }
+}
