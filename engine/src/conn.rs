@@ -161,7 +161,7 @@ impl<S> Conn<'_, S> {
 
     /// Who is at the other end.
     pub fn peer(&self) -> Peer {
-        self.connection().peer
+        self.connection().peer()
     }
 
     /// The address at the other end; `None` over a Unix socket.

@@ -51,17 +51,17 @@ pub struct Close {
     pub counts: Counts,
 }
 
-/// Messages and bytes of one connection. Bytes are payload bytes of messages.
+/// Messages and bytes of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages received.
     pub messages_in: u64,
-    /// Bytes received.
+    /// Payload bytes of these messages.
     pub bytes_in: u64,
-    /// Messages queued for sending, whether or not they reached the peer.
+    /// Messages handed to the system for sending, whether or not they reached the peer.
     pub messages_out: u64,
-    /// Bytes queued for sending, frame headers included.
+    /// Bytes of these messages, frame headers included.
     pub bytes_out: u64,
-    /// Messages lost to the overflow policy.
+    /// Messages lost to the overflow policy, or still waiting when the connection was given up.
     pub dropped: u64,
 }

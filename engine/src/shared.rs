@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::limits::MAX_SHARDS;
+use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS};
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
 use crate::shard::MailSender;
 
@@ -45,6 +45,12 @@ impl Shared {
             draining: Arc::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// How many connections a shard's tables are made for. Tables that do not grow waste nothing:
+    /// memory that is not touched costs nothing, but growing leaves a copy's worth behind.
+    pub(crate) fn expected_per_shard(&self) -> usize {
+        (self.config.max_connections / self.config.shards + 1).min(MAX_PREALLOCATED)
     }
 
     /// Counts a socket in, unless the engine is full.

@@ -223,6 +223,34 @@ impl ChunkPool {
         }
     }
 
+    /// Lets `fill` write `len` bytes behind `last` and grows `last` by them, when it ends where the
+    /// pool would write next. Otherwise returns false and writes nothing.
+    ///
+    /// The same as [`ChunkPool::write`] and [`Slice::try_extend`], without counting references.
+    ///
+    /// # Panics
+    /// When `fill` panics.
+    #[inline]
+    pub fn write_behind(
+        &mut self,
+        last: &mut Slice,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let (start, end) = (self.written, self.written + len);
+        let touches = last.end as usize == start && Arc::ptr_eq(&last.chunk, &self.current);
+        if !touches || len > MAX_PACKED || end > self.current.capacity() {
+            return false;
+        }
+        // SAFETY: bytes from `written` on have had no slice since the chunk was last exclusive.
+        fill(unsafe { self.current.writable(start, end) });
+        self.written = end;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by CHUNK_SIZE")]
+        let end = end as u32;
+        last.end = end;
+        true
+    }
+
     /// Begins the current chunk anew when nobody refers to it. Called between turns, so that
     /// a service whose sends complete at once writes the same warm bytes turn after turn.
     pub fn rewind(&mut self) {
@@ -396,6 +424,23 @@ mod tests {
         let mut other = ChunkPool::new();
         let elsewhere = text(&mut other, b"onetwo");
         assert!(!first.try_extend(&elsewhere));
+    }
+
+    #[test]
+    fn writing_behind_a_slice_grows_it_while_its_chunk_lasts() {
+        let mut pool = ChunkPool::new();
+        let mut run = text(&mut pool, b"one");
+        let shared = run.clone();
+        assert!(pool.write_behind(&mut run, 3, |out| out.copy_from_slice(b"two")));
+        assert_eq!((run.as_bytes(), shared.as_bytes()), (&b"onetwo"[..], &b"one"[..]));
+        let mut gap = shared;
+        assert!(!pool.write_behind(&mut gap, 1, |_| panic!("nothing may be written")));
+        pool.write(MAX_PACKED, |out| out.fill(0));
+        assert!(!pool.write_behind(&mut run, 1, |_| panic!("nothing may be written")));
+        let mut last = pool.write(MAX_PACKED - 6, |out| out.fill(0));
+        assert!(!pool.write_behind(&mut last, 1, |_| panic!("the chunk is full")));
+        let mut other = ChunkPool::new();
+        assert!(!other.write_behind(&mut last, 1, |_| panic!("nothing may be written")));
     }
 
     #[test]

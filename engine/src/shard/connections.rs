@@ -4,7 +4,7 @@
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
-use throng_transport::{Peer, Slice, SocketKey};
+use throng_transport::{ChunkPool, Peer, Slice, SocketKey};
 
 use super::connection::Connection;
 use super::outbox::{Lane, LaneStock, OutboxLimits, Pushed};
@@ -111,26 +111,43 @@ impl Connections {
         (&mut self.slots[slot as usize], &mut self.stock)
     }
 
-    /// Queues a frame for the connection in the slot, counting what becomes of it.
+    /// Queues a frame for the connection in the slot if it is open and `wanted`, given its
+    /// generation; counts what is lost.
     #[inline]
-    pub(crate) fn push(&mut self, slot: u32, frame: &Slice, lane: Lane) -> Pushed {
-        let connection = &mut self.slots[slot as usize];
-        let pushed = connection.outbox.push(frame, lane, &self.limits, &mut self.stock);
-        match pushed {
-            Pushed::Queued => {}
-            Pushed::DroppedOldest(count) => connection.counts.dropped += u64::from(count),
-            Pushed::Refused | Pushed::Overflow => {
-                connection.counts.dropped += 1;
-                return pushed;
-            }
+    pub(crate) fn push(
+        &mut self,
+        slot: u32,
+        frame: &Slice,
+        lane: Lane,
+        wanted: impl FnOnce(u32) -> bool,
+    ) -> Option<Pushed> {
+        let connection = self.slots.get_mut(slot as usize)?;
+        if !connection.is_open() || !wanted(connection.generation) {
+            return None;
         }
-        connection.counts.messages_out += 1;
-        connection.counts.bytes_out += frame.len() as u64;
+        let pushed = connection.outbox.push(frame, lane, &self.limits, &mut self.stock);
+        if pushed != Pushed::Queued {
+            connection.counts.dropped += u64::from(pushed.dropped());
+        }
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(slot);
         }
-        pushed
+        Some(pushed)
+    }
+
+    /// Writes a data frame behind the last one of an open connection, if that is possible.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        key: SocketKey,
+        chunks: &mut ChunkPool,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        // What waits while nothing is in flight was queued in this turn: the connection is listed
+        // for the flush.
+        self.open(key).is_some_and(|connection| connection.outbox.write(chunks, len, fill))
     }
 }
 

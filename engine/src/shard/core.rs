@@ -15,7 +15,6 @@ use super::outbox::{Lane, OutboxLimits, Pushed};
 use super::timer::{Tick, Wheel};
 use crate::event::Cause;
 use crate::id::ConnectionId;
-use crate::limits::MAX_PREALLOCATED;
 use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode, server_header_len, write_server_header};
 use crate::protocol::message::{Message, MessageLimits, Pool};
@@ -90,7 +89,7 @@ impl Core {
     pub(crate) fn new(shard: u8, shared: Arc<Shared>, seed: u64) -> Core {
         let config = &shared.config;
         let limit = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let expected = (config.max_connections / config.shards + 1).min(MAX_PREALLOCATED);
+        let expected = shared.expected_per_shard();
         let limits = OutboxLimits {
             messages: limit(config.send_queue_messages),
             bytes: limit(config.send_queue_bytes),
@@ -100,7 +99,7 @@ impl Core {
             shard,
             connections: Connections::new(expected, limits),
             rooms: LocalRooms::new(shard, Arc::clone(&shared.directory)),
-            wheel: Wheel::new(Tick::default()),
+            wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
             ended: Vec::new(),
@@ -152,21 +151,27 @@ impl Core {
     }
 
     /// Queues a frame for one connection; `None` when it is not open.
-    #[inline]
     pub(crate) fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane) -> Option<Pushed> {
-        self.connections.open(key)?;
-        let pushed = self.connections.push(key.slot, frame, lane);
-        if pushed == Pushed::Overflow {
+        let is_it = |generation| generation == key.generation;
+        let pushed = self.connections.push(key.slot, frame, lane, is_it);
+        if pushed == Some(Pushed::Overflow) {
             self.evict(key.slot);
         }
-        Some(pushed)
+        pushed
     }
 
     /// Sends a message to a connection of this shard.
     #[inline]
     pub(crate) fn send(&mut self, key: SocketKey, message: Message<'_>, lane: Lane) -> Receipt {
-        let frame = self.encode(opcode(message), message.as_bytes());
+        let (opcode, payload) = (opcode(message), message.as_bytes());
+        let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
+        let len = frame_len(payload);
         let mut receipt = Receipt::default();
+        if lane == Lane::Normal && self.connections.write(key, &mut self.chunks, len, fill) {
+            receipt.queued = 1;
+            return receipt;
+        }
+        let frame = self.encode(opcode, payload);
         if let Some(pushed) = self.deliver(key, &frame, lane) {
             receipt.count(pushed);
         }
@@ -207,11 +212,8 @@ impl Core {
         }
         let Core { rooms, connections, shard, .. } = self;
         for slot in rooms.audience(audience).into_iter().flatten() {
-            let connection = &connections[slot];
-            if !connection.is_open() || audience.excepts(*shard, slot, connection.generation) {
-                continue;
-            }
-            let pushed = connections.push(slot, frame, lane);
+            let wanted = |generation| !audience.excepts(*shard, slot, generation);
+            let Some(pushed) = connections.push(slot, frame, lane, wanted) else { continue };
             receipt.count(pushed);
             if pushed == Pushed::Overflow {
                 evicted.push(slot);
@@ -334,14 +336,17 @@ impl Receipt {
 /// Writes header and payload of a whole, unmasked frame into a chunk.
 #[inline]
 pub(crate) fn encode_frame(chunks: &mut ChunkPool, opcode: OpCode, payload: &[u8]) -> Slice {
-    let length = server_header_len(payload.len()) + payload.len();
-    chunks.write(length, |out| fill_frame(out, opcode, payload))
+    chunks.write(frame_len(payload), |out| fill_frame(out, opcode, payload))
 }
 
 /// The same in memory of its own, for threads without a chunk pool.
 pub(crate) fn encode_detached(opcode: OpCode, payload: &[u8]) -> Slice {
-    let length = server_header_len(payload.len()) + payload.len();
-    Slice::with_len(length, |out| fill_frame(out, opcode, payload))
+    Slice::with_len(frame_len(payload), |out| fill_frame(out, opcode, payload))
+}
+
+#[inline]
+fn frame_len(payload: &[u8]) -> usize {
+    server_header_len(payload.len()) + payload.len()
 }
 
 #[inline]

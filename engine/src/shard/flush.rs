@@ -26,7 +26,9 @@ impl Core {
         let key = SocketKey { slot, generation: connection.generation };
         let outbox = &mut connection.outbox;
         while !outbox.is_in_flight() && !outbox.is_empty() {
-            outbox.next_batch(batch, stock);
+            let taken = outbox.next_batch(batch, stock);
+            connection.counts.messages_out += u64::from(taken.messages);
+            connection.counts.bytes_out += u64::from(taken.bytes);
             match driver.send(key, batch) {
                 Sent::Done => outbox.sent(),
                 Sent::Pending => connection.since.sending = self.tick,

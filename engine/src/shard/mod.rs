@@ -85,10 +85,11 @@ pub(crate) struct Shard<H: Handler> {
 
 impl<H: Handler> Shard<H> {
     pub(crate) fn new(parts: ShardParts<H>) -> Shard<H> {
+        let states = Vec::with_capacity(parts.shared.expected_per_shard());
         Shard {
             core: Core::new(parts.shard, parts.shared, parts.seed),
             handler: parts.handler,
-            states: Vec::new(),
+            states,
             mailbox: parts.mailbox,
             has_mail: false,
             accepted: Vec::new(),

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use throng_transport::{SendQueue, Slice};
+use throng_transport::{ChunkPool, SendQueue, Slice};
 
 use crate::config::Overflow;
 use crate::limits::{MAX_PENDING_PONGS, MAX_SPARE_LANES, SEND_BATCH_BYTES};
@@ -47,6 +47,24 @@ pub(crate) enum Pushed {
     Refused,
     /// The policy is to give the connection up.
     Overflow,
+}
+
+impl Pushed {
+    /// Messages that were lost.
+    pub(crate) fn dropped(self) -> u32 {
+        match self {
+            Pushed::Queued => 0,
+            Pushed::DroppedOldest(count) => count,
+            Pushed::Refused | Pushed::Overflow => 1,
+        }
+    }
+}
+
+/// The data frames of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u32,
 }
 
 /// The messages that wait for one connection.
@@ -171,16 +189,38 @@ impl Outbox {
         stock: &mut LaneStock,
     ) -> Pushed {
         let mut pushed = Pushed::Queued;
-        if self.in_flight_bytes > 0 && !self.has_room(frame, limits) {
+        if self.is_in_flight() && !self.has_room(frame, limits) {
             pushed = self.overflow(frame, limits);
             if matches!(pushed, Pushed::Refused | Pushed::Overflow) {
                 return pushed;
             }
         }
-        self.bytes = self.bytes.saturating_add(length(frame));
-        self.messages = self.messages.saturating_add(1);
+        self.count(frame.len());
         self.append(frame, lane, stock);
         pushed
+    }
+
+    /// Writes a data frame of `len` bytes behind the last one, in the normal lane, where nothing
+    /// stands in the way; otherwise returns false and has done nothing.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        chunks: &mut ChunkPool,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let Some(run) = &mut self.run else { return false };
+        let written = self.in_flight_bytes == 0 && chunks.write_behind(run, len, fill);
+        if written {
+            self.count(len);
+        }
+        written
+    }
+
+    #[inline]
+    fn count(&mut self, len: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        self.messages = self.messages.saturating_add(1);
     }
 
     #[inline]
@@ -198,6 +238,11 @@ impl Outbox {
                 }
             }
         }
+        self.append_to_lane(frame, lane, stock);
+    }
+
+    #[cold]
+    fn append_to_lane(&mut self, frame: &Slice, lane: Lane, stock: &mut LaneStock) {
         let lanes = self.lanes(stock);
         append(if lane == Lane::High { &mut lanes.high } else { &mut lanes.normal }, frame);
     }
@@ -212,8 +257,7 @@ impl Outbox {
     /// Appends behind everything else, whatever the bounds: the close frame that follows the
     /// last message.
     pub(crate) fn push_last(&mut self, frame: &Slice, stock: &mut LaneStock) {
-        self.bytes = self.bytes.saturating_add(length(frame));
-        self.messages = self.messages.saturating_add(1);
+        self.count(frame.len());
         self.append(frame, Lane::Normal, stock);
     }
 
@@ -257,29 +301,27 @@ impl Outbox {
     /// Moves the next batch into `queue`: control, high, normal; at most [`SEND_BATCH_BYTES`]
     /// unless a single run is longer. What is moved counts as in flight until [`Outbox::sent`].
     #[inline]
-    pub(crate) fn next_batch(&mut self, queue: &mut SendQueue, stock: &mut LaneStock) {
-        match self.lanes.take() {
-            None => {
-                if let Some(run) = self.run.take() {
-                    queue.push(run);
-                    self.in_flight_bytes = std::mem::take(&mut self.bytes);
-                    self.in_flight_messages = std::mem::take(&mut self.messages);
-                }
-            }
-            Some(lanes) => self.batch_of_lanes(lanes, queue, stock),
+    pub(crate) fn next_batch(&mut self, queue: &mut SendQueue, stock: &mut LaneStock) -> Batch {
+        if let Some(lanes) = self.lanes.take() {
+            return self.batch_of_lanes(lanes, queue, stock);
         }
+        if let Some(run) = self.run.take() {
+            queue.push(run);
+        }
+        self.take_all(0)
     }
 
+    #[cold]
     fn batch_of_lanes(
         &mut self,
         mut lanes: Box<Lanes>,
         queue: &mut SendQueue,
         stock: &mut LaneStock,
-    ) {
+    ) -> Batch {
         for control in lanes.control.drain(..) {
             queue.push(control.frame);
         }
-        let control = queue.len();
+        let (control, control_bytes) = (queue.len(), queue.bytes());
         while let Some(lane) = lanes.first_data_lane()
             && let Some(run) = lane.front()
             && (queue.is_empty() || queue.bytes() + run.len() <= SEND_BATCH_BYTES)
@@ -287,19 +329,29 @@ impl Outbox {
             queue.push(run.clone());
             lane.pop_front();
         }
+        // What control frames weigh is bounded; they count so that they too are in flight.
+        let control_bytes = u32::try_from(control_bytes).unwrap_or(u32::MAX);
         if lanes.is_empty() {
-            self.in_flight_bytes = std::mem::take(&mut self.bytes);
-            self.in_flight_messages = std::mem::take(&mut self.messages);
             stock.give(lanes);
-        } else {
-            self.in_flight_bytes = queue.iter().skip(control).map(length).sum();
-            self.in_flight_messages = queue.iter().skip(control).map(count_frames).sum();
-            self.bytes -= self.in_flight_bytes;
-            self.messages -= self.in_flight_messages;
-            self.lanes = Some(lanes);
+            return self.take_all(control_bytes);
         }
-        // A batch of control frames alone is in flight too.
-        self.in_flight_bytes = self.in_flight_bytes.max(1);
+        let bytes: u32 = queue.iter().skip(control).map(length).sum();
+        let messages: u32 = queue.iter().skip(control).map(count_frames).sum();
+        self.bytes -= bytes;
+        self.messages -= messages;
+        self.in_flight_bytes = bytes.saturating_add(control_bytes);
+        self.in_flight_messages = messages;
+        self.lanes = Some(lanes);
+        Batch { messages, bytes }
+    }
+
+    /// Everything that waits is in flight now.
+    #[inline]
+    fn take_all(&mut self, control_bytes: u32) -> Batch {
+        let (messages, bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+        self.in_flight_bytes = bytes.saturating_add(control_bytes);
+        self.in_flight_messages = messages;
+        Batch { messages, bytes }
     }
 
     /// The batch taken last is with the system.

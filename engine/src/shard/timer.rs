@@ -79,10 +79,10 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    /// A wheel without timers, standing at `now`.
-    pub(crate) fn new(now: Tick) -> Wheel {
+    /// A wheel without timers, standing at `now`, with room for `expected` slots.
+    pub(crate) fn new(now: Tick, expected: usize) -> Wheel {
         Wheel {
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(expected),
             heads: Box::new([NONE; BUCKETS]),
             occupied: [0; WORDS],
             now,
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_timer_fires_at_its_tick_and_once() {
-        let mut wheel = Wheel::new(Tick(5));
+        let mut wheel = Wheel::new(Tick(5), 0);
         wheel.set(3, Tick(10));
         assert!(advance(&mut wheel, 9).is_empty());
         assert_eq!(advance(&mut wheel, 10), [3]);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_timer_beyond_a_revolution_waits_for_its_round() {
-        let mut wheel = Wheel::new(Tick(0));
+        let mut wheel = Wheel::new(Tick(0), 0);
         wheel.set(1, Tick(3 * 4096 + 7));
         for now in (0..3 * 4096 + 7).step_by(100) {
             assert!(advance(&mut wheel, now).is_empty());
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn time_wraps() {
         let start = u32::MAX - 3;
-        let mut wheel = Wheel::new(Tick(start));
+        let mut wheel = Wheel::new(Tick(start), 0);
         wheel.set(1, Tick(4));
         assert!(advance(&mut wheel, 3).is_empty());
         assert_eq!(advance(&mut wheel, 4), [1]);
@@ -255,7 +255,7 @@ mod tests {
         fn behaves_like_a_list_of_deadlines(
             ops in proptest::collection::vec((0u32..50, 0u32..9000, 0u8..4), 1..200),
         ) {
-            let mut wheel = Wheel::new(Tick(0));
+            let mut wheel = Wheel::new(Tick(0), 0);
             let mut model: std::collections::BTreeMap<u32, u32> = Default::default();
             let mut now = 0;
             for (slot, value, op) in ops {

@@ -90,7 +90,7 @@ impl<H: Handler> Shard<H> {
         let chosen = choose_protocol(&config.subprotocols, request);
         let upgrade = Upgrade {
             request,
-            peer: self.core.connections[key.slot].peer,
+            peer: self.core.connections[key.slot].peer(),
             subprotocol: chosen.map(|index| &*config.subprotocols[index]),
         };
         let decision = catch_unwind(AssertUnwindSafe(|| self.handler.on_upgrade(&upgrade)));
