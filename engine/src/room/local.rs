@@ -116,6 +116,25 @@ impl LocalRooms {
         self.index_of(name).map(|index| &self.rooms[index as usize].members)
     }
 
+    /// Members of the room in this shard.
+    pub(crate) fn members_at(&self, index: RoomIndex) -> Option<&RoaringBitmap> {
+        self.rooms.get(index as usize).map(|room| &room.members)
+    }
+
+    /// How many members the room has in this shard.
+    pub(crate) fn members_of(&self, index: RoomIndex) -> usize {
+        let count = self.members_at(index).map_or(0, RoaringBitmap::len);
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// The room that is the whole target of an audience, if it has members here.
+    pub(crate) fn only_room(&self, audience: &Audience<'_>) -> Option<RoomIndex> {
+        match &audience.target {
+            Target::Rooms(rooms) if audience.is_one_room() => self.index_of(&rooms[0]),
+            _ => None,
+        }
+    }
+
     /// Who of this shard belongs to the audience, connections excepted aside.
     ///
     /// A single room is its own bitmap; everything else is computed into a scratch bitmap.
@@ -141,12 +160,9 @@ impl LocalRooms {
         Some(&self.scratch)
     }
 
-    /// The shared form of an audience's only room, if it is one room that has members here.
+    /// The shared form of an audience's only room, if it has members here.
     pub(crate) fn room_of(&self, audience: &Audience<'_>) -> Option<&Arc<SharedRoom>> {
-        match &audience.target {
-            Target::Rooms(rooms) if audience.is_one_room() => self.shared(&rooms[0]),
-            _ => None,
-        }
+        self.only_room(audience).map(|index| &self.rooms[index as usize].shared)
     }
 
     /// The rooms' common knowledge.

@@ -18,6 +18,8 @@ pub(crate) struct Connections {
     /// Slots to be flushed at the end of the turn.
     dirty: Vec<u32>,
     stock: LaneStock,
+    /// Connections that have a send in flight.
+    behind: usize,
     pub(crate) limits: OutboxLimits,
 }
 
@@ -28,6 +30,7 @@ impl Connections {
             next_generation: 0,
             dirty: Vec::new(),
             stock: LaneStock::default(),
+            behind: 0,
             limits,
         }
     }
@@ -66,6 +69,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.get(key)?;
         let mut connection = self.slots.remove(key.slot as usize);
+        self.behind -= usize::from(connection.outbox.is_in_flight());
         connection.outbox.release(&mut self.stock);
         Some(connection)
     }
@@ -105,10 +109,10 @@ impl Connections {
         self.dirty = list;
     }
 
-    /// The connection in the slot, to be flushed with the help of the stock.
+    /// The connection in the slot, to be flushed, with the stock and the count of those behind.
     #[inline]
-    pub(crate) fn flushing(&mut self, slot: u32) -> (&mut Connection, &mut LaneStock) {
-        (&mut self.slots[slot as usize], &mut self.stock)
+    pub(crate) fn flushing(&mut self, slot: u32) -> (&mut Connection, &mut LaneStock, &mut usize) {
+        (&mut self.slots[slot as usize], &mut self.stock, &mut self.behind)
     }
 
     /// Queues a frame for the connection in the slot if it is open and `wanted`, given its
@@ -134,6 +138,32 @@ impl Connections {
             self.dirty.push(slot);
         }
         Some(pushed)
+    }
+
+    /// Queues data frames for the open connection in the slot, which is not behind.
+    #[inline]
+    pub(crate) fn push_run(&mut self, slot: u32, frames: &Slice, messages: u32) {
+        let connection = &mut self.slots[slot as usize];
+        debug_assert!(connection.is_open() && !connection.outbox.is_in_flight());
+        connection.outbox.push_run(frames, messages, &mut self.stock);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Takes note that what the driver kept is sent.
+    pub(crate) fn sent(&mut self, key: SocketKey) {
+        let Some(connection) = self.get(key) else { return };
+        connection.outbox.sent();
+        self.behind -= 1;
+        self.mark_dirty(key.slot);
+    }
+
+    /// Connections that have a send in flight.
+    #[inline]
+    pub(crate) fn behind(&self) -> usize {
+        self.behind
     }
 
     /// Writes a data frame behind the last one of an open connection, if that is possible.

@@ -6,38 +6,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use throng_transport::{ChunkPool, SendQueue, Slice, SocketKey};
+use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
-use super::outbox::{Lane, OutboxLimits, Pushed};
+use super::outbox::OutboxLimits;
+use super::publish::RoomRun;
 use super::timer::{Tick, Wheel};
 use crate::event::Cause;
 use crate::id::ConnectionId;
 use crate::protocol::close::{CloseCode, write_close};
-use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode, server_header_len, write_server_header};
-use crate::protocol::message::{Message, MessageLimits, Pool};
-use crate::publish::opcode;
-use crate::room::{Audience, JoinError, LocalRooms, Target};
+use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
+use crate::protocol::message::{MessageLimits, Pool};
+use crate::room::{JoinError, LocalRooms};
 use crate::shared::Shared;
-
-/// What happened to one publication (FEATURES 4.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// Connections of this shard that it was queued for.
-    pub queued: usize,
-    /// Messages that the overflow policy dropped: this one where refused, older ones where
-    /// those give way.
-    pub dropped: usize,
-    /// Connections given up as slow consumers.
-    pub evicted: usize,
-    /// Other shards it was handed to.
-    pub forwarded: usize,
-    /// Other shards that could not take it, their mailboxes being full: it is lost there.
-    pub refused: usize,
-}
 
 /// How a connection leaves [`Phase::Open`].
 #[derive(Debug)]
@@ -75,6 +58,10 @@ pub(crate) struct Core {
     pub(crate) decoders: Pool,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
     pub(crate) ended: Vec<(SocketKey, Cause)>,
+    /// Connections that have ended and are still in their rooms.
+    pub(crate) unsettled: usize,
+    /// What has been published to a room and not been queued for its members yet.
+    pub(super) run: Option<RoomRun>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
@@ -103,6 +90,8 @@ impl Core {
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
             ended: Vec::new(),
+            unsettled: 0,
+            run: None,
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),
@@ -144,103 +133,9 @@ impl Core {
         listed.map(String::as_str).or_else(own)
     }
 
-    /// Encodes a whole message as one frame.
-    #[inline]
-    pub(crate) fn encode(&mut self, opcode: OpCode, payload: &[u8]) -> Slice {
-        encode_frame(&mut self.chunks, opcode, payload)
-    }
-
-    /// Queues a frame for one connection; `None` when it is not open.
-    pub(crate) fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane) -> Option<Pushed> {
-        let is_it = |generation| generation == key.generation;
-        let pushed = self.connections.push(key.slot, frame, lane, is_it);
-        if pushed == Some(Pushed::Overflow) {
-            self.evict(key.slot);
-        }
-        pushed
-    }
-
-    /// Sends a message to a connection of this shard.
-    #[inline]
-    pub(crate) fn send(&mut self, key: SocketKey, message: Message<'_>, lane: Lane) -> Receipt {
-        let (opcode, payload) = (opcode(message), message.as_bytes());
-        let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
-        let len = frame_len(payload);
-        let mut receipt = Receipt::default();
-        if lane == Lane::Normal && self.connections.write(key, &mut self.chunks, len, fill) {
-            receipt.queued = 1;
-            return receipt;
-        }
-        let frame = self.encode(opcode, payload);
-        if let Some(pushed) = self.deliver(key, &frame, lane) {
-            receipt.count(pushed);
-        }
-        receipt
-    }
-
-    /// Sends a ping to an open connection.
-    pub(crate) fn ping(&mut self, key: SocketKey, payload: &[u8]) {
-        if self.connections.open(key).is_some() {
-            let frame = self.encode(OpCode::Ping, payload);
-            self.connections.push_control(key.slot, &frame);
-        }
-    }
-
-    /// Gives a slow consumer up.
-    #[cold]
-    pub(crate) fn evict(&mut self, slot: u32) {
-        let farewell = Farewell::Urgent(CloseCode::POLICY, "slow consumer");
-        self.part(slot, Cause::SlowConsumer, &farewell);
-    }
-
-    /// Queues a frame for every member of the audience in this shard.
-    pub(crate) fn deliver_to(
-        &mut self,
-        audience: &Audience<'_>,
-        frame: &Slice,
-        lane: Lane,
-    ) -> Receipt {
-        let mut receipt = Receipt::default();
-        let mut evicted = Vec::new();
-        if let Target::Connection(id) = audience.target {
-            if id.shard() == self.shard
-                && let Some(pushed) = self.deliver(id.key(), frame, lane)
-            {
-                receipt.count(pushed);
-            }
-            return receipt;
-        }
-        let Core { rooms, connections, shard, .. } = self;
-        for slot in rooms.audience(audience).into_iter().flatten() {
-            let wanted = |generation| !audience.excepts(*shard, slot, generation);
-            let Some(pushed) = connections.push(slot, frame, lane, wanted) else { continue };
-            receipt.count(pushed);
-            if pushed == Pushed::Overflow {
-                evicted.push(slot);
-            }
-        }
-        evicted.into_iter().for_each(|slot| self.evict(slot));
-        receipt
-    }
-
-    /// Delivers here and hands on to every other shard that has members.
-    pub(crate) fn publish(
-        &mut self,
-        audience: &Audience<'_>,
-        opcode: OpCode,
-        payload: &[u8],
-        lane: Lane,
-    ) -> Receipt {
-        let frame = self.encode(opcode, payload);
-        let mut receipt = self.deliver_to(audience, &frame, lane);
-        if self.shared.mail.len() > 1 {
-            self.forward(audience, &frame, lane, &mut receipt);
-        }
-        receipt
-    }
-
     /// Makes an open connection a member of a room.
     pub(crate) fn join(&mut self, key: SocketKey, name: &str) -> Result<(), JoinError> {
+        self.deliver_run();
         let max = self.rooms.directory().limits.rooms_of_connection;
         let Some(connection) = self.connections.open(key) else {
             return Err(JoinError::NotOpen);
@@ -260,6 +155,7 @@ impl Core {
 
     /// Ends a membership; returns whether there was one.
     pub(crate) fn leave(&mut self, key: SocketKey, name: &str) -> bool {
+        self.deliver_run();
         let Some(index) = self.rooms.index_of(name) else { return false };
         let Some(connection) = self.connections.get(key) else { return false };
         let Some(position) = connection.rooms.iter().position(|&room| room == index) else {
@@ -271,6 +167,7 @@ impl Core {
     }
 
     pub(crate) fn leave_all(&mut self, key: SocketKey) {
+        self.deliver_run();
         let Some(connection) = self.connections.get(key) else { return };
         for index in std::mem::take(&mut connection.rooms) {
             self.rooms.leave(index, key.slot);
@@ -280,10 +177,12 @@ impl Core {
     /// Ends an open connection: from now on it neither receives nor is sent messages. The
     /// handler is told before the turn ends.
     pub(crate) fn part(&mut self, slot: u32, cause: Cause, farewell: &Farewell<'_>) {
+        self.deliver_run();
         let connection = &mut self.connections[slot];
         if !connection.is_open() {
             return;
         }
+        self.unsettled += 1;
         let key = SocketKey { slot, generation: connection.generation };
         self.ended.push((key, cause));
         let (phase, code, reason) = match *farewell {
@@ -316,41 +215,4 @@ impl Core {
             self.released.push((key, release));
         }
     }
-}
-
-impl Receipt {
-    #[inline]
-    pub(crate) fn count(&mut self, pushed: Pushed) {
-        match pushed {
-            Pushed::Queued => self.queued += 1,
-            Pushed::DroppedOldest(count) => {
-                self.queued += 1;
-                self.dropped += count as usize;
-            }
-            Pushed::Refused => self.dropped += 1,
-            Pushed::Overflow => self.evicted += 1,
-        }
-    }
-}
-
-/// Writes header and payload of a whole, unmasked frame into a chunk.
-#[inline]
-pub(crate) fn encode_frame(chunks: &mut ChunkPool, opcode: OpCode, payload: &[u8]) -> Slice {
-    chunks.write(frame_len(payload), |out| fill_frame(out, opcode, payload))
-}
-
-/// The same in memory of its own, for threads without a chunk pool.
-pub(crate) fn encode_detached(opcode: OpCode, payload: &[u8]) -> Slice {
-    Slice::with_len(frame_len(payload), |out| fill_frame(out, opcode, payload))
-}
-
-#[inline]
-fn frame_len(payload: &[u8]) -> usize {
-    server_header_len(payload.len()) + payload.len()
-}
-
-#[inline]
-fn fill_frame(out: &mut [u8], opcode: OpCode, payload: &[u8]) {
-    let header = write_server_header(out, opcode, payload.len());
-    out[header..].copy_from_slice(payload);
 }

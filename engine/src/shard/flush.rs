@@ -8,6 +8,7 @@ use super::core::{Core, Release};
 impl Core {
     /// Sends what waits, with one gathered write per connection.
     pub(super) fn flush(&mut self, driver: &mut impl Driver) {
+        self.deliver_run();
         let dirty = self.connections.take_dirty();
         for &slot in &dirty {
             self.flush_connection(slot, driver);
@@ -18,7 +19,7 @@ impl Core {
     #[inline]
     fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) {
         let Core { connections, batch, .. } = self;
-        let (connection, stock) = connections.flushing(slot);
+        let (connection, stock, behind) = connections.flushing(slot);
         connection.dirty = false;
         if connection.phase == Phase::Gone {
             return;
@@ -31,7 +32,10 @@ impl Core {
             connection.counts.bytes_out += u64::from(taken.bytes);
             match driver.send(key, batch) {
                 Sent::Done => outbox.sent(),
-                Sent::Pending => connection.since.sending = self.tick,
+                Sent::Pending => {
+                    connection.since.sending = self.tick;
+                    *behind += 1;
+                }
             }
         }
         if connection.phase != Phase::Open || connection.outbox.is_in_flight() || connection.paused

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use throng_transport::Slice;
 
-use super::core::{Core, Receipt};
+use super::core::Core;
 use super::mailbox::{Mail, MailSender, PostError};
 use super::outbox::Lane;
+use super::publish::Receipt;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
 

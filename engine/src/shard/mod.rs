@@ -13,18 +13,20 @@ mod flush;
 mod forward;
 mod mailbox;
 mod outbox;
+mod publish;
 mod receive;
 mod service;
 mod timer;
 mod turn;
 mod upgrade;
 
-pub use self::core::Receipt;
 pub use outbox::Lane;
+pub use publish::Receipt;
 
-pub(crate) use self::core::{Core, Farewell, Release, encode_detached};
+pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
+pub(crate) use publish::encode_detached;
 pub(crate) use mailbox::{Mail, MailSender, PostError, mailbox};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

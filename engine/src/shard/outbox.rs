@@ -200,6 +200,15 @@ impl Outbox {
         pushed
     }
 
+    /// Appends several data frames, which lie one behind the other, to the normal lane of a peer
+    /// that is not behind.
+    #[inline]
+    pub(crate) fn push_run(&mut self, frames: &Slice, messages: u32, stock: &mut LaneStock) {
+        self.bytes = self.bytes.saturating_add(length(frames));
+        self.messages = self.messages.saturating_add(messages);
+        self.append(frames, Lane::Normal, stock);
+    }
+
     /// Writes a data frame of `len` bytes behind the last one, in the normal lane, where nothing
     /// stands in the way; otherwise returns false and has done nothing.
     #[inline]

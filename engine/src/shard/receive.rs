@@ -9,7 +9,6 @@ use crate::event::Cause;
 use crate::handler::Handler;
 use crate::protocol::close::{CloseCode, CloseFrame};
 use crate::protocol::fault::Fault;
-use crate::protocol::frame::OpCode;
 use crate::protocol::message::{Event, Input, Message};
 
 impl<H: Handler> Shard<H> {
@@ -23,7 +22,8 @@ impl<H: Handler> Shard<H> {
             match decoder.next(&mut input, &limits, &mut self.core.decoders) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => self.handle_message(key, message),
-                Ok(Some(Event::Ping(payload))) => self.handle_ping(key, payload),
+                // RFC 6455 §5.5.2: answered with its payload, unless a close frame was sent.
+                Ok(Some(Event::Ping(payload))) => self.core.pong(key, payload),
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(frame))) => {
                     self.handle_close(key, frame);
@@ -54,15 +54,6 @@ impl<H: Handler> Shard<H> {
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
         self.call(key, |handler, conn| handler.on_message(conn, message));
-    }
-
-    /// RFC 6455 §5.5.2: a ping is answered with its payload, unless a close frame was sent.
-    #[cold]
-    fn handle_ping(&mut self, key: SocketKey, payload: &[u8]) {
-        if self.core.connections[key.slot].is_open() {
-            let frame = self.core.encode(OpCode::Pong, payload);
-            self.core.connections.push_pong(key.slot, &frame);
-        }
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with one of the same code, unless it is the

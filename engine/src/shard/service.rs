@@ -55,10 +55,7 @@ impl<H: Handler> Service for Shard<H> {
 
     #[inline]
     fn sent(&mut self, key: SocketKey) {
-        if let Some(connection) = self.core.connections.get(key) {
-            connection.outbox.sent();
-            self.core.connections.mark_dirty(key.slot);
-        }
+        self.core.connections.sent(key);
     }
 
     fn failed(&mut self, key: SocketKey, error: io::Error) {

@@ -110,6 +110,7 @@ impl<H: Handler> Shard<H> {
             self.call_on_close(key, cause);
             self.core.leave_all(key);
             self.core.rooms.exit(key.slot);
+            self.core.unsettled -= 1;
             self.core.shared.count_closed();
         }
     }
