@@ -71,6 +71,7 @@ mod check;
 mod clock;
 mod connection;
 mod echo;
+pub mod embedded;
 mod error;
 mod frames;
 mod handshake;

@@ -1,6 +1,10 @@
 //! The server that `--spawn` loads.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use throng::Config;
 use throng_loadtest::Error;
+use throng_loadtest::embedded::{Service, start};
 
 use crate::args::Kind;
 
@@ -12,13 +16,16 @@ use crate::args::Kind;
 pub(crate) fn run(
     scenario: Kind,
     shards: usize,
-    _listening: impl FnOnce(u16) -> Result<(), Error>,
+    listening: impl FnOnce(u16) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    Err(Error::Process {
-        process: "server".into(),
-        reason: format!(
-            "this build has no {} server (of {shards} shards) in it; use --url",
-            scenario.name()
-        ),
-    })
+    let service = match scenario {
+        Kind::Idle | Kind::Echo => Service::Echo,
+        Kind::Broadcast => Service::Room,
+    };
+    let failed = |reason: String| Error::Process { process: "server".into(), reason };
+    let config = Config::default().shards(shards);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let engine = start(service, address, config).map_err(|error| failed(error.to_string()))?;
+    let bound = engine.local_addr().ok_or_else(|| failed("has no address".into()))?;
+    listening(bound.port())
 }

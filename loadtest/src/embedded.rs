@@ -1,0 +1,55 @@
+//! The server side of the scenarios, by the engine of this workspace.
+
+use std::net::SocketAddr;
+
+use throng::{Accept, Config, Conn, Engine, Handler, Message, Reject, StartError, Upgrade};
+
+/// What a server does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// It goes back to its sender.
+    Echo,
+    /// It goes to every connection, the sender included.
+    Room,
+}
+
+/// Starts an engine that serves `service` on `address`. Pages of any origin may connect: the
+/// server is there to be measured.
+///
+/// # Errors
+/// As [`throng::Builder::start`].
+pub fn start(service: Service, address: SocketAddr, config: Config) -> Result<Engine, StartError> {
+    let config = config.origins(throng::Origins::danger_allow_any_origin());
+    let builder = Engine::builder().bind(address)?.config(config);
+    match service {
+        Service::Echo => {
+            let builder = builder.on_message(|conn, message| {
+                conn.send(message);
+            });
+            builder.start()
+        }
+        Service::Room => builder.handler(Everybody).start(),
+    }
+}
+
+const ROOM: &str = "everybody";
+
+struct Everybody;
+
+impl Handler for Everybody {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_open(&self, conn: &mut Conn<'_, ()>) {
+        if let Err(error) = conn.join(ROOM) {
+            conn.close(throng::CloseCode::INTERNAL_ERROR, &error.to_string());
+        }
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        conn.to(ROOM).message(message).publish();
+    }
+}
