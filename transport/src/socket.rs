@@ -1,11 +1,17 @@
 //! Connected byte streams: TCP and, on Unix, local sockets.
 
-use std::io::{self, IoSlice, Read, Write};
+#[cfg(not(target_os = "linux"))]
+use std::io::Read;
+use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+#[cfg(target_os = "linux")]
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 
 /// Who is at the other end of a socket.
@@ -128,12 +134,12 @@ impl Socket {
     }
 
     /// Receives into `buffer`; 0 is the end of the stream.
-    #[inline]
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         on_stream!(&mut self.0, stream => stream.read(buffer))
     }
 
-    #[inline]
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         on_stream!(&mut self.0, stream => stream.write(bytes))
     }
@@ -156,6 +162,27 @@ impl Socket {
     /// The error that the system holds for this socket, if any.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         on_stream!(&self.0, stream => stream.take_error().ok().flatten())
+    }
+}
+
+/// Straight to the system: the C library's `send` and `recv` are points of cancellation, for which
+/// they pay two atomic operations per call once a process has threads.
+#[cfg(target_os = "linux")]
+impl Socket {
+    /// Receives into `buffer`; 0 is the end of the stream.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = rustix::net::recv(self.descriptor(), buffer, RecvFlags::empty())?;
+        Ok(count)
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.descriptor(), bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        on_stream!(&self.0, stream => stream.as_fd())
     }
 }
 
