@@ -25,7 +25,7 @@ use crate::http::{Page, Pages, SideDoor, SideLimits};
 use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
-use crate::shared::Shared;
+use crate::shared::{Shared, expected_per_shard};
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -168,7 +168,11 @@ impl<H: Handler> Builder<H> {
 }
 
 fn make_drivers(config: &Config, epoch: Instant) -> io::Result<Vec<PollDriver>> {
-    let options = PollOptions { receive_buffer: config.read_buffer_size, epoch };
+    let options = PollOptions {
+        receive_buffer: config.read_buffer_size,
+        expected_sockets: expected_per_shard(config),
+        epoch,
+    };
     (0..config.shards).map(|_| PollDriver::new(&options)).collect()
 }
 

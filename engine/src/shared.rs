@@ -47,12 +47,6 @@ impl Shared {
         }
     }
 
-    /// How many connections a shard's tables are made for. Tables that do not grow waste nothing:
-    /// memory that is not touched costs nothing, but growing leaves a copy's worth behind.
-    pub(crate) fn expected_per_shard(&self) -> usize {
-        (self.config.max_connections / self.config.shards + 1).min(MAX_PREALLOCATED)
-    }
-
     /// Counts a socket in, unless the engine is full.
     pub(crate) fn admit(&self) -> bool {
         let max = self.config.max_connections;
@@ -128,6 +122,12 @@ impl Shared {
         }
         set
     }
+}
+
+/// How many connections a shard's tables are made for. Tables that do not grow waste nothing: memory
+/// that is not touched costs nothing, but growing leaves a copy's worth behind.
+pub(crate) fn expected_per_shard(config: &Config) -> usize {
+    (config.max_connections / config.shards + 1).min(MAX_PREALLOCATED)
 }
 
 /// A set of shards.

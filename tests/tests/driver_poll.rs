@@ -14,6 +14,7 @@ impl Build for Polling {
 
     fn build(receive_buffer: usize) -> PollDriver {
         let options = PollOptions {
+            expected_sockets: 0,
             receive_buffer,
             epoch: Instant::now(),
         };

@@ -326,10 +326,13 @@ impl SendQueue {
         SendQueue::default()
     }
 
-    /// Appends a slice.
+    /// Appends a slice. An empty one is dropped: the queue holds only what is to be sent.
+    #[inline]
     pub fn push(&mut self, slice: Slice) {
-        self.bytes += slice.len();
-        self.slices.push_back(slice);
+        if !slice.is_empty() {
+            self.bytes += slice.len();
+            self.slices.push_back(slice);
+        }
     }
 
     /// Bytes in the queue.
@@ -432,7 +435,10 @@ mod tests {
         let mut run = text(&mut pool, b"one");
         let shared = run.clone();
         assert!(pool.write_behind(&mut run, 3, |out| out.copy_from_slice(b"two")));
-        assert_eq!((run.as_bytes(), shared.as_bytes()), (&b"onetwo"[..], &b"one"[..]));
+        assert_eq!(
+            (run.as_bytes(), shared.as_bytes()),
+            (&b"onetwo"[..], &b"one"[..])
+        );
         let mut gap = shared;
         assert!(!pool.write_behind(&mut gap, 1, |_| panic!("nothing may be written")));
         pool.write(MAX_PACKED, |out| out.fill(0));

@@ -20,23 +20,29 @@
 //! 2. **Order.** Bytes of a socket are delivered in order, each once, until the end of the
 //!    stream ([`Service::ended`]) or a failure ([`Service::failed`]), each of which is
 //!    reported at most once and after all bytes before it. After `failed` the socket is
-//!    released; after `ended` it can still send and must be released by the service.
+//!    released; after `ended` it can still send and must be released by the service. While a
+//!    socket is paused, an end may be reported, and a failure is at once: what was not delivered
+//!    is then lost.
 //! 3. **Receiving.** Delivered bytes are the service's to change in place and are valid only
 //!    during the callback. A socket without undelivered bytes costs the driver no buffer.
 //! 4. **Sending.** One send per socket may be under way. [`Sent::Done`] says that the bytes are
 //!    with the operating system and the queue is empty; [`Sent::Pending`] that the driver took
 //!    over what is left and will call [`Service::sent`] (or `failed`) exactly once. No buffer is
 //!    reused before its send is done, whatever becomes of the socket.
-//! 5. **Back-pressure.** A paused socket delivers no bytes from the following `wait` on, and
-//!    what the peer sends stays in the operating system; a pending send waits for the peer.
-//! 6. **Fairness.** One `wait` delivers at most one receive buffer full per socket and accepts a
-//!    bounded number of connections, and what is left over is delivered in the following one
-//!    without a new event being needed.
+//! 5. **Back-pressure.** A paused socket delivers no bytes from the following `wait` on. What the
+//!    peer sends stays in the operating system, but for a bounded amount that a driver may hold; a
+//!    pending send waits for the peer.
+//! 6. **Fairness.** One `wait` delivers at most one receive buffer full per socket, at most
+//!    [`RECEIVED_PER_WAIT`] bytes and one buffer in all, and accepts a bounded number of
+//!    connections. What is left over is delivered by the following ones without a new event being
+//!    needed, first to those who have waited longest.
 //! 7. **Wake-ups** are never lost: after [`Waker::wake`](crate::Waker::wake) returned,
 //!    a `wait` that is under way or follows calls [`Service::woken`]. They coalesce.
 //! 8. **Closing.** [`Driver::close`] releases the socket and lets the operating system deliver
 //!    what it was given; [`Driver::abort`] drops that and resets the connection;
-//!    [`Driver::finish`] sends what is pending, then ends our side only.
+//!    [`Driver::finish`] sends what is pending, then ends our side only. Bytes that the peer sends
+//!    after a `close` may make its system drop what it has not read: who wants the last words to
+//!    arrive finishes, receives until `ended`, and closes then.
 //! 9. **Accepting** survives a lack of descriptors: it backs off without spinning, open sockets
 //!    are served meanwhile, and the service is told ([`Service::accept_failed`]).
 
@@ -48,9 +54,14 @@ use crate::listener::Listener;
 use crate::runtime::Waker;
 use crate::socket::{Peer, Socket};
 
+/// Bytes after which a wait delivers no more: enough to make good use of a turn, little enough that
+/// what a turn touches stays in the processor's cache and that everyone is answered soon.
+pub const RECEIVED_PER_WAIT: usize = 1024 * 1024;
+
 /// The service's name for a socket: a slot of the service's table and that slot's generation.
 ///
-/// Slots should be small numbers: drivers keep a table indexed by them.
+/// Slots should be small numbers: drivers keep a table indexed by them. Generations are below 2³¹:
+/// drivers pass keys through the system as numbers of 64 bits and need some for themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
     /// Index in the service's table of connections.
@@ -83,12 +94,14 @@ pub trait Driver {
     /// Takes over a connected socket under `key`, reading from it at once.
     ///
     /// # Errors
-    /// What the operating system said when the socket could not be watched; the socket is closed.
+    /// What the operating system said when the socket could not be watched, and
+    /// [`io::ErrorKind::InvalidInput`] for a key whose slot is taken or whose generation is out of
+    /// bounds. The socket is closed.
     fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()>;
 
     /// Gives the socket away, with neither a pending send nor undelivered bytes lost: bytes
-    /// that were not delivered are still in the operating system. `None` when `key` is stale or
-    /// a send is pending.
+    /// that were not delivered are still in the operating system. `None` when `key` is stale, a
+    /// send is pending, or what the driver has is no plain socket (a layer such as TLS).
     fn detach(&mut self, key: SocketKey) -> Option<Socket>;
 
     /// Parks for at most `timeout` (forever when `None`), then reports what happened.

@@ -15,6 +15,9 @@ use crate::socket::{Peer, Socket, SocketOptions};
 /// How long accepting rests after the system had no descriptor left.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Connections turned away at once when descriptors run out.
+const SHED_AT_ONCE: usize = 64;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BindAddress {
@@ -204,8 +207,8 @@ pub(crate) enum Accepted {
 /// Accepts from a listener, and keeps doing so when descriptors run out.
 ///
 /// A spare descriptor is held back. When the system has none left, the spare is given up for a
-/// moment to accept the connection that waits and close it at once, so that its peer learns
-/// rather than hangs; then accepting rests for [`ACCEPT_BACKOFF`].
+/// moment to accept those who wait and close them at once, so that they learn rather than hang;
+/// then accepting rests for [`ACCEPT_BACKOFF`].
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: Listener,
@@ -252,40 +255,39 @@ impl Acceptor {
                     return Accepted::Drained;
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    if self.shed_one() == Shed::Nobody {
-                        self.pending = false;
-                        return Accepted::Drained;
-                    }
-                    self.resting_until = Some(now + ACCEPT_BACKOFF);
-                    return Accepted::Failed(error);
+                    return self.shed(error, now);
                 }
                 Err(error) => return Accepted::Failed(error),
             }
         }
     }
 
-    fn shed_one(&mut self) -> Shed {
+    /// Turns those away who wait, by means of the spare descriptor, and rests.
+    fn shed(&mut self, error: io::Error, now: Instant) -> Accepted {
         self.spare = None;
-        let shed = match self.listener.accept() {
-            Ok((socket, _)) => {
-                socket.reset_on_close();
-                Shed::One
+        let mut is_drained = false;
+        let mut turned_away = 0;
+        while turned_away < SHED_AT_ONCE && !is_drained {
+            match self.listener.accept() {
+                Ok((socket, _)) => {
+                    socket.reset_on_close();
+                    turned_away += 1;
+                }
+                Err(error) => {
+                    is_drained = error.kind() == io::ErrorKind::WouldBlock;
+                    break;
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Shed::Nobody,
-            Err(_) => Shed::Failed,
-        };
+        }
         self.spare = spare_descriptor();
-        shed
+        // The system says that it lacks descriptors before it looks whether anybody waits.
+        if is_drained && turned_away == 0 {
+            self.pending = false;
+            return Accepted::Drained;
+        }
+        self.resting_until = Some(now + ACCEPT_BACKOFF);
+        Accepted::Failed(error)
     }
-}
-
-/// What came of turning away a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shed {
-    One,
-    /// The system lacks descriptors, which it says before it looks whether anybody waits.
-    Nobody,
-    Failed,
 }
 
 /// EMFILE, ENFILE, ENOBUFS and ENOMEM: trying again at once would fail again.

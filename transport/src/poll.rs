@@ -14,7 +14,7 @@ use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::buffer::SendQueue;
-use crate::driver::{Driver, Sent, Service, SocketKey};
+use crate::driver::{Driver, RECEIVED_PER_WAIT, Sent, Service, SocketKey};
 use crate::listener::{Accepted, Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::Socket;
@@ -31,7 +31,9 @@ const DISCARDS: usize = 64;
 /// not asked until it said that there is nothing. On Windows mio watches again only then.
 const SHORT_RECEIVE_DRAINS: bool = cfg!(unix);
 
-/// The token of the waker. Generations of keys stay below 2^31, so no key can look like it.
+/// Generations of keys are below this, so no key looks like the tokens that follow.
+const GENERATIONS: u32 = 1 << 31;
+/// The token of the waker.
 const WAKER: Token = Token(usize::MAX);
 /// Listeners have the tokens from here up to the waker's.
 const FIRST_LISTENER: usize = usize::MAX - MAX_LISTENERS;
@@ -43,6 +45,8 @@ const MAX_LISTENERS: usize = 1024;
 pub struct PollOptions {
     /// Bytes of the one receive buffer.
     pub receive_buffer: usize,
+    /// How many sockets room is made for at once. There may be more; then the table grows.
+    pub expected_sockets: usize,
     /// The moment that the times given to [`Service::begin`] are measured from.
     pub epoch: Instant,
 }
@@ -59,6 +63,8 @@ pub struct PollDriver {
     due: Vec<SocketKey>,
     /// The number of the wait, wrapping.
     turn: u32,
+    /// Bytes that this wait may still deliver.
+    budget: usize,
     buffer: Box<[u8]>,
     waker: Waker,
     epoch: Instant,
@@ -97,6 +103,11 @@ impl Sockets {
     fn get(&mut self, key: SocketKey) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(key.slot as usize)?;
         (entry.generation == key.generation && entry.socket.is_some()).then_some(entry)
+    }
+
+    fn is_taken(&self, slot: u32) -> bool {
+        let entry = self.entries.get(slot as usize);
+        entry.is_some_and(|entry| entry.socket.is_some())
     }
 
     fn insert(&mut self, key: SocketKey, socket: Socket) {
@@ -147,11 +158,14 @@ impl PollDriver {
         Ok(PollDriver {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
-            sockets: Sockets::default(),
+            sockets: Sockets {
+                entries: Vec::with_capacity(options.expected_sockets),
+            },
             listeners: Vec::new(),
             again: Vec::new(),
             due: Vec::new(),
             turn: 0,
+            budget: 0,
             buffer: vec![0; options.receive_buffer].into_boxed_slice(),
             waker,
             epoch: options.epoch,
@@ -199,7 +213,7 @@ impl PollDriver {
         if entry.paused || entry.ended {
             return self.report_failure(key, service);
         }
-        if entry.received_in == self.turn {
+        if entry.received_in == self.turn || self.budget == 0 {
             return self.look_again(key);
         }
         entry.received_in = self.turn;
@@ -214,6 +228,7 @@ impl PollDriver {
                 service.ended(key);
             }
             Ok(count) => {
+                self.budget = self.budget.saturating_sub(count);
                 let full = count == self.buffer.len();
                 let more = entry.hung_up || entry.broken.is_some();
                 entry.readable = full || more || !SHORT_RECEIVE_DRAINS;
@@ -324,17 +339,21 @@ impl PollDriver {
         }
     }
 
-    /// What earlier waits and sends left over.
+    /// What earlier waits and sends left over. Whoever is not served now is the first next time.
     fn report_leftovers(&mut self, service: &mut impl Service) {
         std::mem::swap(&mut self.again, &mut self.due);
-        for index in 0..self.due.len() {
-            let key = self.due[index];
+        let mut served = 0;
+        while served < self.due.len() && self.budget > 0 {
+            let key = self.due[served];
+            served += 1;
             if let Some(entry) = self.sockets.get(key) {
                 entry.again = false;
                 self.receive(key, service);
             }
         }
-        self.due.clear();
+        self.due.drain(..served);
+        self.due.append(&mut self.again);
+        std::mem::swap(&mut self.again, &mut self.due);
     }
 }
 
@@ -380,7 +399,9 @@ impl Driver for PollDriver {
     }
 
     fn adopt(&mut self, key: SocketKey, mut socket: Socket) -> io::Result<()> {
-        debug_assert!(key.generation < 1 << 31, "generations stay below 2^31");
+        if key.generation >= GENERATIONS || self.sockets.is_taken(key.slot) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         socket.register(self.poll.registry(), token(key), interest)?;
         self.sockets.insert(key, socket);
@@ -406,6 +427,7 @@ impl Driver for PollDriver {
             result => result?,
         }
         self.turn = self.turn.wrapping_add(1);
+        self.budget = RECEIVED_PER_WAIT;
         service.begin(self.epoch.elapsed());
         self.report_leftovers(service);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));

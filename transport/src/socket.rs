@@ -178,7 +178,11 @@ impl Socket {
 
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self.descriptor(), bytes, SendFlags::NOSIGNAL)?)
+        Ok(rustix::net::send(
+            self.descriptor(),
+            bytes,
+            SendFlags::NOSIGNAL,
+        )?)
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

@@ -20,7 +20,7 @@ use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::protocol::message::{MessageLimits, Pool};
 use crate::room::{JoinError, LocalRooms};
-use crate::shared::Shared;
+use crate::shared::{Shared, expected_per_shard};
 
 /// How a connection leaves [`Phase::Open`].
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Core {
     pub(crate) fn new(shard: u8, shared: Arc<Shared>, seed: u64) -> Core {
         let config = &shared.config;
         let limit = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let expected = shared.expected_per_shard();
+        let expected = expected_per_shard(config);
         let limits = OutboxLimits {
             messages: limit(config.send_queue_messages),
             bytes: limit(config.send_queue_bytes),

@@ -41,7 +41,7 @@ use crate::handler::Handler;
 #[cfg(feature = "http")]
 use crate::http::Entrance;
 use crate::protocol::close::CloseCode;
-use crate::shared::Shared;
+use crate::shared::{Shared, expected_per_shard};
 use drain::Draining;
 use upgrade::Departure;
 
@@ -87,7 +87,7 @@ pub(crate) struct Shard<H: Handler> {
 
 impl<H: Handler> Shard<H> {
     pub(crate) fn new(parts: ShardParts<H>) -> Shard<H> {
-        let states = Vec::with_capacity(parts.shared.expected_per_shard());
+        let states = Vec::with_capacity(expected_per_shard(&parts.shared.config));
         Shard {
             core: Core::new(parts.shard, parts.shared, parts.seed),
             handler: parts.handler,

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use throng_transport::driver::RECEIVED_PER_WAIT;
+
 use super::rig::{PATIENCE, write_some};
 use super::{Bytes, Fixture, Rig};
 
@@ -79,4 +81,49 @@ pub fn floods_share<F: Fixture>() {
         assert!(most - least <= 8 * BUFFER, "from {least} to {most} bytes");
         least >= 20 * BUFFER
     });
+}
+
+/// However many sockets have however much to deliver, a wait delivers a bounded amount, and the
+/// following ones begin with those who got nothing.
+pub fn a_wait_delivers_a_bounded_amount<F: Fixture>() {
+    const BUFFER: usize = 256 * 1024;
+    const FLOODS: usize = 32;
+    let mut rig = Rig::<F>::with_receive_buffer(BUFFER);
+    let water = Bytes::of(74, BUFFER);
+    let mut ends: Vec<_> = (0..FLOODS).map(|_| rig.open()).collect();
+    for (key, far) in &mut ends {
+        rig.pause(*key);
+        while write_some(far, &water) > 0 {}
+    }
+    rig.quiet();
+    let before: Vec<_> = ends
+        .iter()
+        .map(|(key, _)| rig.connection(*key).received.len())
+        .collect();
+    for (key, _) in &ends {
+        rig.resume(*key);
+    }
+    let mut waits = 0;
+    let is_unheard = |rig: &Rig<F>| {
+        let received = |key| rig.connection(key).received.len();
+        ends.iter()
+            .zip(&before)
+            .any(|((key, _), before)| received(*key) == *before)
+    };
+    while is_unheard(&rig) {
+        rig.wait(PATIENCE);
+        waits += 1;
+        let delivered: usize = ends
+            .iter()
+            .map(|(key, _)| rig.connection(*key).in_this_wait)
+            .sum();
+        assert!(
+            delivered < RECEIVED_PER_WAIT + BUFFER,
+            "{delivered} bytes in one wait"
+        );
+        assert!(
+            waits <= FLOODS,
+            "somebody was passed over for {waits} waits"
+        );
+    }
 }

@@ -141,3 +141,30 @@ pub fn keys_keep_their_bits<F: Fixture>() {
         "what the other was told",
     );
 }
+
+/// A generation of 2³¹ or more, and a slot that is taken, are refused; whoever has the slot keeps it.
+pub fn keys_out_of_bounds_are_refused<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open();
+    let taken = SocketKey {
+        generation: key.generation + 1,
+        ..key
+    };
+    let beyond = SocketKey {
+        slot: key.slot + 1,
+        generation: 1 << 31,
+    };
+    for refused in [key, taken, beyond] {
+        let (socket, _far) = rig.fixture.pair(Buffers::Default);
+        let error = rig
+            .driver
+            .adopt(refused, socket)
+            .expect_err("a key out of bounds");
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::InvalidInput,
+            "{refused:?}"
+        );
+    }
+    rig.assert_alive(key, &mut far, 3);
+}

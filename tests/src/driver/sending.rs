@@ -37,6 +37,11 @@ pub fn sending_nothing_is_harmless<F: Fixture>() {
     }
     let _ = rig.send_queue(key, queue);
     assert_eq!(rig.far_reads(&mut far, 9), b"something");
+    let mut queue = SendQueue::new();
+    (0..100).for_each(|_| queue.push(Slice::with_len(0, |_| {})));
+    queue.push(Slice::with_len(3, |out| out.copy_from_slice(b"end")));
+    let _ = rig.send_queue(key, queue);
+    assert_eq!(rig.far_reads(&mut far, 3), b"end");
     rig.assert_alive(key, &mut far, 50);
 }
 

@@ -15,7 +15,8 @@ macro_rules! driver_suite {
                 stale_keys_do_nothing,
                 keys_outlive_the_end_but_not_the_release,
                 slots_are_reused_while_events_wait,
-                keys_keep_their_bits;
+                keys_keep_their_bits,
+                keys_out_of_bounds_are_refused;
             order:
                 bytes_arrive_exactly_both_ways,
                 bytes_arrive_exactly_through_small_buffers,
@@ -48,7 +49,8 @@ macro_rules! driver_suite {
             fairness:
                 a_flood_does_not_hold_others_up,
                 leftovers_are_delivered_without_an_event,
-                floods_share;
+                floods_share,
+                a_wait_delivers_a_bounded_amount;
             waking:
                 a_wake_before_the_wait_is_reported,
                 nobody_is_woken_uncalled,
