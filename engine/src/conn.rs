@@ -7,8 +7,8 @@ use std::time::Instant;
 use serde::Serialize;
 use throng_transport::{Peer, SocketKey};
 
-use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::event::{Cause, Counts};
+use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
@@ -74,7 +74,11 @@ impl<S> Conn<'_, S> {
     }
 
     fn direct(&mut self, id: ConnectionId, lane: Lane) -> Direct<'_> {
-        Direct { core: self.core, id, lane }
+        Direct {
+            core: self.core,
+            id,
+            lane,
+        }
     }
 
     /// A message for the members of a room, on all shards. Publishing gives a [`Receipt`]: of what
@@ -103,7 +107,11 @@ impl<S> Conn<'_, S> {
     /// A code that may not be sent (RFC 6455 §7.4) goes out as none; a reason longer than 123
     /// bytes is cut.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
-        self.core.part(self.key.slot, Cause::Kicked { code }, &Farewell::Last(code, reason));
+        self.core.part(
+            self.key.slot,
+            Cause::Kicked { code },
+            &Farewell::Last(code, reason),
+        );
     }
 }
 
@@ -130,7 +138,11 @@ impl<S> Conn<'_, S> {
     /// The rooms that the connection is in.
     pub fn rooms(&self) -> impl Iterator<Item = &str> {
         let rooms = &self.core.rooms;
-        self.connection().rooms.iter().filter_map(|&room| rooms.name_of(room)).map(|name| &**name)
+        self.connection()
+            .rooms
+            .iter()
+            .filter_map(|&room| rooms.name_of(room))
+            .map(|name| &**name)
     }
 
     /// Members of a room, on all shards.
@@ -177,7 +189,10 @@ impl<S> Conn<'_, S> {
     /// What [`Accept::metadata`](crate::Accept::metadata) gave under that name.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         let metadata = &self.connection().identity.as_ref()?.metadata;
-        metadata.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+        metadata
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| &**value)
     }
 
     /// The subprotocol agreed on.
@@ -251,7 +266,8 @@ impl Direct<'_> {
     pub fn send<'m>(self, message: impl Into<Message<'m>>) -> Receipt {
         let message = message.into();
         let audience = Audience::new(Target::Connection(self.id));
-        self.core.publish(&audience, opcode(message), message.as_bytes(), self.lane)
+        self.core
+            .publish(&audience, opcode(message), message.as_bytes(), self.lane)
     }
 
     /// Sends `value` as JSON, in a text message.
@@ -282,7 +298,12 @@ impl sealed::Publish for FromHandler<'_> {
     type Outcome = Receipt;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
-        self.core.publish(outgoing.audience, outgoing.opcode, outgoing.payload, outgoing.lane)
+        self.core.publish(
+            outgoing.audience,
+            outgoing.opcode,
+            outgoing.payload,
+            outgoing.lane,
+        )
     }
 }
 

@@ -96,11 +96,16 @@ impl EngineHandle {
         if ON_SHARD.get() {
             return Err(MembersError::OnShard);
         }
-        let Some(room) = self.0.directory.get(room) else { return Ok(Vec::new()) };
+        let Some(room) = self.0.directory.get(room) else {
+            return Ok(Vec::new());
+        };
         let shards: Vec<u8> = room.shards().collect();
         let (answer, answers) = bounded(shards.len());
         for &shard in &shards {
-            let mail = Mail::Members { room: Arc::clone(&room.name), answer: answer.clone() };
+            let mail = Mail::Members {
+                room: Arc::clone(&room.name),
+                answer: answer.clone(),
+            };
             let posted = self.0.mail[usize::from(shard)].post_blocking(mail);
             posted.map_err(|_| MembersError::Stopped)?;
         }
@@ -132,8 +137,14 @@ impl EngineHandle {
         let (mut addressed, mut refused) = (0, 0);
         let mut travelling: Option<SharedAudience> = None;
         for shard in self.0.shards_of(audience, None) {
-            let audience = travelling.get_or_insert_with(|| audience.to_shared(None)).clone();
-            let mail = Mail::Publish { audience, frame: frame.clone(), lane };
+            let audience = travelling
+                .get_or_insert_with(|| audience.to_shared(None))
+                .clone();
+            let mail = Mail::Publish {
+                audience,
+                frame: frame.clone(),
+                lane,
+            };
             addressed += 1;
             match self.0.mail[usize::from(shard)].try_post(mail) {
                 Ok(()) => {}
@@ -149,9 +160,14 @@ impl EngineHandle {
     }
 
     fn post(&self, shard: u8, mail: Mail) -> Result<(), PublishError> {
-        let Some(mailbox) = self.0.mail.get(usize::from(shard)) else { return Ok(()) };
+        let Some(mailbox) = self.0.mail.get(usize::from(shard)) else {
+            return Ok(());
+        };
         mailbox.try_post(mail).map_err(|error| match error {
-            PostError::Full(_) => PublishError::MailboxFull { refused: 1, addressed: 1 },
+            PostError::Full(_) => PublishError::MailboxFull {
+                refused: 1,
+                addressed: 1,
+            },
             PostError::Stopped => PublishError::Stopped,
         })
     }
@@ -189,7 +205,11 @@ pub struct ConnectionHandle {
 
 impl ConnectionHandle {
     pub(crate) fn new(engine: EngineHandle, id: ConnectionId) -> ConnectionHandle {
-        ConnectionHandle { engine, id, lane: Lane::Normal }
+        ConnectionHandle {
+            engine,
+            id,
+            lane: Lane::Normal,
+        }
     }
 
     /// The connection's name.
@@ -200,7 +220,10 @@ impl ConnectionHandle {
     /// A handle whose messages go before everything on the normal lane that has not been sent.
     #[must_use]
     pub fn high(&self) -> ConnectionHandle {
-        ConnectionHandle { lane: Lane::High, ..self.clone() }
+        ConnectionHandle {
+            lane: Lane::High,
+            ..self.clone()
+        }
     }
 
     /// Sends a message; when the connection is gone, nobody receives it. Never blocks.
@@ -211,7 +234,11 @@ impl ConnectionHandle {
         let message = message.into();
         let frame = encode_detached(opcode(message), message.as_bytes());
         let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
-        let mail = Mail::Publish { audience, frame, lane: self.lane };
+        let mail = Mail::Publish {
+            audience,
+            frame,
+            lane: self.lane,
+        };
         self.engine.post(self.id.shard(), mail)
     }
 
@@ -229,7 +256,11 @@ impl ConnectionHandle {
     /// # Errors
     /// When the shard's mailbox is full or the engine has stopped.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), PublishError> {
-        let mail = Mail::Close { key: self.id.key(), code, reason: reason.to_owned() };
+        let mail = Mail::Close {
+            key: self.id.key(),
+            code,
+            reason: reason.to_owned(),
+        };
         self.engine.post(self.id.shard(), mail)
     }
 }

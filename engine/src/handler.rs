@@ -228,7 +228,12 @@ pub struct Reject {
 impl Reject {
     /// Answers with this HTTP status, from 300 to 599; another one is answered as 500.
     pub fn new(status: u16) -> Reject {
-        Reject { status, headers: Vec::new(), content_type: String::new(), body: Vec::new() }
+        Reject {
+            status,
+            headers: Vec::new(),
+            content_type: String::new(),
+            body: Vec::new(),
+        }
     }
 
     /// The answer's body, as plain text.

@@ -22,10 +22,15 @@ pub struct ConnectionId(u64);
 impl ConnectionId {
     pub(crate) fn new(shard: u8, key: SocketKey) -> ConnectionId {
         let (slot, generation) = (u64::from(key.slot), u64::from(key.generation));
-        ConnectionId(u64::from(shard) << (SLOT_BITS + GENERATION_BITS) | generation << SLOT_BITS | slot)
+        ConnectionId(
+            u64::from(shard) << (SLOT_BITS + GENERATION_BITS) | generation << SLOT_BITS | slot,
+        )
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "masked to the field's width")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "masked to the field's width"
+    )]
     pub(crate) fn key(self) -> SocketKey {
         SocketKey {
             slot: self.0 as u32 & ((1 << SLOT_BITS) - 1),
@@ -33,7 +38,10 @@ impl ConnectionId {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the topmost field has eight bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the topmost field has eight bits"
+    )]
     pub(crate) fn shard(self) -> u8 {
         (self.0 >> (SLOT_BITS + GENERATION_BITS)) as u8
     }

@@ -62,11 +62,21 @@ pub struct Publication<'a, P> {
 
 impl<'a, P> To<'a, P> {
     pub(crate) fn room(publisher: P, room: &'a str, me: Option<ConnectionId>) -> To<'a, P> {
-        To { publisher, audience: Audience::room(room), lane: Lane::Normal, me }
+        To {
+            publisher,
+            audience: Audience::room(room),
+            lane: Lane::Normal,
+            me,
+        }
     }
 
     pub(crate) fn all(publisher: P, me: Option<ConnectionId>) -> To<'a, P> {
-        To { publisher, audience: Audience::new(Target::All), lane: Lane::Normal, me }
+        To {
+            publisher,
+            audience: Audience::new(Target::All),
+            lane: Lane::Normal,
+            me,
+        }
     }
 
     /// Adds another room. Who is in several receives the message once.
@@ -101,19 +111,31 @@ impl<'a, P> To<'a, P> {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
-        Publication { to: self, opcode: OpCode::Text, payload }
+        Publication {
+            to: self,
+            opcode: OpCode::Text,
+            payload,
+        }
     }
 
     /// A binary message.
     pub fn binary(self, bytes: impl Into<Cow<'a, [u8]>>) -> Publication<'a, P> {
-        Publication { to: self, opcode: OpCode::Binary, payload: bytes.into() }
+        Publication {
+            to: self,
+            opcode: OpCode::Binary,
+            payload: bytes.into(),
+        }
     }
 
     /// A message such as one that was received.
     pub fn message(self, message: impl Into<Message<'a>>) -> Publication<'a, P> {
         let message = message.into();
         let payload = Cow::Borrowed(message.as_bytes());
-        Publication { to: self, opcode: opcode(message), payload }
+        Publication {
+            to: self,
+            opcode: opcode(message),
+            payload,
+        }
     }
 
     /// A text message of `value` as JSON.
@@ -140,9 +162,19 @@ impl<P: Publisher> Publication<'_, P> {
     /// documentation tells ([`Conn::to`](crate::Conn::to),
     /// [`EngineHandle::to`](crate::EngineHandle::to)).
     pub fn publish(self) -> P::Outcome {
-        let To { publisher, audience, lane, .. } = self.to;
+        let To {
+            publisher,
+            audience,
+            lane,
+            ..
+        } = self.to;
         let (audience, payload) = (&audience, &*self.payload);
-        publisher.publish(&sealed::Outgoing { audience, opcode: self.opcode, payload, lane })
+        publisher.publish(&sealed::Outgoing {
+            audience,
+            opcode: self.opcode,
+            payload,
+            lane,
+        })
     }
 }
 
@@ -158,7 +190,10 @@ pub(crate) fn opcode(message: Message<'_>) -> OpCode {
 impl<P> fmt::Debug for To<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let To { audience, lane, .. } = self;
-        f.debug_struct("To").field("audience", audience).field("lane", lane).finish_non_exhaustive()
+        f.debug_struct("To")
+            .field("audience", audience)
+            .field("lane", lane)
+            .finish_non_exhaustive()
     }
 }
 

@@ -53,7 +53,10 @@ impl<H> Builder<H> {
     /// # Errors
     /// When `address` is none, or its name is not known.
     pub fn bind(mut self, address: impl ToSocketAddrs + Debug) -> Result<Builder<H>, StartError> {
-        let unusable = |source| StartError::Address { address: format!("{address:?}"), source };
+        let unusable = |source| StartError::Address {
+            address: format!("{address:?}"),
+            source,
+        };
         let addresses = address.to_socket_addrs().map_err(unusable)?;
         self.addresses.extend(addresses.map(BindAddress::Tcp));
         Ok(self)
@@ -128,7 +131,9 @@ impl<H: Handler> Builder<H> {
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
         let drivers = make_drivers(&self.config, epoch)?;
-        let mailboxes = drivers.iter().map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
+        let mailboxes = drivers
+            .iter()
+            .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
         let shared = Arc::new(Shared::new(self.config, epoch, senders));
         #[cfg(feature = "http")]
@@ -173,7 +178,9 @@ fn make_drivers(config: &Config, epoch: Instant) -> io::Result<Vec<PollDriver>> 
         expected_sockets: expected_per_shard(config),
         epoch,
     };
-    (0..config.shards).map(|_| PollDriver::new(&options)).collect()
+    (0..config.shards)
+        .map(|_| PollDriver::new(&options))
+        .collect()
 }
 
 fn spawn<H: Handler>(mut driver: PollDriver, parts: ShardParts<H>) -> io::Result<JoinHandle<()>> {
@@ -206,7 +213,9 @@ impl Listening {
         inherited: Vec<Inherited>,
         config: &Config,
     ) -> Result<Listening, StartError> {
-        let inherits_tcp = inherited.iter().any(|source| matches!(source, Inherited::Tcp(_)));
+        let inherits_tcp = inherited
+            .iter()
+            .any(|source| matches!(source, Inherited::Tcp(_)));
         let shares = Listener::CAN_SHARE_PORT && config.shards > 1 && !inherits_tcp;
         let options = ListenOptions {
             backlog: config.backlog,
@@ -216,12 +225,17 @@ impl Listening {
         let mut by_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
         let mut bound = Vec::new();
         for address in addresses {
-            let fail = |source| StartError::Listen { address: show(&address), source };
+            let fail = |source| StartError::Listen {
+                address: show(&address),
+                source,
+            };
             let first = Listener::bind(&address, &options).map_err(fail)?;
             let local = first.tcp_address().map_err(fail)?;
             by_shard[0].push(first);
             bound.extend(local);
-            let Some(local) = local.filter(|_| shares) else { continue };
+            let Some(local) = local.filter(|_| shares) else {
+                continue;
+            };
             for listeners in &mut by_shard[1..] {
                 let next = Listener::bind(&BindAddress::Tcp(local), &options).map_err(fail)?;
                 listeners.push(next);
@@ -236,7 +250,11 @@ impl Listening {
             bound.extend(listener.tcp_address()?);
             by_shard[0].push(listener);
         }
-        Ok(Listening { by_shard, addresses: bound, deals_tcp: !shares })
+        Ok(Listening {
+            by_shard,
+            addresses: bound,
+            deals_tcp: !shares,
+        })
     }
 }
 
@@ -319,7 +337,11 @@ impl Engine {
         let (answer, answers) = bounded(shared.mail.len());
         for mailbox in &shared.mail {
             // A shard that has failed has nobody to close.
-            let _ = mailbox.post_blocking(Mail::Drain { code, window, answer: answer.clone() });
+            let _ = mailbox.post_blocking(Mail::Drain {
+                code,
+                window,
+                answer: answer.clone(),
+            });
         }
         drop(answer);
         let mut total = ShardDrained::default();

@@ -103,7 +103,9 @@ impl Shared {
     ) -> ShardSet {
         let mut set = ShardSet::default();
         match &audience.target {
-            Target::All => (0u8..=u8::MAX).take(self.mail.len()).for_each(|shard| set.insert(shard)),
+            Target::All => (0u8..=u8::MAX)
+                .take(self.mail.len())
+                .for_each(|shard| set.insert(shard)),
             Target::Connection(id) if usize::from(id.shard()) < self.mail.len() => {
                 set.insert(id.shard());
             }
@@ -114,7 +116,9 @@ impl Shared {
                         Some(room) => room.shards().for_each(|shard| set.insert(shard)),
                         None => {
                             let room = self.directory.get(name);
-                            room.iter().flat_map(|r| r.shards()).for_each(|s| set.insert(s));
+                            room.iter()
+                                .flat_map(|r| r.shards())
+                                .for_each(|s| set.insert(s));
                         }
                     }
                 }

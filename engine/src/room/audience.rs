@@ -26,7 +26,11 @@ pub(crate) enum Target<'a> {
 
 impl<'a> Audience<'a> {
     pub(crate) fn new(target: Target<'a>) -> Audience<'a> {
-        Audience { target, except_rooms: SmallVec::new(), except: SmallVec::new() }
+        Audience {
+            target,
+            except_rooms: SmallVec::new(),
+            except: SmallVec::new(),
+        }
     }
 
     pub(crate) fn room(name: &'a str) -> Audience<'a> {
@@ -36,14 +40,17 @@ impl<'a> Audience<'a> {
     /// Whether the connection is among those excepted.
     #[inline]
     pub(crate) fn excepts(&self, shard: u8, slot: u32, generation: u32) -> bool {
-        self.except.iter().any(|id| {
-            id.shard() == shard && id.key() == SocketKey { slot, generation }
-        })
+        self.except
+            .iter()
+            .any(|id| id.shard() == shard && id.key() == SocketKey { slot, generation })
     }
 
     fn into_owned(self) -> Audience<'static> {
         let owned = |names: SmallVec<[Cow<'a, str>; 1]>| {
-            names.into_iter().map(|name| Cow::Owned(name.into_owned())).collect()
+            names
+                .into_iter()
+                .map(|name| Cow::Owned(name.into_owned()))
+                .collect()
         };
         Audience {
             target: match self.target {
@@ -60,9 +67,10 @@ impl<'a> Audience<'a> {
     /// form when the audience is one room, which then travels without an allocation.
     pub(crate) fn to_shared(&self, room: Option<&Arc<SharedRoom>>) -> SharedAudience {
         match room {
-            Some(room) if self.is_one_room() => {
-                SharedAudience::Room { room: Arc::clone(room), except: self.except.clone() }
-            }
+            Some(room) if self.is_one_room() => SharedAudience::Room {
+                room: Arc::clone(room),
+                except: self.except.clone(),
+            },
             _ => SharedAudience::Any(Arc::new(self.clone().into_owned())),
         }
     }
@@ -77,7 +85,10 @@ impl<'a> Audience<'a> {
 /// An [`Audience`] on its way to other shards.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedAudience {
-    Room { room: Arc<SharedRoom>, except: SmallVec<[ConnectionId; 2]> },
+    Room {
+        room: Arc<SharedRoom>,
+        except: SmallVec<[ConnectionId; 2]>,
+    },
     Any(Arc<Audience<'static>>),
 }
 

@@ -29,7 +29,11 @@ pub(crate) struct SharedRoom {
 
 impl SharedRoom {
     fn new(name: &str) -> SharedRoom {
-        SharedRoom { name: name.into(), members: AtomicUsize::new(0), shards: Default::default() }
+        SharedRoom {
+            name: name.into(),
+            members: AtomicUsize::new(0),
+            shards: Default::default(),
+        }
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -82,7 +86,10 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(limits: RoomLimits) -> Directory {
-        Directory { rooms: RwLock::default(), limits }
+        Directory {
+            rooms: RwLock::default(),
+            limits,
+        }
     }
 
     /// The room of that name, with the shard's bit set; created if the bound allows.

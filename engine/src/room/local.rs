@@ -84,7 +84,9 @@ impl LocalRooms {
 
     /// Ends the membership of `slot`; the room goes with its last member.
     pub(crate) fn leave(&mut self, index: RoomIndex, slot: u32) {
-        let Some(room) = self.rooms.get_mut(index as usize) else { return };
+        let Some(room) = self.rooms.get_mut(index as usize) else {
+            return;
+        };
         if !room.members.remove(slot) {
             return;
         }
@@ -108,12 +110,14 @@ impl LocalRooms {
 
     /// The room as all shards know it, if it has members here.
     pub(crate) fn shared(&self, name: &str) -> Option<&Arc<SharedRoom>> {
-        self.index_of(name).map(|index| &self.rooms[index as usize].shared)
+        self.index_of(name)
+            .map(|index| &self.rooms[index as usize].shared)
     }
 
     /// Members of a room in this shard.
     pub(crate) fn members(&self, name: &str) -> Option<&RoaringBitmap> {
-        self.index_of(name).map(|index| &self.rooms[index as usize].members)
+        self.index_of(name)
+            .map(|index| &self.rooms[index as usize].members)
     }
 
     /// Members of the room in this shard.
@@ -152,9 +156,15 @@ impl LocalRooms {
         members.clear();
         match rooms {
             None => members |= &self.everyone,
-            Some(rooms) => rooms.iter().filter_map(|r| self.members(r)).for_each(|m| members |= m),
+            Some(rooms) => rooms
+                .iter()
+                .filter_map(|r| self.members(r))
+                .for_each(|m| members |= m),
         }
-        let except = audience.except_rooms.iter().filter_map(|room| self.members(room));
+        let except = audience
+            .except_rooms
+            .iter()
+            .filter_map(|room| self.members(room));
         except.for_each(|excepted| members -= excepted);
         self.scratch = members;
         Some(&self.scratch)
@@ -162,7 +172,8 @@ impl LocalRooms {
 
     /// The shared form of an audience's only room, if it has members here.
     pub(crate) fn room_of(&self, audience: &Audience<'_>) -> Option<&Arc<SharedRoom>> {
-        self.only_room(audience).map(|index| &self.rooms[index as usize].shared)
+        self.only_room(audience)
+            .map(|index| &self.rooms[index as usize].shared)
     }
 
     /// The rooms' common knowledge.

@@ -32,9 +32,7 @@ pub enum JoinError {
         max: usize,
     },
     /// The connection is in as many rooms as `max_rooms_per_connection` allows.
-    #[error(
-        "the connection is in {max} rooms, the most allowed (max_rooms_per_connection)"
-    )]
+    #[error("the connection is in {max} rooms, the most allowed (max_rooms_per_connection)")]
     TooManyRoomsOfConnection {
         /// The bound.
         max: usize,

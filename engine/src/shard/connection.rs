@@ -139,7 +139,11 @@ impl Connection {
             heard: now,
             active: now,
             until: now,
-            since: Since { opened: now, ping: now, sending: now },
+            since: Since {
+                opened: now,
+                ping: now,
+                sending: now,
+            },
             rooms: SmallVec::new(),
             head: None,
             identity: None,
@@ -169,7 +173,11 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         // The memory of an idle connection is a promise; this is the largest part of it.
-        assert!(size_of::<Connection>() <= 192, "{}", size_of::<Connection>());
+        assert!(
+            size_of::<Connection>() <= 192,
+            "{}",
+            size_of::<Connection>()
+        );
         assert!(std::mem::offset_of!(Connection, counts) <= 64);
         assert!(size_of::<Option<Connection>>() == size_of::<Connection>());
     }

@@ -52,7 +52,10 @@ impl Connections {
     /// The key of whatever holds the slot now.
     pub(crate) fn key(&self, slot: u32) -> Option<SocketKey> {
         let connection = self.slots.get(slot as usize)?;
-        Some(SocketKey { slot, generation: connection.generation })
+        Some(SocketKey {
+            slot,
+            generation: connection.generation,
+        })
     }
 
     /// A slot for a new connection; `None` when the shard has no more.
@@ -63,7 +66,10 @@ impl Connections {
         let generation = self.next_generation;
         self.next_generation = (generation + 1) % GENERATIONS;
         let slot = self.slots.insert(Connection::new(generation, peer, now));
-        Some(SocketKey { slot: u32::try_from(slot).ok()?, generation })
+        Some(SocketKey {
+            slot: u32::try_from(slot).ok()?,
+            generation,
+        })
     }
 
     pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
@@ -82,7 +88,10 @@ impl Connections {
     pub(crate) fn keys(&self) -> Vec<SocketKey> {
         let key = |(slot, connection): (usize, &Connection)| {
             let slot = u32::try_from(slot).ok()?;
-            Some(SocketKey { slot, generation: connection.generation })
+            Some(SocketKey {
+                slot,
+                generation: connection.generation,
+            })
         };
         self.slots.iter().filter_map(key).collect()
     }
@@ -112,7 +121,11 @@ impl Connections {
     /// The connection in the slot, to be flushed, with the stock and the count of those behind.
     #[inline]
     pub(crate) fn flushing(&mut self, slot: u32) -> (&mut Connection, &mut LaneStock, &mut usize) {
-        (&mut self.slots[slot as usize], &mut self.stock, &mut self.behind)
+        (
+            &mut self.slots[slot as usize],
+            &mut self.stock,
+            &mut self.behind,
+        )
     }
 
     /// Queues a frame for the connection in the slot if it is open and `wanted`, given its
@@ -129,7 +142,9 @@ impl Connections {
         if !connection.is_open() || !wanted(connection.generation) {
             return None;
         }
-        let pushed = connection.outbox.push(frame, lane, &self.limits, &mut self.stock);
+        let pushed = connection
+            .outbox
+            .push(frame, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
             connection.counts.dropped += u64::from(pushed.dropped());
         }
@@ -145,7 +160,9 @@ impl Connections {
     pub(crate) fn push_run(&mut self, slot: u32, frames: &Slice, messages: u32) {
         let connection = &mut self.slots[slot as usize];
         debug_assert!(connection.is_open() && !connection.outbox.is_in_flight());
-        connection.outbox.push_run(frames, messages, &mut self.stock);
+        connection
+            .outbox
+            .push_run(frames, messages, &mut self.stock);
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(slot);
@@ -154,7 +171,9 @@ impl Connections {
 
     /// Takes note that what the driver kept is sent.
     pub(crate) fn sent(&mut self, key: SocketKey) {
-        let Some(connection) = self.get(key) else { return };
+        let Some(connection) = self.get(key) else {
+            return;
+        };
         connection.outbox.sent();
         self.behind -= 1;
         self.mark_dirty(key.slot);
@@ -177,26 +196,33 @@ impl Connections {
     ) -> bool {
         // What waits while nothing is in flight was queued in this turn: the connection is listed
         // for the flush.
-        self.open(key).is_some_and(|connection| connection.outbox.write(chunks, len, fill))
+        self.open(key)
+            .is_some_and(|connection| connection.outbox.write(chunks, len, fill))
     }
 }
 
 impl Connections {
     /// Queues a pong.
     pub(crate) fn push_pong(&mut self, slot: u32, frame: &Slice) {
-        self.slots[slot as usize].outbox.push_pong(frame, &mut self.stock);
+        self.slots[slot as usize]
+            .outbox
+            .push_pong(frame, &mut self.stock);
         self.mark_dirty(slot);
     }
 
     /// Queues bytes that go before every message.
     pub(crate) fn push_control(&mut self, slot: u32, frame: &Slice) {
-        self.slots[slot as usize].outbox.push_control(frame, &mut self.stock);
+        self.slots[slot as usize]
+            .outbox
+            .push_control(frame, &mut self.stock);
         self.mark_dirty(slot);
     }
 
     /// Queues bytes behind everything else.
     pub(crate) fn push_last(&mut self, slot: u32, frame: &Slice) {
-        self.slots[slot as usize].outbox.push_last(frame, &mut self.stock);
+        self.slots[slot as usize]
+            .outbox
+            .push_last(frame, &mut self.stock);
         self.mark_dirty(slot);
     }
 }

@@ -128,7 +128,11 @@ impl Core {
 
     /// The subprotocol agreed on with a connection.
     pub(crate) fn subprotocol<'c>(&'c self, connection: &'c Connection) -> Option<&'c str> {
-        let listed = self.shared.config.subprotocols.get(usize::from(connection.protocol));
+        let listed = self
+            .shared
+            .config
+            .subprotocols
+            .get(usize::from(connection.protocol));
         let own = || connection.identity.as_ref()?.subprotocol.as_deref();
         listed.map(String::as_str).or_else(own)
     }
@@ -142,10 +146,13 @@ impl Core {
         };
         if connection.rooms.len() >= max {
             let index = self.rooms.index_of(name);
-            let is_member = index.is_some_and(|index| {
-                self.connections[key.slot].rooms.contains(&index)
-            });
-            return if is_member { Ok(()) } else { Err(JoinError::TooManyRoomsOfConnection { max }) };
+            let is_member =
+                index.is_some_and(|index| self.connections[key.slot].rooms.contains(&index));
+            return if is_member {
+                Ok(())
+            } else {
+                Err(JoinError::TooManyRoomsOfConnection { max })
+            };
         }
         if let Some(index) = self.rooms.join(name, key.slot)? {
             self.connections[key.slot].rooms.push(index);
@@ -156,8 +163,12 @@ impl Core {
     /// Ends a membership; returns whether there was one.
     pub(crate) fn leave(&mut self, key: SocketKey, name: &str) -> bool {
         self.deliver_run();
-        let Some(index) = self.rooms.index_of(name) else { return false };
-        let Some(connection) = self.connections.get(key) else { return false };
+        let Some(index) = self.rooms.index_of(name) else {
+            return false;
+        };
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
         let Some(position) = connection.rooms.iter().position(|&room| room == index) else {
             return false;
         };
@@ -168,7 +179,9 @@ impl Core {
 
     pub(crate) fn leave_all(&mut self, key: SocketKey) {
         self.deliver_run();
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         for index in std::mem::take(&mut connection.rooms) {
             self.rooms.leave(index, key.slot);
         }
@@ -183,7 +196,10 @@ impl Core {
             return;
         }
         self.unsettled += 1;
-        let key = SocketKey { slot, generation: connection.generation };
+        let key = SocketKey {
+            slot,
+            generation: connection.generation,
+        };
         self.ended.push((key, cause));
         let (phase, code, reason) = match *farewell {
             Farewell::Last(code, reason) | Farewell::Urgent(code, reason) => {
@@ -209,7 +225,9 @@ impl Core {
 
     /// Marks a connection for release at the end of the turn.
     pub(crate) fn drop_connection(&mut self, key: SocketKey, release: Release) {
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         if connection.phase != Phase::Gone {
             connection.phase = Phase::Gone;
             self.released.push((key, release));

@@ -48,7 +48,9 @@ impl Core {
 
     /// Handles the timer of the slot.
     pub(super) fn handle_deadline(&mut self, slot: u32) {
-        let Some(key) = self.connections.key(slot) else { return };
+        let Some(key) = self.connections.key(slot) else {
+            return;
+        };
         let connection = &self.connections[slot];
         let is_over = connection.until.is_due(self.tick);
         match connection.phase {
@@ -58,7 +60,11 @@ impl Core {
             }
             Phase::Closing | Phase::Lingering if is_over => {
                 let in_flight = connection.outbox.is_in_flight();
-                let release = if in_flight { Release::Abort } else { Release::Close };
+                let release = if in_flight {
+                    Release::Abort
+                } else {
+                    Release::Close
+                };
                 self.drop_connection(key, release);
             }
             _ => self.set_deadline(slot),
@@ -68,17 +74,28 @@ impl Core {
     fn handle_open_deadline(&mut self, key: SocketKey) {
         let connection = &self.connections[key.slot];
         let deadlines = open_deadlines(connection, &self.shared.config);
-        let due = deadlines.into_iter().flatten().find(|(at, _)| at.is_due(self.tick));
+        let due = deadlines
+            .into_iter()
+            .flatten()
+            .find(|(at, _)| at.is_due(self.tick));
         let slot = key.slot;
         match due.map(|(_, due)| due) {
             Some(Due::WriteTimeout) => {
                 self.part(slot, Cause::SlowConsumer, &Farewell::Drop(Release::Abort));
             }
             Some(Due::PongTimeout) => {
-                self.part(slot, Cause::HeartbeatMissed, &Farewell::Drop(Release::Abort));
+                self.part(
+                    slot,
+                    Cause::HeartbeatMissed,
+                    &Farewell::Drop(Release::Abort),
+                );
             }
             Some(Due::IdleTimeout) => {
-                self.part(slot, Cause::Policy, &Farewell::Last(CloseCode::POLICY, "idle"));
+                self.part(
+                    slot,
+                    Cause::Policy,
+                    &Farewell::Last(CloseCode::POLICY, "idle"),
+                );
             }
             Some(Due::Ping) => {
                 let frame = self.encode(OpCode::Ping, &[]);
@@ -98,7 +115,11 @@ impl Core {
         let due = match connection.phase {
             Phase::Open => {
                 let deadlines = open_deadlines(connection, &self.shared.config);
-                deadlines.into_iter().flatten().map(|(at, _)| at).reduce(Tick::min)
+                deadlines
+                    .into_iter()
+                    .flatten()
+                    .map(|(at, _)| at)
+                    .reduce(Tick::min)
             }
             _ => Some(connection.until),
         };
@@ -116,7 +137,9 @@ fn open_deadlines(connection: &Connection, config: &Config) -> [Option<(Tick, Du
     // While reading is paused an answer cannot be seen; the write timeout watches over the peer.
     let is_pinged = connection.ping_unanswered && !connection.paused;
     let pong = is_pinged.then(|| (since.ping.after(config.pong_timeout), Due::PongTimeout));
-    let idle = config.idle_timeout.map(|idle| (connection.active.after(idle), Due::IdleTimeout));
+    let idle = config
+        .idle_timeout
+        .map(|idle| (connection.active.after(idle), Due::IdleTimeout));
     let ping = config.ping_interval.filter(|_| !connection.ping_unanswered);
     let ping = ping.map(|interval| (since.ping.after(interval), Due::Ping));
     [write, pong, idle, ping]

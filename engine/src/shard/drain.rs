@@ -95,7 +95,10 @@ impl<H: Handler> Shard<H> {
         }
         let core = &mut self.core;
         let mut untold = core.connections.keys();
-        let connections = untold.iter().filter(|key| core.connections[key.slot].was_open).count();
+        let connections = untold
+            .iter()
+            .filter(|key| core.connections[key.slot].was_open)
+            .count();
         for &key in &untold {
             if core.connections[key.slot].phase == Phase::Handshake {
                 core.refuse_for_now(key, "the server is going down");
@@ -108,14 +111,19 @@ impl<H: Handler> Shard<H> {
             window,
             told_in_all: untold.len(),
             untold,
-            report: ShardDrained { connections, ..ShardDrained::default() },
+            report: ShardDrained {
+                connections,
+                ..ShardDrained::default()
+            },
             answers: vec![answer],
         });
     }
 
     /// Tells those whose moment has come.
     pub(super) fn continue_drain(&mut self) {
-        let Some(draining) = &mut self.draining else { return };
+        let Some(draining) = &mut self.draining else {
+            return;
+        };
         let untold = draining.untold_at(self.core.now);
         for key in draining.untold.split_off(untold.min(draining.untold.len())) {
             if self.core.connections.open(key).is_some() {
@@ -127,7 +135,9 @@ impl<H: Handler> Shard<H> {
 
     /// Reports, once everybody is gone; returns whether that is so.
     pub(super) fn finish_drain(&mut self) -> bool {
-        let Some(draining) = &self.draining else { return false };
+        let Some(draining) = &self.draining else {
+            return false;
+        };
         if self.core.connections.len() > 0 {
             return false;
         }

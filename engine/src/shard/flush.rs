@@ -18,13 +18,18 @@ impl Core {
 
     #[inline]
     fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) {
-        let Core { connections, batch, .. } = self;
+        let Core {
+            connections, batch, ..
+        } = self;
         let (connection, stock, behind) = connections.flushing(slot);
         connection.dirty = false;
         if connection.phase == Phase::Gone {
             return;
         }
-        let key = SocketKey { slot, generation: connection.generation };
+        let key = SocketKey {
+            slot,
+            generation: connection.generation,
+        };
         let outbox = &mut connection.outbox;
         while !outbox.is_in_flight() && !outbox.is_empty() {
             let taken = outbox.next_batch(batch, stock);
@@ -51,7 +56,10 @@ impl Core {
         let connection = &mut self.connections[key.slot];
         let outbox = &connection.outbox;
         if outbox.is_in_flight() {
-            let deadline = connection.since.sending.after(self.shared.config.write_timeout);
+            let deadline = connection
+                .since
+                .sending
+                .after(self.shared.config.write_timeout);
             self.wheel.set_earlier(key.slot, deadline);
         }
         // A peer that does not take its answers is asked for no more questions. One that is

@@ -22,7 +22,9 @@ pub(crate) struct Forwarding {
 
 impl Forwarding {
     pub(crate) fn new(shards: usize) -> Forwarding {
-        Forwarding { backlogs: (0..shards).map(|_| VecDeque::new()).collect() }
+        Forwarding {
+            backlogs: (0..shards).map(|_| VecDeque::new()).collect(),
+        }
     }
 
     /// Hands `mail` on now or later; returns false when the backlog is full too, or the shard has
@@ -77,7 +79,11 @@ impl Core {
                 .get_or_insert_with(|| audience.to_shared(self.rooms.room_of(audience)))
                 .clone();
             let to = usize::from(shard);
-            let mail = Mail::Publish { audience, frame: frame.clone(), lane };
+            let mail = Mail::Publish {
+                audience,
+                frame: frame.clone(),
+                lane,
+            };
             if self.forwarding.post(to, &self.shared.mail[to], mail) {
                 receipt.forwarded += 1;
             } else {

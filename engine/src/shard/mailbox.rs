@@ -16,15 +16,30 @@ use crate::room::SharedAudience;
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// Deliver a frame to the audience's members in this shard.
-    Publish { audience: SharedAudience, frame: Slice, lane: Lane },
+    Publish {
+        audience: SharedAudience,
+        frame: Slice,
+        lane: Lane,
+    },
     /// Close a connection on the application's behalf.
-    Close { key: SocketKey, code: CloseCode, reason: String },
+    Close {
+        key: SocketKey,
+        code: CloseCode,
+        reason: String,
+    },
     /// Serve a connection that another shard accepted.
     Adopt { socket: Socket, peer: Peer },
     /// Say who is in a room.
-    Members { room: Arc<str>, answer: Sender<Vec<ConnectionId>> },
+    Members {
+        room: Arc<str>,
+        answer: Sender<Vec<ConnectionId>>,
+    },
     /// Close all connections over a time and stop.
-    Drain { code: CloseCode, window: Duration, answer: Sender<ShardDrained> },
+    Drain {
+        code: CloseCode,
+        window: Duration,
+        answer: Sender<ShardDrained>,
+    },
 }
 
 /// Why mail was not taken.

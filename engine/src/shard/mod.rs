@@ -26,8 +26,8 @@ pub use publish::Receipt;
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
-pub(crate) use publish::encode_detached;
 pub(crate) use mailbox::{Mail, MailSender, PostError, mailbox};
+pub(crate) use publish::encode_detached;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -109,7 +109,9 @@ impl<H: Handler> Shard<H> {
     /// Calls the handler for a connection that has a state. A panic ends the connection.
     #[inline]
     fn call(&mut self, key: SocketKey, call: impl FnOnce(&H, &mut Conn<'_, H::State>)) {
-        let Some(Some(state)) = self.states.get_mut(key.slot as usize) else { return };
+        let Some(Some(state)) = self.states.get_mut(key.slot as usize) else {
+            return;
+        };
         let mut conn = Conn::new(&mut self.core, key, state);
         let handler = &*self.handler;
         // What a panic leaves half done is the handler's own state, which `on_close` may still
@@ -123,7 +125,11 @@ impl<H: Handler> Shard<H> {
     /// The driver is unusable: tells the handler that every connection is lost.
     pub(crate) fn fail(&mut self) {
         for key in self.core.connections.keys() {
-            self.core.part(key.slot, Cause::LibraryFault, &Farewell::Drop(Release::Lost));
+            self.core.part(
+                key.slot,
+                Cause::LibraryFault,
+                &Farewell::Drop(Release::Lost),
+            );
         }
         self.settle();
     }

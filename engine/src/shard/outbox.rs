@@ -118,7 +118,9 @@ impl Lanes {
     }
 
     fn first_data_lane(&mut self) -> Option<&mut VecDeque<Slice>> {
-        [&mut self.high, &mut self.normal].into_iter().find(|lane| !lane.is_empty())
+        [&mut self.high, &mut self.normal]
+            .into_iter()
+            .find(|lane| !lane.is_empty())
     }
 
     fn clear(&mut self) {
@@ -141,7 +143,9 @@ fn append(lane: &mut VecDeque<Slice>, frame: &Slice) {
 
 /// Length of the frame that a run begins with.
 fn first_frame(run: &Slice) -> usize {
-    server_frame_len(run.as_bytes()).unwrap_or(run.len()).min(run.len())
+    server_frame_len(run.as_bytes())
+        .unwrap_or(run.len())
+        .min(run.len())
 }
 
 /// Takes the first frame off a run, and the run if that was all. Returns the frame's length.
@@ -218,7 +222,9 @@ impl Outbox {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> bool {
-        let Some(run) = &mut self.run else { return false };
+        let Some(run) = &mut self.run else {
+            return false;
+        };
         let written = self.in_flight_bytes == 0 && chunks.write_behind(run, len, fill);
         if written {
             self.count(len);
@@ -228,7 +234,9 @@ impl Outbox {
 
     #[inline]
     fn count(&mut self, len: usize) {
-        self.bytes = self.bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        self.bytes = self
+            .bytes
+            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         self.messages = self.messages.saturating_add(1);
     }
 
@@ -253,7 +261,14 @@ impl Outbox {
     #[cold]
     fn append_to_lane(&mut self, frame: &Slice, lane: Lane, stock: &mut LaneStock) {
         let lanes = self.lanes(stock);
-        append(if lane == Lane::High { &mut lanes.high } else { &mut lanes.normal }, frame);
+        append(
+            if lane == Lane::High {
+                &mut lanes.high
+            } else {
+                &mut lanes.normal
+            },
+            frame,
+        );
     }
 
     /// The boxed lanes, with the inline run moved into them.
@@ -272,7 +287,10 @@ impl Outbox {
 
     /// Appends to the control lane, whatever the bounds.
     pub(crate) fn push_control(&mut self, frame: &Slice, stock: &mut LaneStock) {
-        let control = Control { frame: frame.clone(), is_pong: false };
+        let control = Control {
+            frame: frame.clone(),
+            is_pong: false,
+        };
         self.lanes(stock).control.push_back(control);
     }
 
@@ -285,7 +303,10 @@ impl Outbox {
         {
             control.remove(oldest);
         }
-        control.push_back(Control { frame: frame.clone(), is_pong: true });
+        control.push_back(Control {
+            frame: frame.clone(),
+            is_pong: true,
+        });
     }
 
     /// Drops every message that waits, and returns how many messages and bytes that were. What is
@@ -296,7 +317,10 @@ impl Outbox {
             lanes.high.clear();
             lanes.normal.clear();
         }
-        (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes))
+        (
+            std::mem::take(&mut self.messages),
+            std::mem::take(&mut self.bytes),
+        )
     }
 
     /// Gives the memory back; for a connection that is gone.
@@ -357,7 +381,10 @@ impl Outbox {
     /// Everything that waits is in flight now.
     #[inline]
     fn take_all(&mut self, control_bytes: u32) -> Batch {
-        let (messages, bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+        let (messages, bytes) = (
+            std::mem::take(&mut self.messages),
+            std::mem::take(&mut self.bytes),
+        );
         self.in_flight_bytes = bytes.saturating_add(control_bytes);
         self.in_flight_messages = messages;
         Batch { messages, bytes }
@@ -415,7 +442,9 @@ impl Outbox {
     fn drop_oldest(&mut self, frame: &Slice, limits: &OutboxLimits) -> Pushed {
         let mut dropped = 0;
         while !self.has_room(frame, limits) {
-            let Some(length) = self.drop_one() else { return Pushed::Refused };
+            let Some(length) = self.drop_one() else {
+                return Pushed::Refused;
+            };
             self.bytes -= length;
             self.messages -= 1;
             dropped += 1;
@@ -424,7 +453,9 @@ impl Outbox {
     }
 
     fn drop_one(&mut self) -> Option<u32> {
-        let Some(lanes) = self.lanes.as_mut() else { return drop_first(&mut self.run) };
+        let Some(lanes) = self.lanes.as_mut() else {
+            return drop_first(&mut self.run);
+        };
         drop_first_of(&mut lanes.normal).or_else(|| drop_first_of(&mut lanes.high))
     }
 }

@@ -117,10 +117,17 @@ impl Core {
             return receipt;
         }
         let mut evicted = Vec::new();
-        let Core { rooms, connections, shard, .. } = self;
+        let Core {
+            rooms,
+            connections,
+            shard,
+            ..
+        } = self;
         for slot in rooms.audience(audience).into_iter().flatten() {
             let wanted = |generation| !audience.excepts(*shard, slot, generation);
-            let Some(pushed) = connections.push(slot, frame, lane, wanted) else { continue };
+            let Some(pushed) = connections.push(slot, frame, lane, wanted) else {
+                continue;
+            };
             receipt.count(pushed);
             if pushed == Pushed::Overflow {
                 evicted.push(slot);
@@ -133,7 +140,9 @@ impl Core {
     /// Queues a frame for one connection, if it is open.
     fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane, receipt: &mut Receipt) {
         let is_it = |generation| generation == key.generation;
-        let Some(pushed) = self.connections.push(key.slot, frame, lane, is_it) else { return };
+        let Some(pushed) = self.connections.push(key.slot, frame, lane, is_it) else {
+            return;
+        };
         receipt.count(pushed);
         if pushed == Pushed::Overflow {
             self.evict(key.slot);
@@ -152,7 +161,11 @@ impl Core {
     fn room_for_run(&self, audience: &Audience<'_>, lane: Lane) -> Option<RoomIndex> {
         let everybody_takes = self.unsettled == 0 && self.connections.behind() == 0;
         let is_plain = lane == Lane::Normal && audience.except.is_empty();
-        if everybody_takes && is_plain { self.rooms.only_room(audience) } else { None }
+        if everybody_takes && is_plain {
+            self.rooms.only_room(audience)
+        } else {
+            None
+        }
     }
 
     fn add_to_run(&mut self, room: RoomIndex, frame: &Slice) {
@@ -163,7 +176,11 @@ impl Core {
             return;
         }
         self.deliver_run();
-        self.run = Some(RoomRun { room, frames: frame.clone(), messages: 1 });
+        self.run = Some(RoomRun {
+            room,
+            frames: frame.clone(),
+            messages: 1,
+        });
     }
 
     /// Queues what was published to a room for its members.
@@ -176,7 +193,9 @@ impl Core {
 
     #[cold]
     fn hand_out(&mut self, run: &RoomRun) {
-        let Core { rooms, connections, .. } = self;
+        let Core {
+            rooms, connections, ..
+        } = self;
         for slot in rooms.members_at(run.room).into_iter().flatten() {
             connections.push_run(slot, &run.frames, run.messages);
         }

@@ -2,9 +2,9 @@
 
 use throng_transport::SocketKey;
 
+use super::Shard;
 use super::connection::Phase;
 use super::core::{Farewell, Release};
-use super::Shard;
 use crate::event::Cause;
 use crate::handler::Handler;
 use crate::protocol::close::{CloseCode, CloseFrame};
@@ -69,14 +69,19 @@ impl<H: Handler> Shard<H> {
         let code = frame.map(|frame| frame.code);
         let reason = frame.map_or("", |frame| frame.reason).to_owned();
         let farewell = Farewell::Final(code.unwrap_or(CloseCode::NO_STATUS), "");
-        self.core.part(key.slot, Cause::PeerClosed { code, reason }, &farewell);
+        self.core
+            .part(key.slot, Cause::PeerClosed { code, reason }, &farewell);
     }
 
     /// RFC 6455 §7.1.7: the connection is failed.
     #[cold]
     fn handle_fault(&mut self, key: SocketKey, fault: Fault) {
         tracing::debug!(connection = %self.core.id(key), %fault, "the peer broke the protocol");
-        let cause = if fault.is_too_big() { Cause::TooBig } else { Cause::ProtocolFault };
+        let cause = if fault.is_too_big() {
+            Cause::TooBig
+        } else {
+            Cause::ProtocolFault
+        };
         let farewell = Farewell::Final(fault.close_code(), fault.reason());
         self.core.part(key.slot, cause, &farewell);
         // Where our close frame was sent before, nothing more is said.

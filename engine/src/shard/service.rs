@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use throng_transport::{Peer, Service, Socket, SocketKey};
 
+use super::Shard;
 use super::connection::Phase;
 use super::core::{Farewell, Release};
-use super::Shard;
 use crate::event::Cause;
 use crate::handler::Handler;
 
@@ -27,7 +27,9 @@ impl<H: Handler> Service for Shard<H> {
     #[inline]
     fn received(&mut self, key: SocketKey, bytes: &mut [u8]) {
         let tick = self.core.tick;
-        let Some(connection) = self.core.connections.get(key) else { return };
+        let Some(connection) = self.core.connections.get(key) else {
+            return;
+        };
         connection.heard = tick;
         connection.ping_unanswered = false;
         match connection.phase {
@@ -38,7 +40,9 @@ impl<H: Handler> Service for Shard<H> {
     }
 
     fn ended(&mut self, key: SocketKey) {
-        let Some(connection) = self.core.connections.get(key) else { return };
+        let Some(connection) = self.core.connections.get(key) else {
+            return;
+        };
         connection.peer_ended = true;
         match connection.phase {
             Phase::Open => {
@@ -60,7 +64,11 @@ impl<H: Handler> Service for Shard<H> {
 
     fn failed(&mut self, key: SocketKey, error: io::Error) {
         tracing::debug!(connection = %self.core.id(key), %error, "the connection is lost");
-        self.core.part(key.slot, Cause::PeerVanished, &Farewell::Drop(Release::Lost));
+        self.core.part(
+            key.slot,
+            Cause::PeerVanished,
+            &Farewell::Drop(Release::Lost),
+        );
         self.core.drop_connection(key, Release::Lost);
     }
 

@@ -28,7 +28,10 @@ impl Tick {
     /// The first tick at which `delay` has surely passed since this one.
     pub(crate) fn after(self, delay: Duration) -> Tick {
         let ticks = delay.as_millis().div_ceil(TICK.as_millis()) + 1;
-        Tick(self.0.wrapping_add(u32::try_from(ticks).unwrap_or(u32::MAX / 2)))
+        Tick(
+            self.0
+                .wrapping_add(u32::try_from(ticks).unwrap_or(u32::MAX / 2)),
+        )
     }
 
     /// The moment from which `delay` leads to this one.
@@ -65,7 +68,12 @@ struct Node {
     is_set: bool,
 }
 
-const UNSET: Node = Node { previous: NONE, next: NONE, due: Tick(0), is_set: false };
+const UNSET: Node = Node {
+    previous: NONE,
+    next: NONE,
+    due: Tick(0),
+    is_set: false,
+};
 
 /// The timers of a shard.
 #[derive(Debug)]
@@ -97,13 +105,22 @@ impl Wheel {
         if index >= self.nodes.len() {
             self.nodes.resize(index + 1, UNSET);
         }
-        let due = if due.is_due(self.now) { Tick(self.now.0.wrapping_add(1)) } else { due };
+        let due = if due.is_due(self.now) {
+            Tick(self.now.0.wrapping_add(1))
+        } else {
+            due
+        };
         let bucket = due.bucket();
         let next = std::mem::replace(&mut self.heads[bucket], slot);
         if next != NONE {
             self.nodes[next as usize].previous = slot;
         }
-        self.nodes[index] = Node { previous: NONE, next, due, is_set: true };
+        self.nodes[index] = Node {
+            previous: NONE,
+            next,
+            due,
+            is_set: true,
+        };
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.len += 1;
     }
@@ -118,11 +135,18 @@ impl Wheel {
 
     /// Clears the timer of `slot`, if set.
     pub(crate) fn clear(&mut self, slot: u32) {
-        let Some(node) = self.nodes.get_mut(slot as usize) else { return };
+        let Some(node) = self.nodes.get_mut(slot as usize) else {
+            return;
+        };
         if !node.is_set {
             return;
         }
-        let Node { previous, next, due, .. } = std::mem::replace(node, UNSET);
+        let Node {
+            previous,
+            next,
+            due,
+            ..
+        } = std::mem::replace(node, UNSET);
         if next != NONE {
             self.nodes[next as usize].previous = previous;
         }

@@ -17,10 +17,10 @@ use std::time::Duration;
 use throng_transport::runtime::Turn;
 use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 
+use super::Shard;
 use super::connection::Connection;
 use super::core::{Farewell, Release};
 use super::mailbox::{Mail, PostError};
-use super::Shard;
 use crate::conn::Conn;
 use crate::event::{Cause, Close};
 use crate::handler::Handler;
@@ -57,9 +57,17 @@ impl<H: Handler> Shard<H> {
             return Next::Wait(Some(Duration::ZERO));
         }
         let core = &mut self.core;
-        let retry = core.forwarding.pump(&core.shared.mail).then_some(RETRY_POSTING);
+        let retry = core
+            .forwarding
+            .pump(&core.shared.mail)
+            .then_some(RETRY_POSTING);
         let timer = core.wheel.next_due(core.now);
-        Next::Wait([retry, timer, self.drain_step()].into_iter().flatten().min())
+        Next::Wait(
+            [retry, timer, self.drain_step()]
+                .into_iter()
+                .flatten()
+                .min(),
+        )
     }
 
     fn take_mail(&mut self, driver: &mut impl Driver) {
@@ -75,12 +83,20 @@ impl<H: Handler> Shard<H> {
     fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
         let core = &mut self.core;
         match mail {
-            Mail::Publish { audience, frame, lane } => {
+            Mail::Publish {
+                audience,
+                frame,
+                lane,
+            } => {
                 audience.with(|audience| core.deliver_to(audience, &frame, lane));
             }
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
-                    core.part(key.slot, Cause::Kicked { code }, &Farewell::Last(code, &reason));
+                    core.part(
+                        key.slot,
+                        Cause::Kicked { code },
+                        &Farewell::Last(code, &reason),
+                    );
                 }
             }
             Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
@@ -91,7 +107,11 @@ impl<H: Handler> Shard<H> {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.try_send(members);
             }
-            Mail::Drain { code, window, answer } => self.begin_drain(code, window, answer, driver),
+            Mail::Drain {
+                code,
+                window,
+                answer,
+            } => self.begin_drain(code, window, answer, driver),
         }
     }
 
@@ -117,10 +137,16 @@ impl<H: Handler> Shard<H> {
 
     #[cold]
     fn call_on_close(&mut self, key: SocketKey, cause: Cause) {
-        let Some(mut state) = self.states[key.slot as usize].take() else { return };
+        let Some(mut state) = self.states[key.slot as usize].take() else {
+            return;
+        };
         let connection = &self.core.connections[key.slot];
         let duration = self.core.tick.since(connection.since.opened);
-        let close = Close { cause, duration, counts: connection.counts };
+        let close = Close {
+            cause,
+            duration,
+            counts: connection.counts,
+        };
         let (core, handler) = (&mut self.core, &*self.handler);
         // The state is dropped within too: its `Drop` is the service's code.
         let called = catch_unwind(AssertUnwindSafe(move || {
@@ -137,7 +163,11 @@ impl<H: Handler> Shard<H> {
         for (socket, peer) in accepted.drain(..) {
             let is_dealt = self.deals_tcp || peer == Peer::Unix;
             let shards = self.core.shared.mail.len();
-            let shard = if is_dealt { self.next_shard } else { usize::from(self.core.shard) };
+            let shard = if is_dealt {
+                self.next_shard
+            } else {
+                usize::from(self.core.shard)
+            };
             if is_dealt {
                 self.next_shard = (shard + 1) % shards;
             }
@@ -147,7 +177,10 @@ impl<H: Handler> Shard<H> {
             }
             let mail = Mail::Adopt { socket, peer };
             if let Err(PostError::Full(_)) = self.core.shared.mail[shard].try_post(mail) {
-                tracing::warn!(shard, "a connection was dropped: its shard's mailbox is full");
+                tracing::warn!(
+                    shard,
+                    "a connection was dropped: its shard's mailbox is full"
+                );
             }
         }
         self.accepted = accepted;

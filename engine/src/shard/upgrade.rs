@@ -49,7 +49,10 @@ impl<H: Handler> Shard<H> {
         match self.core.connections[key.slot].head.take() {
             None => {
                 if !self.handle_head(key, bytes) {
-                    let head = HeadBuffer { bytes: bytes.to_vec(), searched: bytes.len() };
+                    let head = HeadBuffer {
+                        bytes: bytes.to_vec(),
+                        searched: bytes.len(),
+                    };
                     self.core.connections[key.slot].head = Some(Box::new(head));
                 }
             }
@@ -73,7 +76,8 @@ impl<H: Handler> Shard<H> {
             Ok(Head::Upgrade(request)) => self.handle_upgrade(key, &request),
             Ok(Head::Other) => self.handle_other(key, bytes),
             Err(refusal) => {
-                self.core.refuse(key, refusal.status, refusal.headers(), refusal.reason);
+                self.core
+                    .refuse(key, refusal.status, refusal.headers(), refusal.reason);
             }
         }
         true
@@ -111,11 +115,25 @@ impl<H: Handler> Shard<H> {
         accept: Accept<H::State>,
         mut chosen: Option<usize>,
     ) {
-        let Accept { state, user_id, metadata, mut subprotocol, headers } = accept;
+        let Accept {
+            state,
+            user_id,
+            metadata,
+            mut subprotocol,
+            headers,
+        } = accept;
         let offers = |name: &String| request.protocols().any(|offered| offered == name);
         let is_offered = subprotocol.as_ref().is_none_or(offers);
-        if !is_offered || !headers.iter().all(|(name, value)| check_header(name, value)) {
-            tracing::error!(?subprotocol, ?headers, "on_upgrade gave an answer that cannot be sent");
+        if !is_offered
+            || !headers
+                .iter()
+                .all(|(name, value)| check_header(name, value))
+        {
+            tracing::error!(
+                ?subprotocol,
+                ?headers,
+                "on_upgrade gave an answer that cannot be sent"
+            );
             return self.core.refuse(key, 500, &[], "internal error");
         }
         let config = &self.core.shared.config;
@@ -126,12 +144,23 @@ impl<H: Handler> Shard<H> {
         let listed = chosen.map(|index| &*config.subprotocols[index]);
         let mut response = Vec::with_capacity(256);
         let protocol = listed.or(subprotocol.as_deref());
-        write_accept(&mut response, &accept_key(request.key()), protocol, &headers);
+        write_accept(
+            &mut response,
+            &accept_key(request.key()),
+            protocol,
+            &headers,
+        );
 
         let subprotocol = subprotocol.map(String::into_boxed_str);
-        let identity = Identity { user_id, metadata, subprotocol };
+        let identity = Identity {
+            user_id,
+            metadata,
+            subprotocol,
+        };
         let connection = &mut self.core.connections[key.slot];
-        connection.protocol = chosen.and_then(|at| u8::try_from(at).ok()).unwrap_or(NO_PROTOCOL);
+        connection.protocol = chosen
+            .and_then(|at| u8::try_from(at).ok())
+            .unwrap_or(NO_PROTOCOL);
         connection.identity = identity.into_box();
         self.core.send_head(key.slot, &response);
         self.open(key, state);
@@ -160,7 +189,11 @@ impl<H: Handler> Shard<H> {
         match self.side_door.reserve() {
             Some(place) => {
                 self.core.connections[key.slot].phase = Phase::Gone;
-                self.departing.push(Departure { key, place, head: bytes.to_vec() });
+                self.departing.push(Departure {
+                    key,
+                    place,
+                    head: bytes.to_vec(),
+                });
             }
             None => self.core.refuse_for_now(key, "too many requests at once"),
         }
@@ -170,7 +203,8 @@ impl<H: Handler> Shard<H> {
     fn handle_other(&mut self, key: SocketKey, _: &[u8]) {
         const WEBSOCKET_ONLY: [(&str, &str); 2] =
             [("Upgrade", "websocket"), ("Connection", "Upgrade, close")];
-        self.core.refuse(key, 426, &WEBSOCKET_ONLY, "only WebSocket is spoken here");
+        self.core
+            .refuse(key, 426, &WEBSOCKET_ONLY, "only WebSocket is spoken here");
     }
 }
 
@@ -184,7 +218,13 @@ impl Core {
         headers: &[(&str, &str)],
         text: &str,
     ) {
-        self.respond(key, status, headers, "text/plain; charset=utf-8", text.as_bytes());
+        self.respond(
+            key,
+            status,
+            headers,
+            "text/plain; charset=utf-8",
+            text.as_bytes(),
+        );
     }
 
     /// Answers 503: a later attempt may succeed.
@@ -193,15 +233,29 @@ impl Core {
     }
 
     fn reject(&mut self, key: SocketKey, reject: Reject) {
-        let Reject { status, headers, content_type, body } = reject;
+        let Reject {
+            status,
+            headers,
+            content_type,
+            body,
+        } = reject;
         let is_sound = (300..=599).contains(&status)
             && check_header("Content-Type", &content_type)
-            && headers.iter().all(|(name, value)| check_header(name, value));
+            && headers
+                .iter()
+                .all(|(name, value)| check_header(name, value));
         if !is_sound {
-            tracing::error!(status, ?headers, "on_upgrade gave an answer that cannot be sent");
+            tracing::error!(
+                status,
+                ?headers,
+                "on_upgrade gave an answer that cannot be sent"
+            );
             return self.refuse(key, 500, &[], "internal error");
         }
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
         self.respond(key, status, &headers, &content_type, &body);
     }
 
@@ -230,7 +284,9 @@ impl Core {
 
     /// Queues the head of a response, and its body if it has one.
     fn send_head(&mut self, slot: u32, response: &[u8]) {
-        let head = self.chunks.write(response.len(), |out| out.copy_from_slice(response));
+        let head = self
+            .chunks
+            .write(response.len(), |out| out.copy_from_slice(response));
         self.connections.push_control(slot, &head);
     }
 }
