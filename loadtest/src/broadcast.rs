@@ -1,23 +1,19 @@
 //! The broadcast scenario: every message comes to every connection.
 
-use crate::check::{Ledger, Subject};
+use crate::check::Subject;
 use crate::clock::now;
-use crate::frames::{self, Frame, Opcode};
+use crate::flow::Flow;
+use crate::frames::Frame;
 use crate::job::{Job, Pace};
-use crate::latency::{Latency, Recorder};
-use crate::payload::{Head, Payloads};
+use crate::latency::Latency;
+use crate::payload::Head;
 use crate::report::Faults;
-use crate::traffic::{Due, Schedule, Traffic};
+use crate::traffic::{Due, Traffic};
 
-/// The traffic of a broadcast run.
+/// The traffic of a broadcast run: each sender is a stream of its own to each receiver.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
-    payloads: Payloads,
-    opcode: Opcode,
-    /// Whether contents are checked, or only lengths and opcodes.
-    contents: bool,
-    pace: Pace,
-    first_connection: u32,
+    flow: Flow,
     /// Senders of the whole run; streams of a receiver.
     width: usize,
     sends: bool,
@@ -25,23 +21,13 @@ pub(crate) struct Broadcast {
     senders: Vec<Sender>,
     /// What every sender of the run has sent, as far as known.
     sent_each: Vec<u64>,
-    /// The stamp of the message sent last.
-    stamp: u64,
     /// Whether `sent_each` can be relied on.
     told: bool,
+    /// The stamp of the message sent last.
+    stamp: u64,
     live: Vec<bool>,
     /// Live connections.
     receivers: u64,
-    ledger: Ledger,
-    recorder: Recorder,
-    schedule: Schedule,
-    /// Messages dealt out to senders.
-    dealt: u64,
-    /// Messages dealt out and not yet sent.
-    owed: u64,
-    sent: u64,
-    received: u64,
-    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -54,37 +40,21 @@ impl Broadcast {
     pub(crate) fn new(job: &Job) -> Self {
         let (connections, width) = (job.connections as usize, job.senders as usize);
         Self {
-            payloads: Payloads::new(job.size, true, job.text, job.seed),
-            opcode: if job.text {
-                Opcode::Text
-            } else {
-                Opcode::Binary
-            },
-            contents: job.contents,
-            pace: job.pace,
-            first_connection: job.first_connection,
+            flow: Flow::new(job, connections * width, true),
             width,
             sends: job.sends,
             senders: Vec::new(),
             sent_each: vec![0; width],
-            stamp: 0,
             told: job.sends,
+            stamp: 0,
             live: vec![false; connections],
             receivers: 0,
-            ledger: Ledger::new(connections * width),
-            recorder: Recorder::default(),
-            schedule: Schedule::new(0, 1.0),
-            dealt: 0,
-            owed: 0,
-            sent: 0,
-            received: 0,
-            stopped: false,
         }
     }
 
     fn subject(&self, at: usize, sender: usize) -> Subject {
         Subject {
-            connection: self.first_connection + u32::try_from(at).unwrap_or(u32::MAX),
+            connection: self.flow.number(at),
             sender: u32::try_from(sender).ok(),
         }
     }
@@ -92,12 +62,12 @@ impl Broadcast {
     /// Whether all that was sent has come to everyone.
     #[inline]
     fn is_delivered(&self) -> bool {
-        self.owed == 0 && self.ledger.advanced() == self.receivers * self.sent
+        self.has_sent_all() && self.flow.ledger.advanced() == self.receivers * self.flow.sent
     }
 
-    fn deal(&mut self, due: &mut Due) {
-        let place = self.dealt % self.senders.len().max(1) as u64;
-        self.dealt += 1;
+    /// Has the sender whose turn it is owe message `number` of the run.
+    fn owe(&mut self, number: u64, due: &mut Due) {
+        let place = number % self.senders.len().max(1) as u64;
         let sender = usize::try_from(place)
             .ok()
             .and_then(|place| self.senders.get_mut(place));
@@ -105,7 +75,7 @@ impl Broadcast {
             && self.live.get(sender.at) == Some(&true)
         {
             sender.owed += 1;
-            self.owed += 1;
+            self.flow.owed += 1;
             due.add(sender.at);
         }
     }
@@ -113,13 +83,15 @@ impl Broadcast {
     /// Starts the next batch if the last one has come to everyone.
     #[inline]
     fn continue_batch(&mut self, due: &mut Due) {
-        if let Pace::Depth(depth) = self.pace
+        if let Pace::Depth(depth) = self.flow.pace
             && self.sends
-            && !self.stopped
+            && !self.flow.stopped
             && self.is_delivered()
         {
-            for _ in 0..depth {
-                self.deal(due);
+            let first = self.flow.dealt;
+            self.flow.dealt += u64::from(depth);
+            for number in first..self.flow.dealt {
+                self.owe(number, due);
             }
         }
     }
@@ -127,26 +99,26 @@ impl Broadcast {
     /// The message a payload says it is, if it is that, unchanged, and has been sent.
     #[inline]
     fn recognise(&self, at: usize, frame: &Frame<'_>) -> Option<Head> {
-        if !self.contents {
+        if !self.flow.contents {
             return self.presume(at, frame);
         }
-        let head = self.payloads.claim(frame.payload)?;
+        let head = self.flow.payloads.claim(frame.payload)?;
         let sender = usize::try_from(head.source).ok()?;
         let sent = *self.sent_each.get(sender)?;
-        let genuine = frame.opcode == self.opcode
+        let genuine = frame.opcode == self.flow.opcode
             && (head.sequence < sent || !self.told)
-            && self.payloads.matches(head, frame.payload);
+            && self.flow.payloads.matches(head, frame.payload);
         genuine.then_some(head)
     }
 
     /// The message the one sender's next one must be, if the frame has its length and opcode.
     #[inline]
     fn presume(&self, at: usize, frame: &Frame<'_>) -> Option<Head> {
-        let sequence = self.ledger.next(at);
+        let sequence = self.flow.ledger.next(at);
         let sent = *self.sent_each.first()?;
-        let presumable = frame.opcode == self.opcode
+        let presumable = frame.opcode == self.flow.opcode
             && (sequence < sent || !self.told)
-            && frame.payload.len() == self.payloads.size();
+            && frame.payload.len() == self.flow.payloads.size();
         presumable.then_some(Head {
             source: 0,
             sequence,
@@ -157,31 +129,39 @@ impl Broadcast {
     /// A message that none of the senders has sent like this.
     #[cold]
     fn handle_corrupt(&mut self, at: usize, frame: &Frame<'_>) {
-        let claim = self.payloads.claim(frame.payload);
+        let claim = self.flow.payloads.claim(frame.payload);
         let claimed = claim.and_then(|head| usize::try_from(head.source).ok());
         let sender = claimed.filter(|&sender| sender < self.width).unwrap_or(0);
         let stream = at * self.width + sender;
-        let (expected, subject) = (self.ledger.next(stream), self.subject(at, sender));
+        let (expected, subject) = (self.flow.ledger.next(stream), self.subject(at, sender));
         let head = Head {
             source: u32::try_from(sender).unwrap_or_default(),
             sequence: expected,
             stamp: claim.map_or(0, |head| head.stamp),
         };
-        let kind = self.payloads.describe(self.opcode);
+        let kind = self.flow.payloads.describe(self.flow.opcode);
         let wanted = format!("message {expected} of sender {sender}, {kind}");
-        let got = self.payloads.difference(head, frame);
-        self.ledger.corrupt(subject.connection, wanted, got);
+        let got = self.flow.payloads.difference(head, frame);
+        self.flow.ledger.corrupt(subject.connection, wanted, got);
         // It stands for the message that was expected, or that would be lost, too: if it
         // says so itself or no other sender can be meant.
         let outstanding = !self.told || self.sent_each.get(sender) > Some(&expected);
         let meant = claim.is_some_and(|head| head.sequence == expected) || self.width == 1;
         if outstanding && meant {
-            self.ledger.take(stream, expected, || subject);
+            self.flow.ledger.take(stream, expected, || subject);
         }
     }
 }
 
 impl Traffic for Broadcast {
+    fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    fn flow_mut(&mut self) -> &mut Flow {
+        &mut self.flow
+    }
+
     fn start(&mut self, live: &[usize], start: u64) {
         for &at in live {
             if let Some(is_live) = self.live.get_mut(at) {
@@ -193,23 +173,21 @@ impl Traffic for Broadcast {
             let senders = live.iter().take(self.width);
             self.senders = senders.map(|&at| Sender { at, owed: 0 }).collect();
         }
-        if let Pace::Rate(rate) = self.pace {
-            self.schedule = Schedule::new(start, rate);
-        }
+        self.flow.start(start);
     }
 
     #[inline]
     fn handle_message(&mut self, at: usize, frame: &Frame<'_>, now: u64, due: &mut Due) {
-        self.received += 1;
+        self.flow.received += 1;
         match self.recognise(at, frame) {
             Some(head) => {
                 let sender = head.source as usize;
                 let stream = at * self.width + sender;
-                if head.sequence >= self.ledger.next(stream) {
-                    self.recorder.record(head.stamp, now);
+                if head.sequence >= self.flow.ledger.next(stream) {
+                    self.flow.recorder.record(head.stamp, now);
                 }
                 let subject = self.subject(at, sender);
-                self.ledger.take(stream, head.sequence, || subject);
+                self.flow.ledger.take(stream, head.sequence, || subject);
             }
             None => self.handle_corrupt(at, frame),
         }
@@ -218,38 +196,35 @@ impl Traffic for Broadcast {
 
     fn handle_gone(&mut self, at: usize, due: &mut Due) {
         for sender in 0..self.width {
-            self.ledger.forget(at * self.width + sender);
+            self.flow.ledger.forget(at * self.width + sender);
         }
         if let Some(live) = self.live.get_mut(at).filter(|live| **live) {
             *live = false;
             self.receivers -= 1;
         }
         for sender in self.senders.iter_mut().filter(|sender| sender.at == at) {
-            self.owed -= std::mem::take(&mut sender.owed);
+            self.flow.owed -= std::mem::take(&mut sender.owed);
         }
-        if self.dealt > 0 && self.receivers > 0 {
+        if self.flow.dealt > 0 && self.receivers > 0 {
             self.continue_batch(due);
         }
     }
 
     fn poll_due(&mut self, now: u64, due: &mut Due) -> u64 {
-        if self.stopped || self.senders.is_empty() {
+        if self.flow.stopped || self.senders.is_empty() {
             return u64::MAX;
         }
-        match self.pace {
-            Pace::Depth(_) => {
-                if self.dealt == 0 {
-                    self.continue_batch(due);
-                }
-                u64::MAX
+        if let Pace::Depth(_) = self.flow.pace {
+            if self.flow.dealt == 0 {
+                self.continue_batch(due);
             }
-            Pace::Rate(_) => loop {
-                let moment = self.schedule.moment(self.dealt);
-                if moment > now {
-                    return moment;
-                }
-                self.deal(due);
-            },
+            return u64::MAX;
+        }
+        loop {
+            match self.flow.deal_by(now) {
+                Ok(number) => self.owe(number, due),
+                Err(moment) => return moment,
+            }
         }
     }
 
@@ -264,36 +239,28 @@ impl Traffic for Broadcast {
         else {
             return false;
         };
+        let source = u32::try_from(index).unwrap_or_default();
         let time = now();
         while sender.owed > 0 && out.len() < room {
-            let stamp = match self.pace {
+            let sequence = *sent;
+            let stamp = match self.flow.pace {
                 Pace::Depth(_) => time,
-                Pace::Rate(_) => self.schedule.moment(*sent * width + index as u64),
+                Pace::Rate(_) => self.flow.schedule.moment(sequence * width + index as u64),
             };
-            let source = u32::try_from(index).unwrap_or_default();
-            let head = Head {
-                source,
-                sequence: *sent,
-                stamp,
-            };
-            frames::encode(out, self.opcode, key, self.payloads.size(), |out| {
-                self.payloads.write(head, out);
-            });
+            self.flow.write(
+                Head {
+                    source,
+                    sequence,
+                    stamp,
+                },
+                key,
+                out,
+            );
             self.stamp = stamp;
             *sent += 1;
             sender.owed -= 1;
-            self.sent += 1;
-            self.owed -= 1;
         }
         sender.owed > 0
-    }
-
-    fn measure(&mut self, from: u64, to: u64) {
-        self.recorder.open(from, to);
-    }
-
-    fn stop(&mut self) {
-        self.stopped = true;
     }
 
     fn sent_elsewhere(&mut self, sent: &[u64]) {
@@ -306,24 +273,12 @@ impl Traffic for Broadcast {
         self.sent_each.clone()
     }
 
-    fn has_sent_all(&self) -> bool {
-        self.owed == 0
-    }
-
     fn is_complete(&self) -> bool {
         let sent: u64 = self.sent_each.iter().sum();
         self.told
-            && self.owed == 0
-            && self.ledger.missing() == 0
-            && self.ledger.advanced() == self.receivers * sent
-    }
-
-    fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    fn received(&self) -> u64 {
-        self.received
+            && self.flow.owed == 0
+            && self.flow.ledger.missing() == 0
+            && self.flow.ledger.advanced() == self.receivers * sent
     }
 
     fn settle(mut self) -> (Faults, Latency) {
@@ -334,10 +289,11 @@ impl Traffic for Broadcast {
             for sender in 0..self.width {
                 let subject = self.subject(at, sender);
                 let sent = self.sent_each.get(sender).copied().unwrap_or_default();
-                self.ledger
+                self.flow
+                    .ledger
                     .settle(at * self.width + sender, sent, || subject);
             }
         }
-        (self.ledger.into_faults(), self.recorder.finish())
+        self.flow.settle()
     }
 }

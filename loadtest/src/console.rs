@@ -1,30 +1,32 @@
 //! What a person sees while a run goes on, and the samples of the server it takes.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use throng_loadtest::{Error, Job, ProcessCpu, ProcessMemory, Progress, Snapshot, Stage};
-
-/// How often a line is written where no bar can be drawn.
-const LINE_EVERY: Duration = Duration::from_secs(3);
+use throng_loadtest::{
+    Error, Job, ProcessCpu, ProcessMemory, Progress, ServerUse, Snapshot, Stage, ThreadsCpu,
+};
 
 /// How often the bar is drawn, for drawing takes time from the load.
 const DRAW_EVERY: Duration = Duration::from_millis(300);
 
-/// Shows progress and samples the server.
+/// Shows progress, if standard error is a terminal, and samples the server.
 #[derive(Debug)]
 pub(crate) struct Console {
     bar: Option<ProgressBar>,
-    shown: Instant,
-    connections: u64,
+    drawn: Instant,
+    connections: u32,
     warmup: Duration,
     duration: Duration,
     pid: Option<u32>,
     memory: Option<Result<ProcessMemory, Error>>,
-    cpu_started: Option<Result<ProcessCpu, Error>>,
-    cpu_ended: Option<Result<ProcessCpu, Error>>,
+    started: Option<Result<Sample, Error>>,
+    ended: Option<Result<Sample, Error>>,
 }
+
+/// CPU times of the server: of the process, and of its threads.
+type Sample = (ProcessCpu, ThreadsCpu);
 
 impl Console {
     /// A console for `job` that samples process `pid`.
@@ -37,37 +39,42 @@ impl Console {
         });
         Self {
             bar,
-            shown: Instant::now(),
-            connections: u64::from(job.connections),
+            drawn: Instant::now(),
+            connections: job.connections,
             warmup: job.warmup,
             duration: job.duration,
             pid,
             memory: None,
-            cpu_started: None,
-            cpu_ended: None,
+            started: None,
+            ended: None,
         }
     }
 
     /// Removes the bar.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// The server's CPU time in the measured window and its memory before it.
+    /// What the server, process `pid`, used; `memory_before` is from before the run.
     ///
     /// # Errors
     /// When it could not be sampled, as when the process has ended.
-    pub(crate) fn server(self) -> Result<(Duration, ProcessMemory), Error> {
+    pub(crate) fn server(self, pid: u32, memory_before: ProcessMemory) -> Result<ServerUse, Error> {
         let missing = || Error::Process {
-            process: "server".into(),
+            process: format!("process {pid}"),
             reason: "was not sampled".into(),
         };
-        let started = self.cpu_started.ok_or_else(missing)??;
-        let ended = self.cpu_ended.ok_or_else(missing)??;
-        let memory = self.memory.ok_or_else(missing)??;
-        Ok((ended.since(started), memory))
+        let (cpu_started, threads_started) = self.started.ok_or_else(missing)??;
+        let (cpu_ended, threads_ended) = self.ended.ok_or_else(missing)??;
+        Ok(ServerUse {
+            pid,
+            cpu: cpu_ended.since(cpu_started),
+            busiest_thread: threads_ended.busiest_since(&threads_started),
+            memory_before,
+            memory_open: self.memory.ok_or_else(missing)??,
+        })
     }
 
     /// The stage in words, and its progress in thousandths.
@@ -84,7 +91,7 @@ impl Console {
         let messages = format!("{sent} sent, {received} received");
         let (words, part) = match now.stage {
             Stage::Connecting | Stage::Waiting => {
-                let done = f64::from(open + failed) / self.connections.max(1) as f64;
+                let done = f64::from(open + failed) / f64::from(self.connections.max(1));
                 (format!("connecting: {open} open, {failed} failed"), done)
             }
             Stage::WarmUp => (format!("warming up: {messages}"), part(self.warmup)),
@@ -99,25 +106,19 @@ impl Console {
     }
 }
 
+fn sample(pid: u32) -> Result<Sample, Error> {
+    Ok((ProcessCpu::of(pid)?, ThreadsCpu::of(pid)?))
+}
+
 impl Progress for Console {
     fn tick(&mut self, now: &Snapshot) {
-        let every = if self.bar.is_some() {
-            DRAW_EVERY
-        } else {
-            LINE_EVERY
-        };
-        if self.shown.elapsed() < every {
-            return;
-        }
-        self.shown = Instant::now();
-        let (words, thousandths) = self.describe(now);
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(words);
-                bar.set_position(thousandths);
-            }
-            // Progress that nobody can read is no reason to stop.
-            None => drop(writeln!(stderr(), "{words} ({:.0} s)", now.seconds)),
+        if let Some(bar) = &self.bar
+            && self.drawn.elapsed() >= DRAW_EVERY
+        {
+            self.drawn = Instant::now();
+            let (words, thousandths) = self.describe(now);
+            bar.set_message(words);
+            bar.set_position(thousandths);
         }
     }
 
@@ -126,10 +127,10 @@ impl Progress for Console {
     }
 
     fn window_started(&mut self) {
-        self.cpu_started = self.pid.map(ProcessCpu::of);
+        self.started = self.pid.map(sample);
     }
 
     fn window_ended(&mut self) {
-        self.cpu_ended = self.pid.map(ProcessCpu::of);
+        self.ended = self.pid.map(sample);
     }
 }

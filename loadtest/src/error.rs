@@ -1,16 +1,20 @@
 //! Why a run could not be made.
 
+use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 
 /// Why a run could not be made at all. What a server did wrong during a run is not an
 /// error but part of its [`Report`](crate::Report).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting is out of its bounds or contradicts another.
-    #[error("{setting}: {reason}")]
+    #[error("{setting} {value}: {reason}")]
     Setting {
         /// The setting's name as on the command line, without dashes.
         setting: &'static str,
+        /// Its value.
+        value: String,
         /// What is wrong, with the bound.
         reason: String,
     },
@@ -23,8 +27,10 @@ pub enum Error {
         source: io::Error,
     },
     /// Not one connection could be opened.
-    #[error("no connection could be opened: {first}")]
+    #[error("no connection to {addr} could be opened, the first: {first}")]
     NothingOpened {
+        /// The server's address.
+        addr: SocketAddr,
         /// Why the first one failed.
         first: String,
     },
@@ -43,9 +49,10 @@ pub enum Error {
 
 impl Error {
     /// A setting that cannot be used, with the reason and the bound.
-    pub fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
+    pub fn setting(setting: &'static str, value: &dyn Display, reason: impl Into<String>) -> Self {
         Self::Setting {
             setting,
+            value: value.to_string(),
             reason: reason.into(),
         }
     }

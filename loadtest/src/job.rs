@@ -1,26 +1,13 @@
 //! What a run is to do.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
-use crate::payload::Payloads;
-
-/// Connections from one source address to one port, at most: what the usual range of
-/// ephemeral ports (32768–60999) allows, rounded down.
-pub const CONNECTIONS_PER_SOURCE: u32 = 28_000;
-
 /// Handshakes in flight, unless a job says otherwise: as many as the backlog of a listener
 /// usually holds at least. A server whose backlog overflows makes clients wait for a second.
 pub const HANDSHAKES: u32 = 128;
-
-/// The largest payload: 64 MiB.
-pub const MAX_SIZE: usize = 64 << 20;
-
-/// The largest product of receivers and senders of a broadcast: one counter each, 1 GiB.
-pub const MAX_STREAMS: u64 = 1 << 27;
 
 /// What the connections do once they are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +53,7 @@ pub struct Job {
     pub connections: u32,
     /// Number of the first of them in the whole run, other processes included.
     pub first_connection: u32,
-    /// Payload bytes of a message: 0 to [`MAX_SIZE`]; broadcast needs 20, as text 28.
+    /// Payload bytes of a message: 0 to [`MAX_SIZE`](crate::MAX_SIZE); broadcast needs 20, as text 28.
     pub size: usize,
     /// Sends text messages rather than binary ones.
     pub text: bool,
@@ -131,112 +118,9 @@ impl Job {
         }
     }
 
-    /// Checks every setting against its bounds.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] naming the first one that is out of them.
-    pub fn check(&self) -> Result<(), Error> {
-        let require = |holds: bool, setting, reason: &str| {
-            holds
-                .then_some(())
-                .ok_or_else(|| Error::setting(setting, reason))
-        };
-        let broadcast = self.scenario == Scenario::Broadcast;
-        let positive = |rate: f64| rate.is_finite() && rate > 0.0;
-        require(self.connections > 0, "connections", "must be at least 1")?;
-        require(
-            self.path.starts_with('/'),
-            "url",
-            "the path must begin with /",
-        )?;
-        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        require(
-            printable(&self.path) && printable(&self.host),
-            "url",
-            "host and path must be printable ASCII; percent-encode the rest",
-        )?;
-        require(
-            self.size <= MAX_SIZE,
-            "size",
-            "must be at most 67108864 bytes (64 MiB)",
-        )?;
-        let least = if broadcast {
-            Payloads::header_size(true, self.text)
-        } else {
-            0
-        };
-        if self.size < least {
-            let reason = format!("a broadcast message needs at least {least} bytes");
-            return Err(Error::setting("size", reason));
-        }
-        match self.pace {
-            Pace::Depth(depth) => require(depth > 0, "depth", "must be at least 1")?,
-            Pace::Rate(rate) => require(positive(rate), "rate", "must be above 0")?,
-        }
-        require(self.handshakes > 0, "handshakes", "must be at least 1")?;
-        require(self.ramp.is_none_or(positive), "ramp", "must be above 0")?;
-        require(!self.duration.is_zero(), "duration", "must be above 0")?;
-        if broadcast {
-            require(self.senders > 0, "senders", "must be at least 1")?;
-            require(
-                self.contents || self.senders == 1,
-                "senders",
-                "must be 1 where contents are not checked",
-            )?;
-            require(
-                !self.sends || self.senders <= self.connections,
-                "senders",
-                "must not exceed the connections of one process",
-            )?;
-            require(
-                u64::from(self.connections) * u64::from(self.senders) <= MAX_STREAMS,
-                "senders",
-                "connections × senders must not exceed 134217728",
-            )?;
-        }
-        self.check_sources()
-    }
-
-    fn check_sources(&self) -> Result<(), Error> {
-        let wrong = |ip: &&IpAddr| ip.is_ipv4() != self.addr.is_ipv4();
-        if let Some(ip) = self.sources.iter().find(wrong) {
-            let reason = format!("{ip} is not of the family of the target {}", self.addr);
-            return Err(Error::setting("source", reason));
-        }
-        Ok(())
-    }
-
-    /// Spreads the connections over as many source addresses as they need, unless some are
-    /// given: 127.0.0.1, 127.0.0.2, … for a loopback target.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when more than one is needed and the target is not on IPv4
-    /// loopback, or the given ones are too few.
-    pub fn spread_sources(&mut self) -> Result<(), Error> {
-        let needed = self.connections.div_ceil(CONNECTIONS_PER_SOURCE);
-        let given = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
-        if given >= needed || (needed == 1 && given == 0) {
-            return Ok(());
-        }
-        let loopback = matches!(self.addr.ip(), IpAddr::V4(ip) if ip.is_loopback());
-        if given > 0 || !loopback {
-            let reason = format!(
-                "{} connections to one port need {needed} local addresses \
-                 ({CONNECTIONS_PER_SOURCE} from each), given {given}",
-                self.connections
-            );
-            return Err(Error::setting("source", reason));
-        }
-        let first = u32::from(Ipv4Addr::LOCALHOST);
-        self.sources = (0..needed)
-            .map(|n| Ipv4Addr::from(first + n).into())
-            .collect();
-        Ok(())
-    }
-
     /// Deals the connections out to `workers` processes as evenly as possible. The open
-    /// loop's rate, the ramp and the handshakes in flight are dealt out with them; the senders of a broadcast stay
-    /// in the first.
+    /// loop's rate, the ramp and the handshakes in flight are dealt out with them; the
+    /// senders of a broadcast stay in the first.
     pub fn split(&self, workers: u32) -> Vec<Self> {
         let workers = workers.clamp(1, self.connections.max(1));
         let (each, more) = (self.connections / workers, self.connections % workers);
@@ -262,58 +146,6 @@ impl Job {
     }
 }
 
-/// A parsed `ws://` address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The first address the host resolves to, with the port.
-    pub addr: SocketAddr,
-    /// Host and port as written.
-    pub host: String,
-    /// Path and query; `/` if there is none.
-    pub path: String,
-}
-
-impl Target {
-    /// Parses `ws://host[:port][/path]` and resolves the host. The port is 80 if there is
-    /// none (RFC 6455 §3).
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when it is no such address or the host does not resolve.
-    pub fn resolve(url: &str) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::setting("url", format!("{url}: {reason}"));
-        let rest = url
-            .strip_prefix("ws://")
-            .ok_or_else(|| wrong("must begin with ws://".into()))?;
-        let (host, path) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        if path.contains('#') || host.contains(['#', '@']) {
-            return Err(wrong(
-                "must have no fragment and no user (RFC 6455 §3)".into(),
-            ));
-        }
-        let has_port = host.rfind(':') > host.rfind(']');
-        let full = if has_port {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
-        };
-        let mut addrs = full
-            .to_socket_addrs()
-            .map_err(|error| wrong(error.to_string()))?;
-        let addr = addrs
-            .next()
-            .ok_or_else(|| wrong("the host has no address".into()))?;
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self {
-            addr,
-            host: host.to_owned(),
-            path: format!("{slash}{path}"),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,38 +154,6 @@ mod tests {
         let mut job = Job::new("127.0.0.1:9001".parse().unwrap(), "/", Scenario::Echo);
         job.connections = connections;
         job
-    }
-
-    #[test]
-    fn targets_resolve() {
-        let target = Target::resolve("ws://127.0.0.1:9001/room?name=a").unwrap();
-        assert_eq!(target.addr, "127.0.0.1:9001".parse().unwrap());
-        assert_eq!(
-            (target.host.as_str(), target.path.as_str()),
-            ("127.0.0.1:9001", "/room?name=a")
-        );
-        assert_eq!(
-            Target::resolve("ws://[::1]").unwrap().addr,
-            "[::1]:80".parse().unwrap()
-        );
-        assert_eq!(
-            Target::resolve("ws://[::1]:7").unwrap().addr,
-            "[::1]:7".parse().unwrap()
-        );
-        assert_eq!(Target::resolve("ws://127.0.0.1?x").unwrap().path, "/?x");
-    }
-
-    #[test]
-    fn wrong_targets_are_refused_by_name() {
-        for url in [
-            "wss://127.0.0.1",
-            "127.0.0.1:1",
-            "ws://127.0.0.1:x",
-            "ws://127.0.0.1/#a",
-        ] {
-            let error = Target::resolve(url).unwrap_err().to_string();
-            assert!(error.starts_with("url: ") && error.contains(url), "{error}");
-        }
     }
 
     #[test]
@@ -379,68 +179,5 @@ mod tests {
         let shares = whole.split(2);
         assert_eq!((shares[0].sends, shares[1].sends), (true, false));
         assert_eq!(shares[0].pace, Pace::Rate(100.0));
-    }
-
-    #[test]
-    fn many_connections_get_several_loopback_sources() {
-        let mut many = job(60_000);
-        many.spread_sources().unwrap();
-        let expected: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
-            .map(|ip| ip.parse().unwrap())
-            .to_vec();
-        assert_eq!(many.sources, expected);
-        let mut few = job(28_000);
-        few.spread_sources().unwrap();
-        assert!(few.sources.is_empty());
-        let mut far = job(28_001);
-        far.addr = "192.0.2.1:80".parse().unwrap();
-        assert!(
-            far.spread_sources()
-                .unwrap_err()
-                .to_string()
-                .starts_with("source: ")
-        );
-    }
-
-    #[test]
-    fn settings_out_of_bounds_are_named() {
-        let refused = |change: fn(&mut Job)| {
-            let mut job = job(5);
-            change(&mut job);
-            job.check().unwrap_err().to_string()
-        };
-        assert!(job(5).check().is_ok());
-        assert!(refused(|job| job.connections = 0).starts_with("connections: "));
-        assert!(refused(|job| job.path = "x".into()).starts_with("url: "));
-        assert!(refused(|job| job.path = "/a b".into()).starts_with("url: "));
-        assert!(refused(|job| job.size = MAX_SIZE + 1).starts_with("size: "));
-        assert!(refused(|job| job.pace = Pace::Depth(0)).starts_with("depth: "));
-        assert!(refused(|job| job.pace = Pace::Rate(f64::NAN)).starts_with("rate: "));
-        assert!(refused(|job| job.ramp = Some(0.0)).starts_with("ramp: "));
-        assert!(refused(|job| job.sources = vec!["::1".parse().unwrap()]).starts_with("source: "));
-        assert!(
-            refused(|job| {
-                job.scenario = Scenario::Broadcast;
-                job.size = 19;
-            })
-            .starts_with("size: ")
-        );
-        assert!(
-            refused(|job| {
-                job.scenario = Scenario::Broadcast;
-                job.size = 20;
-                job.senders = 6;
-            })
-            .starts_with("senders: ")
-        );
-        assert!(
-            refused(|job| {
-                job.scenario = Scenario::Broadcast;
-                job.size = 20;
-                job.senders = 2;
-                job.contents = false;
-            })
-            .starts_with("senders: ")
-        );
     }
 }

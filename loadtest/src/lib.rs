@@ -28,7 +28,8 @@
 //! Latencies are those of the messages sent in it, or in the open loop due in it, whenever
 //! they arrived. After the window nothing more is sent, and the run ends once all that was
 //! sent has come, or nothing has come for [`Job::patience`]; then the connections close.
-//! Messages that come before the load begins are taken for greetings and not checked.
+//! The load begins 100 ms after the last handshake; what comes before is taken for
+//! greetings and not checked.
 //!
 //! A connection fails whose server breaks the protocol or fragments a message, which is not
 //! supported. The figures of `/proc` are there on Linux only.
@@ -60,12 +61,14 @@
 //! | `client.workers` | processes that shared the load |
 //! | `client.cpu_seconds`, `.cpu_us_per_message` | CPU time in the window, and per message received |
 //! | `client.busy` | busy part of the busiest worker's core, 0 to 1 |
-//! | `client.saturated` | the client was the bottleneck: busy for more than 95 % of the window, and the server not |
+//! | `client.saturated` | the client was the bottleneck: busy for more than 95 % of the window, and no thread of the server was |
 //! | `server.pid` | the server's process |
 //! | `server.cpu_seconds`, `.cpu_us_per_message`, `.busy` | as the client's; busy may exceed 1 |
+//! | `server.busiest_thread` | the part of the window its busiest thread was running, 0 to 1 |
 //! | `server.memory_before`, `.memory_open` | `{"rss_bytes", "anon_bytes"}` before the first connection and with all open |
 //! | `server.rss_bytes_per_connection`, `.anon_bytes_per_connection` | the difference, per connection |
 
+mod bounds;
 mod broadcast;
 mod check;
 mod clock;
@@ -73,6 +76,7 @@ mod connection;
 mod echo;
 pub mod embedded;
 mod error;
+mod flow;
 mod frames;
 mod handshake;
 mod job;
@@ -82,17 +86,18 @@ mod payload;
 mod progress;
 mod report;
 mod run;
+mod target;
 mod traffic;
 mod turns;
 mod usage;
 
+pub use bounds::{CONNECTIONS_PER_SOURCE, MAX_RATE, MAX_SIZE, MAX_STREAMS};
 pub use clock::now;
 pub use error::Error;
-pub use job::{
-    CONNECTIONS_PER_SOURCE, HANDSHAKES, Job, MAX_SIZE, MAX_STREAMS, Pace, Scenario, Target,
-};
+pub use job::{HANDSHAKES, Job, Pace, Scenario};
 pub use latency::Latency;
 pub use progress::{Progress, Snapshot, Stage};
-pub use report::{Client, Connections, Faults, Messages, Offence, Report, Server};
+pub use report::{Client, Connections, Faults, Messages, Offence, Report, Server, ServerUse};
 pub use run::run;
-pub use usage::{ProcessCpu, ProcessMemory};
+pub use target::Target;
+pub use usage::{ProcessCpu, ProcessMemory, ThreadsCpu};

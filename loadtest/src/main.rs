@@ -2,6 +2,9 @@
 
 mod args;
 mod console;
+mod cores;
+mod descriptors;
+mod load;
 mod plan;
 mod serve;
 mod server;
@@ -23,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The exit code of a run in which something went wrong.
 const FAULTY: u8 = 1;
 
-/// The exit code of settings that cannot be used, as clap's.
+/// The exit code of settings that cannot be used, the same as clap's.
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
     let (lines, code) = match outcome {
         Ok(failures) if failures.is_empty() => return ExitCode::SUCCESS,
         Ok(failures) => (failures, FAULTY),
-        Err(error @ Error::Setting { .. }) => (vec![error.to_string()], UNUSABLE),
+        Err(error @ Error::Setting { .. }) => (vec![format!("--{error}")], UNUSABLE),
         Err(error) => (vec![error.to_string()], FAULTY),
     };
     for line in lines {

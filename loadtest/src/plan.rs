@@ -1,70 +1,83 @@
 //! A run as the command line asks for it, from the server's start to the report.
 
 use std::fs;
+use std::path::Path;
 
-use rustix::process::{Resource, getrlimit};
 use throng_loadtest::{Error, Job, ProcessCpu, ProcessMemory, Report, run};
 
-use crate::args::{Common, Load};
+use crate::args::Common;
 use crate::console::Console;
-use crate::server::{self, Spawned};
-use crate::{table, workers};
-
-/// Descriptors a process keeps for other things than connections.
-const RESERVED: u64 = 64;
+use crate::load::Load;
+use crate::server::Spawned;
+use crate::{cores, descriptors, table, workers};
 
 /// Makes the run, prints the report, and returns what went wrong, a line each.
 pub(crate) fn execute<L: Load>(load: &L) -> Result<Vec<String>, Error> {
     let common = load.common();
+    let mut job = load.job()?;
+    let each = descriptors::connections_per_process();
+    let workers = descriptors::workers(job.connections, each, common.workers)?;
+    cores::check("cpu", &common.cpu)?;
+    cores::check("server-cpu", &common.server_cpu)?;
+    if common.spawn && job.connections > each {
+        let reason = format!("must be at most {each} with --spawn, whose server is one process");
+        return Err(Error::setting("connections", &job.connections, reason));
+    }
+    for job in job.split(workers) {
+        job.check()?;
+    }
     let spawned = common
         .spawn
         .then(|| Spawned::start(L::SCENARIO.into(), common.shards, common.server_cpu))
         .transpose()?;
-    let job = load.job(spawned.as_ref().map(Spawned::addr))?;
-    job.check()?;
+    if let Some(server) = &spawned {
+        (job.addr, job.host) = (server.addr(), server.addr().to_string());
+    }
     let pid = common.server_pid.or(spawned.as_ref().map(Spawned::pid));
+    let (report, sampled) = measure(&job, workers, common, pid)?;
+    table::print(&report).map_err(Error::io("writing the report"))?;
+    if let Some(path) = &common.json {
+        write_json(path, &report)?;
+    }
+    let mut failures = report.failures();
+    failures.extend(sampled.err().map(|error| format!("server: {error}")));
+    Ok(failures)
+}
+
+/// Puts the load on the server: in this process, or in workers if it takes several. The report
+/// is there, too, if only the server could not be sampled to the end.
+fn measure(
+    job: &Job,
+    workers: u32,
+    common: &Common,
+    pid: Option<u32>,
+) -> Result<(Report, Result<(), Error>), Error> {
     let before = pid
         .map(|pid| ProcessCpu::of(pid).and(ProcessMemory::of(pid)))
         .transpose()?;
-    let mut console = Console::new(&job, pid);
-    let mut report = load_with(&job, common, &mut console)?;
-    console.finish();
-    if let (Some(pid), Some(before)) = (pid, before) {
-        let (cpu, open) = console.server()?;
-        report.add_server(pid, cpu, before, open);
-    }
-    table::print(&report).map_err(Error::io("writing the report"))?;
-    if let Some(path) = &common.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::io("writing the report")(error.into()))?;
-        fs::write(path, text + "\n").map_err(Error::io(format!("writing {}", path.display())))?;
-    }
-    Ok(report.failures())
+    let mut console = Console::new(job, pid);
+    let outcome = if workers > 1 {
+        workers::run(&job.split(workers), &common.cpu, &mut console)
+    } else {
+        let pinned = common.cpu.first();
+        pinned
+            .map_or(Ok(()), |&core| cores::pin("cpu", core))
+            .and_then(|()| run(job, &mut console))
+    };
+    console.clear();
+    let mut report = outcome?;
+    let sampled = match (pid, before) {
+        (Some(pid), Some(before)) => console
+            .server(pid, before)
+            .map(|used| report.add_server(used)),
+        _ => Ok(()),
+    };
+    Ok((report, sampled))
 }
 
-/// Puts the load on the server: in this process, or in workers if it takes several.
-fn load_with(job: &Job, common: &Common, console: &mut Console) -> Result<Report, Error> {
-    let workers = common
-        .workers
-        .unwrap_or_else(|| workers_needed(job.connections));
-    if workers == 0 {
-        return Err(Error::setting("workers", "must be at least 1"));
-    }
-    let jobs = job.split(workers);
-    for job in &jobs {
-        job.check()?;
-    }
-    if jobs.len() > 1 {
-        return workers::run(&jobs, &common.cpu, console);
-    }
-    if let Some(&core) = common.cpu.first() {
-        server::pin(core)?;
-    }
-    run(job, console)
-}
-
-fn workers_needed(connections: u32) -> u32 {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let each = limit.saturating_sub(RESERVED).max(1);
-    u32::try_from(u64::from(connections).div_ceil(each)).unwrap_or(u32::MAX)
+fn write_json(path: &Path, report: &Report) -> Result<(), Error> {
+    let action = || format!("writing {}", path.display());
+    let text =
+        serde_json::to_string_pretty(report).map_err(|error| Error::io(action())(error.into()))?;
+    fs::write(path, text + "\n").map_err(Error::io(action()))
 }

@@ -8,7 +8,7 @@ use crate::job::{Pace, Scenario};
 use crate::latency::Latency;
 use crate::usage::ProcessMemory;
 
-/// A client whose core is busier than this is the bottleneck, if the server's is not.
+/// A client whose core is busier than this is the bottleneck, if no thread of the server is.
 const SATURATED: f64 = 0.95;
 
 /// What came out of a run; as JSON, what `--json` writes (see the crate's documentation).
@@ -116,7 +116,7 @@ pub struct Client {
     /// The part of the window its core was busy, 0 to 1; of the busiest worker.
     pub busy: f64,
     /// Whether the client was the bottleneck: it was busy for more than 95 % of the window
-    /// and the server, as far as known, was not.
+    /// and no thread of the server, as far as known, was.
     pub saturated: bool,
 }
 
@@ -131,6 +131,8 @@ pub struct Server {
     pub cpu_us_per_message: Option<f64>,
     /// CPU time over the window's length; above 1 with several cores.
     pub busy: f64,
+    /// The part of the window its busiest thread was running, 0 to 1.
+    pub busiest_thread: f64,
     /// Memory before the first connection.
     pub memory_before: ProcessMemory,
     /// Memory with all connections open, before the first message.
@@ -141,30 +143,47 @@ pub struct Server {
     pub anon_bytes_per_connection: f64,
 }
 
+/// What was sampled of a server, for [`Report::add_server`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerUse {
+    /// Its process.
+    pub pid: u32,
+    /// CPU time in the measured window.
+    pub cpu: Duration,
+    /// The part of it that its busiest thread used.
+    pub busiest_thread: Duration,
+    /// Memory before the first connection.
+    pub memory_before: ProcessMemory,
+    /// Memory with all connections open, before the first message.
+    pub memory_open: ProcessMemory,
+}
+
 impl Report {
-    /// Adds what the load cost the server process `pid`: its CPU time in the measured
-    /// window, and its memory before the first connection and with all open.
-    pub fn add_server(
-        &mut self,
-        pid: u32,
-        cpu: Duration,
-        memory_before: ProcessMemory,
-        memory_open: ProcessMemory,
-    ) {
+    /// Adds what the load cost the server.
+    pub fn add_server(&mut self, used: ServerUse) {
+        let ServerUse {
+            pid,
+            cpu,
+            busiest_thread,
+            memory_before,
+            memory_open,
+        } = used;
         let each = |before: u64, open: u64| {
             (open as f64 - before as f64) / f64::from(self.connections.opened.max(1))
         };
+        let busy = |cpu: Duration| over(cpu.as_secs_f64(), self.messages.window_seconds);
         let server = Server {
             pid,
             cpu_seconds: cpu.as_secs_f64(),
             cpu_us_per_message: self.messages.share(cpu.as_secs_f64()),
-            busy: over(cpu.as_secs_f64(), self.messages.window_seconds),
+            busy: busy(cpu),
+            busiest_thread: busy(busiest_thread),
             memory_before,
             memory_open,
             rss_bytes_per_connection: each(memory_before.rss_bytes, memory_open.rss_bytes),
             anon_bytes_per_connection: each(memory_before.anon_bytes, memory_open.anon_bytes),
         };
-        self.client.judge(Some(server.busy));
+        self.client.judge(Some(server.busiest_thread));
         self.server = Some(server);
     }
 
@@ -249,8 +268,8 @@ impl Report {
 }
 
 impl Client {
-    fn judge(&mut self, server_busy: Option<f64>) {
-        self.saturated = self.busy > SATURATED && server_busy.is_none_or(|busy| busy <= SATURATED);
+    fn judge(&mut self, server: Option<f64>) {
+        self.saturated = self.busy > SATURATED && server.is_none_or(|busy| busy <= SATURATED);
     }
 }
 
@@ -335,16 +354,30 @@ mod tests {
         report
     }
 
-    const MEMORY: ProcessMemory = ProcessMemory {
-        rss_bytes: 5000,
-        anon_bytes: 1000,
+    const USED: ServerUse = ServerUse {
+        pid: 1,
+        cpu: Duration::from_millis(3),
+        busiest_thread: Duration::from_millis(2),
+        memory_before: ProcessMemory {
+            rss_bytes: 5000,
+            anon_bytes: 1000,
+        },
+        memory_open: ProcessMemory {
+            rss_bytes: 9000,
+            anon_bytes: 500,
+        },
     };
 
     #[test]
     fn only_a_client_busier_than_its_server_was_the_bottleneck() {
-        let judged = |client: f64, server: f64| {
+        let judged = |client: f64, busiest: f64| {
             let mut report = report(client, 1000);
-            report.add_server(1, Duration::from_secs_f64(2.0 * server), MEMORY, MEMORY);
+            // Of two equally busy threads, in a window of two seconds.
+            report.add_server(ServerUse {
+                cpu: Duration::from_secs_f64(4.0 * busiest),
+                busiest_thread: Duration::from_secs_f64(2.0 * busiest),
+                ..USED
+            });
             report.client.saturated
         };
         assert!(report(0.96, 1000).client.saturated && !report(0.95, 1000).client.saturated);
@@ -355,11 +388,7 @@ mod tests {
     #[test]
     fn costs_are_shared_out() {
         let mut report = report(0.5, 1000);
-        let open = ProcessMemory {
-            rss_bytes: 9000,
-            anon_bytes: 500,
-        };
-        report.add_server(1, Duration::from_millis(3), MEMORY, open);
+        report.add_server(USED);
         let server = report.server.unwrap();
         assert_eq!(report.client.cpu_us_per_message, Some(1000.0));
         assert_eq!(server.cpu_us_per_message, Some(3.0));

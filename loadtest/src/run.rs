@@ -16,6 +16,9 @@ const TICK: u64 = 100_000_000;
 /// How often a run that waits asks whether to go on.
 const ASK: u64 = 5_000_000;
 
+/// How long after the last handshake greetings are waited for.
+const SETTLE: u64 = 100_000_000;
+
 /// How long closing handshakes may take.
 const CLOSE: u64 = 2_000_000_000;
 
@@ -29,7 +32,7 @@ const CLOSE: u64 = 2_000_000_000;
 pub fn run(job: &Job, progress: &mut dyn Progress) -> Result<Report, Error> {
     job.check()?;
     match job.scenario {
-        Scenario::Idle => Run::new(job, Idle::default(), progress)?.complete(),
+        Scenario::Idle => Run::new(job, Idle::new(job), progress)?.complete(),
         Scenario::Echo => Run::new(job, Echo::new(job), progress)?.complete(),
         Scenario::Broadcast => Run::new(job, Broadcast::new(job), progress)?.complete(),
     }
@@ -90,13 +93,22 @@ impl<'a, T: Traffic> Run<'a, T> {
         self.connect_nanos = counts.settled_at.saturating_sub(self.stage_began);
         if counts.opened == 0 {
             let first = counts.first_failure.clone().unwrap_or_default();
-            return Err(Error::NothingOpened { first });
+            let addr = self.turns.job.addr;
+            return Err(Error::NothingOpened { addr, first });
         }
         Ok(())
     }
 
     fn wait(&mut self) -> Result<u64, Error> {
         self.enter(Stage::Waiting);
+        let settled = now() + SETTLE;
+        while now() < settled {
+            self.turn(settled)?;
+        }
+        if !self.turns.job.sends {
+            // The senders begin once every process has said that it is ready.
+            self.turns.start(settled);
+        }
         let snapshot = self.snapshot();
         self.progress.opened(&snapshot);
         let start = loop {
@@ -114,8 +126,10 @@ impl<'a, T: Traffic> Run<'a, T> {
     fn load(&mut self, start: u64) -> Result<(), Error> {
         let from = start.saturating_add(as_nanos(self.turns.job.warmup));
         let to = from.saturating_add(as_nanos(self.turns.job.duration));
-        self.turns.traffic.measure(from, to);
-        self.turns.start(start);
+        self.turns.traffic.flow_mut().recorder.open(from, to);
+        if self.turns.job.sends {
+            self.turns.start(start);
+        }
         self.seen.1 = start;
         self.enter(Stage::WarmUp);
         self.turns_until(from)?;
@@ -138,9 +152,9 @@ impl<'a, T: Traffic> Run<'a, T> {
     }
 
     /// Turns until the moment, or until nothing has come for too long though something
-    /// should have.
+    /// should have, or no connection is left.
     fn turns_until(&mut self, moment: u64) -> Result<(), Error> {
-        while now() < moment && !self.stalled {
+        while now() < moment && !self.stalled && self.turns.counts.open > 0 {
             self.turn(moment)?;
         }
         Ok(())
@@ -219,7 +233,8 @@ impl<'a, T: Traffic> Run<'a, T> {
     }
 
     fn totals(&self) -> (u64, u64) {
-        (self.turns.traffic.sent(), self.turns.traffic.received())
+        let flow = self.turns.traffic.flow();
+        (flow.sent, flow.received)
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use throng_loadtest::Error;
 
 use crate::args::{Kind, Serve};
-use crate::serve;
+use crate::{cores, serve};
 
 /// A server process, ended when dropped.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Spawned {
 
 impl Spawned {
     /// Starts this program as a server and waits until it listens.
-    pub(crate) fn start(kind: Kind, shards: usize, cpu: Option<usize>) -> Result<Self, Error> {
+    pub(crate) fn start(kind: Kind, shards: u16, cpu: Option<usize>) -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
         let mut command = Command::new(program);
         command.args([
@@ -74,7 +74,7 @@ impl Drop for Spawned {
 /// has no more use for it or is gone.
 pub(crate) fn serve(settings: &Serve) -> Result<Vec<String>, Error> {
     if let Some(core) = settings.cpu {
-        pin(core)?;
+        cores::pin("server-cpu", core)?;
     }
     serve::run(settings.scenario, settings.shards, |port| {
         let mut output = stdout();
@@ -88,16 +88,4 @@ pub(crate) fn serve(settings: &Serve) -> Result<Vec<String>, Error> {
         Ok(())
     })?;
     Ok(Vec::new())
-}
-
-/// Pins the calling thread, and those it starts later, to a core.
-pub(crate) fn pin(core: usize) -> Result<(), Error> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let id = cores.iter().find(|id| id.id == core);
-    if id.is_some_and(|&id| core_affinity::set_for_current(id)) {
-        return Ok(());
-    }
-    let known: Vec<String> = cores.iter().map(|id| id.id.to_string()).collect();
-    let reason = format!("core {core} cannot be used, only {}", known.join(", "));
-    Err(Error::setting("cpu", reason))
 }

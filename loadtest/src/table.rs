@@ -2,7 +2,10 @@
 
 use std::io::{self, Write, stdout};
 
-use throng_loadtest::{Client, Connections, Faults, ProcessMemory, Report, Scenario, Server};
+use throng_loadtest::{Client, Connections, Faults, Pace, ProcessMemory, Report, Scenario, Server};
+
+/// An open loop that sent less than this part of its rate has not kept it.
+const KEPT: f64 = 0.99;
 
 /// Prints the report to standard output.
 pub(crate) fn print(report: &Report) -> io::Result<()> {
@@ -22,12 +25,7 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         rows.extend(server_rows(server));
     }
     rows.push(("client", client(report)));
-    if report.client.saturated {
-        let note = "the client itself was the bottleneck: its core was busy for more than 95 % \
-                    of the window; give it more --workers, or trust the server's CPU per message \
-                    only";
-        rows.push(("note", note.into()));
-    }
+    rows.extend(notes(report).into_iter().map(|note| ("note", note)));
     rows
 }
 
@@ -112,6 +110,37 @@ fn client(report: &Report) -> String {
     format!("{cost}{whose} core {:.0} % busy", busy * 100.0)
 }
 
+/// What to bear in mind with the figures.
+fn notes(report: &Report) -> Vec<String> {
+    let Report {
+        client,
+        server,
+        messages,
+        ..
+    } = report;
+    let mut notes = Vec::new();
+    if client.saturated {
+        let known = match server {
+            Some(_) => "and no thread of the server was",
+            None => "and whether the server was, too, --server-pid would tell",
+        };
+        notes.push(format!(
+            "the client was the bottleneck: its core was busy for more than 95 % of the window, \
+             {known}; give it more --workers, or trust the server's CPU per message only"
+        ));
+    }
+    if let Pace::Rate(rate) = report.pace
+        && messages.sent_per_second < KEPT * rate
+    {
+        notes.push(format!(
+            "the rate was not kept: {:.0} of {rate:.0} messages per second were sent; latencies \
+             count from when they should have been",
+            messages.sent_per_second
+        ));
+    }
+    notes
+}
+
 fn server_rows(server: &Server) -> Vec<(&'static str, String)> {
     let sizes = |memory: ProcessMemory| {
         format!(
@@ -152,9 +181,9 @@ fn each(cpu_us: Option<f64>) -> String {
 fn time(nanoseconds: u64) -> String {
     let value = nanoseconds as f64;
     match nanoseconds {
-        0..10_000_000 => format!("{:.1} µs", value / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", value / 1e6),
-        _ => format!("{:.1} s", value / 1e9),
+        0..1_000_000 => format!("{:.1} µs", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", value / 1e6),
+        _ => format!("{:.2} s", value / 1e9),
     }
 }
 
@@ -169,7 +198,7 @@ mod tests {
     #[test]
     fn times_keep_a_readable_unit() {
         assert_eq!(time(1_234), "1.2 µs");
-        assert_eq!(time(12_345_678), "12.3 ms");
-        assert_eq!(time(61_000_000_000), "61.0 s");
+        assert_eq!(time(12_345_678), "12.35 ms");
+        assert_eq!(time(61_000_000_000), "61.00 s");
     }
 }

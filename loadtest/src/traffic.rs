@@ -1,12 +1,20 @@
 //! What a scenario tells the loop: when to send what, and what to make of an answer.
 
+use crate::flow::Flow;
 use crate::frames::Frame;
+use crate::job::Job;
 use crate::latency::Latency;
 use crate::report::Faults;
 
 /// A scenario's side of a run. The loop knows sockets and phases, the traffic knows
 /// messages; connections are called by their place in the loop, from 0.
 pub(crate) trait Traffic {
+    /// The messages of the run.
+    fn flow(&self) -> &Flow;
+
+    /// As [`Self::flow`].
+    fn flow_mut(&mut self) -> &mut Flow;
+
     /// Load begins at `start` with the connections `live`, ascending.
     fn start(&mut self, live: &[usize], start: u64);
 
@@ -24,12 +32,6 @@ pub(crate) trait Traffic {
     /// holds less than `room`. Returns whether it has more.
     fn encode(&mut self, at: usize, key: [u8; 4], room: usize, out: &mut Vec<u8>) -> bool;
 
-    /// The window in which messages are sent whose latency counts.
-    fn measure(&mut self, from: u64, to: u64);
-
-    /// No further message falls due; what has, is still sent.
-    fn stop(&mut self);
-
     /// What the senders of other processes have sent, each.
     fn sent_elsewhere(&mut self, _sent: &[u64]) {}
 
@@ -39,16 +41,12 @@ pub(crate) trait Traffic {
     }
 
     /// Whether all that fell due has been sent.
-    fn has_sent_all(&self) -> bool;
+    fn has_sent_all(&self) -> bool {
+        self.flow().owed == 0
+    }
 
     /// Whether everything has been sent and has come.
     fn is_complete(&self) -> bool;
-
-    /// Messages sent so far.
-    fn sent(&self) -> u64;
-
-    /// Messages received so far.
-    fn received(&self) -> u64;
 
     /// Counts what is missing, and sums up.
     fn settle(self) -> (Faults, Latency);
@@ -94,46 +92,29 @@ impl Due {
     }
 }
 
-/// When the messages of an open loop should be sent: so many per second from a start on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
-    start: u64,
-    interval: f64,
-}
-
-impl Schedule {
-    /// Messages at `rate` per second from `start` on.
-    pub(crate) fn new(start: u64, rate: f64) -> Self {
-        Self {
-            start,
-            interval: 1e9 / rate,
-        }
-    }
-
-    /// When message `number` should be sent.
-    #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "saturates, after centuries"
-    )]
-    #[expect(clippy::cast_sign_loss, reason = "never negative")]
-    pub(crate) fn moment(&self, number: u64) -> u64 {
-        self.start
-            .saturating_add((number as f64 * self.interval) as u64)
-    }
-}
-
 /// The scenario in which nothing is sent.
-#[derive(Debug, Default)]
-pub(crate) struct Idle {
-    received: u64,
+#[derive(Debug)]
+pub(crate) struct Idle(Flow);
+
+impl Idle {
+    pub(crate) fn new(job: &Job) -> Self {
+        Self(Flow::new(job, 0, false))
+    }
 }
 
 impl Traffic for Idle {
+    fn flow(&self) -> &Flow {
+        &self.0
+    }
+
+    fn flow_mut(&mut self) -> &mut Flow {
+        &mut self.0
+    }
+
     fn start(&mut self, _: &[usize], _: u64) {}
 
     fn handle_message(&mut self, _: usize, _: &Frame<'_>, _: u64, _: &mut Due) {
-        self.received += 1;
+        self.0.received += 1;
     }
 
     fn handle_gone(&mut self, _: usize, _: &mut Due) {}
@@ -146,28 +127,12 @@ impl Traffic for Idle {
         false
     }
 
-    fn measure(&mut self, _: u64, _: u64) {}
-
-    fn stop(&mut self) {}
-
-    fn has_sent_all(&self) -> bool {
-        true
-    }
-
     fn is_complete(&self) -> bool {
         true
     }
 
-    fn sent(&self) -> u64 {
-        0
-    }
-
-    fn received(&self) -> u64 {
-        self.received
-    }
-
     fn settle(self) -> (Faults, Latency) {
-        Default::default()
+        self.0.settle()
     }
 }
 
@@ -188,13 +153,5 @@ mod tests {
         due.add(2);
         due.take(&mut taken);
         assert_eq!(taken, [2]);
-    }
-
-    #[test]
-    fn schedules_are_even() {
-        let schedule = Schedule::new(1000, 3e6);
-        assert_eq!(schedule.moment(0), 1000);
-        assert_eq!(schedule.moment(3), 2000);
-        assert_eq!(schedule.moment(3_000_000_000), 1_000_000_001_000);
     }
 }

@@ -142,7 +142,7 @@ impl<'a, T: Traffic> Turns<'a, T> {
     /// Ends the load: what falls due by `end` is still sent.
     pub(crate) fn stop(&mut self, end: u64) {
         self.traffic.poll_due(end, &mut self.due);
-        self.traffic.stop();
+        self.traffic.flow_mut().stopped = true;
     }
 
     /// Begins the closing handshake of every open connection.

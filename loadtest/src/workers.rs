@@ -75,7 +75,7 @@ impl Conductor<'_> {
             .iter_mut()
             .filter_map(|worker| worker.report.take())
             .collect();
-        Report::merge(&reports).ok_or_else(|| Error::setting("workers", "must be at least 1"))
+        Report::merge(&reports).ok_or_else(|| Error::setting("workers", &0, "must be at least 1"))
     }
 
     fn handle(&mut self, number: usize, word: Option<Word>) -> Result<(), Error> {

@@ -6,7 +6,7 @@ mod server;
 
 use std::time::Duration;
 
-use server::{Fault, Kind, Manner, start};
+use server::{Fault, Kind, Manner, STALL, start};
 use throng_loadtest::{Job, Pace, ProcessCpu, Progress, Report, Scenario, Snapshot, run};
 
 const CONNECTIONS: u32 = 100;
@@ -144,12 +144,32 @@ fn idle_connections_stay_open() {
 }
 
 #[test]
-fn the_ramp_and_the_sources_are_used() {
+fn the_ramp_is_kept() {
     let mut job = job(Kind::Echo, Manner::default());
     (job.connections, job.ramp) = (30, Some(100.0));
-    job.sources = vec!["127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap()];
     let report = clean(&job);
     assert!(report.connections.connect_seconds >= 0.29, "{report:?}");
+}
+
+/// A server that stalls is not asked less often: what should have been sent meanwhile counts
+/// with all the time it had to wait.
+#[test]
+fn the_open_loop_omits_nothing_that_a_stall_delays() {
+    let mut job = job(Kind::Echo, Manner::default());
+    job.addr = start(Kind::Echo, Fault::Stall, Manner::default());
+    (job.connections, job.pace) = (4, Pace::Rate(1000.0));
+    (job.warmup, job.duration) = (Duration::ZERO, Duration::from_secs(1));
+    let report = clean(&job);
+    let slower_than = |least: Duration| -> u64 {
+        let buckets = report.latency.buckets.iter();
+        let slow = buckets.filter(|(latency, _)| u128::from(*latency) >= least.as_nanos());
+        slow.map(|(_, count)| count).sum()
+    };
+    // One connection in four stalls for 400 ms: of its 250 messages per second, those due in
+    // the first 200 ms of the stall wait for 200 ms and more.
+    assert!(slower_than(STALL) >= 1, "{:?}", report.latency);
+    assert!(slower_than(STALL / 2) >= 45, "{:?}", report.latency);
+    assert_eq!(report.messages.sent, 1001);
 }
 
 #[derive(Default)]
@@ -219,6 +239,9 @@ fn reports_survive_json() {
     let report = clean(&job(Kind::Echo, Manner::default()));
     let text = serde_json::to_string(&report).unwrap();
     let read: Report = serde_json::from_str(&text).unwrap();
-    assert_eq!((read.messages, read.faults), (report.messages, report.faults));
+    assert_eq!(read.messages.received, report.messages.received);
+    assert_eq!((read.pace, read.faults), (report.pace, report.faults));
     assert_eq!(read.latency.buckets, report.latency.buckets);
+    let drift = read.messages.sent_per_second / report.messages.sent_per_second - 1.0;
+    assert!(drift.abs() < 1e-9, "{drift}");
 }

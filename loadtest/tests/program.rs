@@ -1,176 +1,121 @@
-//! The program as an operator runs it: exit codes, messages, JSON, several workers; and
-//! that it notices everything a wrong server does.
+//! The program as an operator runs it: exit codes, the table, JSON, several workers and source
+//! addresses, a server of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
+mod program_run;
 mod server;
 
-use std::net::SocketAddr;
-use std::process::{Command, Output};
+use std::collections::BTreeSet;
+use std::process::Command;
 
-use server::{FAULTY_MESSAGE, Fault, Kind, Manner, start};
+use program_run::{assert_says, briefly, clean, loadtest, program, stderr};
+use server::{Fault, Kind, Manner, start, start_watched};
 
-fn loadtest(addr: SocketAddr, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(args)
-        .args([
-            "--url",
-            &format!("ws://{addr}/"),
-            "--duration",
-            "0.3",
-            "--warmup",
-            "0.05",
-        ])
-        .args(["--patience", "0.5", "--seed", "11"])
-        .output()
-        .unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Runs against a server with one fault; returns what was said about it.
-fn complaint(kind: Kind, fault: Fault, args: &[&str]) -> String {
-    let scenario = match kind {
-        Kind::Echo => "echo",
-        Kind::Broadcast => "broadcast",
-    };
-    let addr = start(kind, fault, Manner::default());
-    let all = [&[scenario, "--connections", "20", "--depth", "4"], args].concat();
-    let output = loadtest(addr, &all);
-    assert_eq!(output.status.code(), Some(1), "{fault:?} was not noticed");
-    stderr(&output)
-}
-
-#[track_caller]
-fn assert_says(complaint: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(complaint.contains(part), "no {part:?} in: {complaint}");
-    }
-}
+const KINDS: [(Kind, &str); 2] = [(Kind::Echo, "echo"), (Kind::Broadcast, "broadcast")];
 
 #[test]
 fn clean_runs_exit_with_zero_and_say_nothing() {
-    for (kind, scenario) in [(Kind::Echo, "echo"), (Kind::Broadcast, "broadcast")] {
+    for (kind, scenario) in KINDS {
         let addr = start(kind, Fault::None, Manner::default());
-        let output = loadtest(addr, &[scenario, "--connections", "20", "--depth", "4"]);
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(0), "")
-        );
-        let table = String::from_utf8(output.stdout).unwrap();
-        assert_says(
-            &table,
-            &[
-                "20 opened, 0 failed, 0 dropped",
-                "p99.9",
-                "0 lost, 0 duplicated",
-            ],
-        );
+        let args = [scenario, "--connections", "20", "--depth", "4", "--json"];
+        let (table, _) = clean(|file| loadtest(addr, &[&args, [file].as_slice()].concat()));
+        let parts = [
+            "20 opened, 0 failed, 0 dropped",
+            "p99.9",
+            "0 lost, 0 duplicated, 0 reordered",
+            "µs of CPU per message",
+        ];
+        assert_says(&table, &parts);
     }
 }
 
 #[test]
-fn every_wrong_message_of_an_echo_is_noticed() {
-    let all_counts = |wrong: &str| {
-        ["1 lost", "1 duplicated", "1 reordered", "1 corrupt"].map(|count| {
-            if count.contains(wrong) {
-                count.to_owned()
-            } else {
-                count.replacen('1', "0", 1)
-            }
-        })
+fn a_spawned_server_needs_nothing_else() {
+    for scenario in ["idle", "echo", "broadcast"] {
+        let args = [scenario, "--connections", "20", "--spawn", "--json"];
+        let (table, report) = clean(|file| {
+            let args = [&args, [file].as_slice()].concat();
+            briefly(Command::new(program()).args(&args), &args)
+        });
+        assert_says(&table, &["20 opened", "per connection"]);
+        let server = report.server.unwrap();
+        assert!(server.memory_open.rss_bytes > 0);
+        assert!(scenario == "idle" || server.cpu_us_per_message > Some(0.0));
+    }
+}
+
+#[test]
+fn several_workers_share_a_run() {
+    let pid = std::process::id().to_string();
+    for (kind, scenario) in KINDS {
+        let addr = start(kind, Fault::None, Manner::default());
+        let args = [scenario, "--connections", "51", "--workers", "2"];
+        let more = ["--server-pid", pid.as_str(), "--json"];
+        let (_, report) = clean(|file| loadtest(addr, &[args.as_slice(), &more, &[file]].concat()));
+        assert_eq!((report.connections.opened, report.client.workers), (51, 2));
+        let copies = if kind == Kind::Broadcast { 51 } else { 1 };
+        assert_eq!(report.messages.received, report.messages.sent * copies);
+        assert!(report.latency.samples > 0 && report.messages.received_in_window > 0);
+        let server = report.server.unwrap();
+        assert!(server.cpu_us_per_message > Some(0.0) && server.memory_open.rss_bytes > 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_are_as_many_as_open_files_allow() {
+    let addr = start(Kind::Echo, Fault::None, Manner::default());
+    let url = format!("ws://{addr}/");
+    let args = ["echo", "--url", &url, "--connections", "150"];
+    let limited = |args: &[&str]| {
+        let mut shell = Command::new("sh");
+        // 64 of the 128 are kept for other things than connections.
+        shell.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\"", program()]);
+        briefly(shell.args(args), args)
     };
-    for (fault, wrong) in [
-        (Fault::Flip(0), "corrupt"),
-        (Fault::Flip(11), "corrupt"),
-        (Fault::Flip(19), "corrupt"),
-        (Fault::Lengthen, "corrupt"),
-        (Fault::Retype, "corrupt"),
-        (Fault::Foreign, "corrupt"),
-        (Fault::Drop, "lost"),
-        (Fault::Duplicate, "duplicated"),
-        (Fault::Swap, "reordered"),
-    ] {
-        let complaint = complaint(Kind::Echo, fault, &[]);
-        assert_says(&complaint, &["first offence", "connection", "expected"]);
-        assert_says(&complaint, &[&format!("message {FAULTY_MESSAGE}")]);
-        for count in all_counts(wrong) {
-            assert_says(&complaint, &[&count]);
-        }
-    }
-}
+    let (_, report) = clean(|file| limited(&[args.as_slice(), &["--json", file]].concat()));
+    assert_eq!((report.connections.opened, report.client.workers), (150, 3));
 
-#[test]
-fn wrong_small_echoes_are_noticed() {
-    for size in ["1", "5"] {
-        for fault in [Fault::Flip(0), Fault::Drop, Fault::Duplicate, Fault::Swap] {
-            let complaint = complaint(Kind::Echo, fault, &["--size", size]);
-            assert_says(&complaint, &["first offence", "expected"]);
-        }
-    }
-    for fault in [Fault::Lengthen, Fault::Drop, Fault::Duplicate] {
-        assert_says(
-            &complaint(Kind::Echo, fault, &["--size", "0"]),
-            &["first offence"],
-        );
-    }
-}
-
-#[test]
-fn a_lost_answer_is_noticed_with_one_message_in_flight() {
-    let addr = start(Kind::Echo, Fault::Drop, Manner::default());
-    let output = loadtest(addr, &["echo", "--connections", "20"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_says(&stderr(&output), &["1 lost", "expected message 5, got"]);
-}
-
-#[test]
-fn every_wrong_delivery_of_a_broadcast_is_noticed() {
-    let workers: [&[&str]; 2] = [&["--senders", "3"], &["--senders", "3", "--workers", "2"]];
-    for (fault, counts) in [
-        (Fault::Flip(0), "corrupt"),
-        (Fault::Flip(4), "corrupt"),
-        (Fault::Flip(12), "corrupt"),
-        (Fault::Flip(63), "corrupt"),
-        (Fault::Lengthen, "corrupt"),
-        (Fault::Retype, "corrupt"),
-        (Fault::Drop, "1 lost"),
-        (Fault::Duplicate, "1 duplicated"),
-    ] {
-        for args in workers {
-            let complaint = complaint(Kind::Broadcast, fault, args);
-            assert_says(&complaint, &["first offence", "of sender", counts]);
-            assert!(
-                !complaint.contains(" 0 corrupt") || !counts.contains("corrupt"),
-                "{complaint}"
-            );
-        }
-    }
-    // Of one sender only: the order among several is the server's choice.
-    let complaint = complaint(Kind::Broadcast, Fault::Swap, &[]);
+    let output = limited(&[args.as_slice(), &["--workers", "2"]].concat());
+    assert_eq!(output.status.code(), Some(2));
     assert_says(
-        &complaint,
-        &["1 reordered", "0 lost", "expected message 5 of sender 0"],
+        &stderr(&output),
+        &["--workers 2: must be at least 3", "ulimit -n"],
+    );
+
+    let output = limited(&["idle", "--spawn", "--connections", "65"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_says(
+        &stderr(&output),
+        &["--connections 65: must be at most 64 with --spawn"],
     );
 }
 
+/// Of loopback, only Linux lets every address be used without setting it up.
+#[cfg(target_os = "linux")]
 #[test]
-fn connections_that_fail_or_drop_are_noticed() {
-    for (fault, part) in [
-        (Fault::WrongAccept, "Sec-WebSocket-Accept"),
-        (Fault::NotFound, "answered 404 Not Found"),
-        (Fault::Mute, "no answer to the handshake in time"),
-        (Fault::Close, "closed with code 4321"),
-        (Fault::HangUp, "connection"),
-        (Fault::Fragment, "fragmented"),
-    ] {
-        for kind in [Kind::Echo, Kind::Broadcast] {
-            let complaint = complaint(kind, fault, &[]);
-            assert_says(&complaint, &["of 20 connections", part]);
-        }
-    }
+fn connections_are_spread_over_source_addresses() {
+    let sources = |args: &[&str]| {
+        let (addr, peers) = start_watched(Kind::Echo, Fault::None, Manner::default());
+        let common = ["echo", "--connections", "50", "--json"];
+        clean(|file| loadtest(addr, &[common.as_slice(), &[file], args].concat()));
+        let peers = peers.lock().unwrap();
+        let each: BTreeSet<String> = peers.iter().map(ToString::to_string).collect();
+        let most = each.iter().map(|one| {
+            let from_it = peers.iter().filter(|peer| peer.to_string() == *one);
+            from_it.count()
+        });
+        (most.max().unwrap(), each.into_iter().collect::<Vec<_>>())
+    };
+    let three = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(str::to_owned);
+    assert_eq!(sources(&["--per-source", "20"]), (17, three.to_vec()));
+    assert_eq!(
+        sources(&["--per-source", "20", "--workers", "2"]),
+        (17, three.to_vec())
+    );
+    assert_eq!(
+        sources(&["--source", "127.0.0.2,127.0.0.3"]),
+        (25, three[1..].to_vec())
+    );
 }
 
 #[test]
@@ -180,69 +125,102 @@ fn nobody_listening_is_said() {
     drop(listener);
     let output = loadtest(addr, &["idle", "--connections", "5"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(
-        &stderr(&output),
-        &["no connection could be opened", "refused"],
-    );
+    let expected = format!("no connection to {addr} could be opened");
+    assert_says(&stderr(&output), &[&expected, "refused"]);
 }
+
+/// Settings and what is said about them.
+const UNUSABLE: [(&str, &str); 18] = [
+    (
+        "broadcast --size 19",
+        "--size 19: must be at least 20 bytes",
+    ),
+    (
+        "broadcast --size 27 --text",
+        "--size 27: must be at least 28",
+    ),
+    (
+        "broadcast --connections 5 --senders 6",
+        "--senders 6: must be at most 5",
+    ),
+    (
+        "broadcast --senders 2 --lengths-only",
+        "--senders 2: must be at most 1",
+    ),
+    (
+        "broadcast --connections 5 --senders 4 --workers 2",
+        "--senders 4: must be at most 3",
+    ),
+    ("echo --depth 0", "--depth 0: must be at least 1"),
+    ("echo --rate 0", "--rate 0: must be a number above 0"),
+    (
+        "echo --rate 1e9",
+        "--rate 1000000000: must be at most 10000000",
+    ),
+    (
+        "echo --rate 9 --depth 9",
+        "'--rate <PER_SECOND>' cannot be used with '--depth <K>'",
+    ),
+    (
+        "idle --connections 0",
+        "--connections 0: must be at least 1",
+    ),
+    (
+        "idle --connections 3 --workers 4",
+        "--workers 4: must be at most 3",
+    ),
+    (
+        "idle --duration 0",
+        "--duration 0: must be a number above 0",
+    ),
+    (
+        "idle --duration soon",
+        "'soon' for '--duration <SECS>': must be a number",
+    ),
+    ("idle --source ::1", "--source ::1: must be of the family"),
+    (
+        "idle --source 127.0.0.2 --per-source 10",
+        "--source with 1 of them: 1000 connections need at least 100",
+    ),
+    (
+        "idle --cpu 4000",
+        "--cpu 4000: must be a core of this machine: 0",
+    ),
+    (
+        "idle --spawn",
+        "'--spawn' cannot be used with '--url <URL>'",
+    ),
+    ("idle --shards 2", "--spawn"),
+];
 
 #[test]
 fn unusable_settings_exit_with_two() {
     let addr = "127.0.0.1:1".parse().unwrap();
-    for (args, part) in [
-        (
-            ["broadcast", "--size", "19"],
-            "size: a broadcast message needs at least 20 bytes",
-        ),
-        (["echo", "--depth", "0"], "depth: must be at least 1"),
-        (["echo", "--rate", "0"], "rate: must be above 0"),
-        (
-            ["idle", "--connections", "0"],
-            "connections: must be at least 1",
-        ),
-        (["idle", "--cpu", "4000"], "cpu: core 4000"),
-    ] {
+    for (args, part) in UNUSABLE {
+        let args: Vec<&str> = args.split(' ').collect();
         let output = loadtest(addr, &args);
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{args:?}: {}",
-            stderr(&output)
-        );
-        assert_says(&stderr(&output), &[part]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert_says(&said, &[part]);
     }
 }
 
 #[test]
-fn several_workers_share_a_run() {
-    let pid = std::process::id().to_string();
-    for (kind, scenario) in [(Kind::Echo, "echo"), (Kind::Broadcast, "broadcast")] {
-        let addr = start(kind, Fault::None, Manner::default());
-        let file = std::env::temp_dir().join(format!("loadtest-{pid}-{scenario}.json"));
-        let path = file.to_str().unwrap();
-        let args = [
-            "--connections",
-            "51",
-            "--workers",
-            "2",
-            "--server-pid",
-            &pid,
-            "--json",
-            path,
-        ];
-        let output = loadtest(addr, &[&[scenario], args.as_slice()].concat());
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(0), "")
+fn the_help_tells_the_exit_codes_and_what_memory_is() {
+    let help = |args: &[&str]| {
+        let output = Command::new(program()).args(args).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_says(
+        &help(&["--help"]),
+        &["Exit codes", "idle", "echo", "broadcast"],
+    );
+    for scenario in ["idle", "echo", "broadcast"] {
+        let text = help(&[scenario, "--help"]);
+        assert_says(
+            &text,
+            &["Exit codes", "user-space resident memory per connection"],
         );
-        let report: throng_loadtest::Report =
-            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!((report.connections.opened, report.client.workers), (51, 2));
-        let copies = if kind == Kind::Broadcast { 51 } else { 1 };
-        assert_eq!(report.messages.received, report.messages.sent * copies);
-        assert!(report.latency.samples > 0 && report.messages.received_in_window > 0);
-        let server = report.server.unwrap();
-        assert!(server.cpu_us_per_message > Some(0.0) && server.memory_open.rss_bytes > 0);
     }
 }

@@ -1,3 +1,4 @@
 //! Suites for Throng.
 
 pub mod driver;
+pub mod engine;

@@ -73,7 +73,7 @@ impl Core {
 
     fn handle_open_deadline(&mut self, key: SocketKey) {
         let connection = &self.connections[key.slot];
-        let deadlines = open_deadlines(connection, &self.shared.config);
+        let deadlines = open_deadlines(connection, &self.shared.config, self.tick);
         let due = deadlines
             .into_iter()
             .flatten()
@@ -114,7 +114,7 @@ impl Core {
         let connection = &self.connections[slot];
         let due = match connection.phase {
             Phase::Open => {
-                let deadlines = open_deadlines(connection, &self.shared.config);
+                let deadlines = open_deadlines(connection, &self.shared.config, self.tick);
                 deadlines
                     .into_iter()
                     .flatten()
@@ -130,17 +130,20 @@ impl Core {
 }
 
 /// The deadlines of an open connection, the gravest first.
-fn open_deadlines(connection: &Connection, config: &Config) -> [Option<(Tick, Due)>; 4] {
+fn open_deadlines(
+    connection: &Connection,
+    config: &Config,
+    now: Tick,
+) -> [Option<(Tick, Due)>; 4] {
     let since = &connection.since;
     let in_flight = connection.outbox.is_in_flight();
     let write = in_flight.then(|| (since.sending.after(config.write_timeout), Due::WriteTimeout));
     // While reading is paused an answer cannot be seen; the write timeout watches over the peer.
     let is_pinged = connection.ping_unanswered && !connection.paused;
     let pong = is_pinged.then(|| (since.ping.after(config.pong_timeout), Due::PongTimeout));
-    let idle = config
-        .idle_timeout
-        .map(|idle| (connection.active.after(idle), Due::IdleTimeout));
-    let ping = config.ping_interval.filter(|_| !connection.ping_unanswered);
-    let ping = ping.map(|interval| (since.ping.after(interval), Due::Ping));
-    [write, pong, idle, ping]
+    let idle = config.idle_timeout.map(|idle| (connection.active.after(idle), Due::IdleTimeout));
+    // The next ping is not sent before the last one is answered, but it is looked whether it is.
+    let ping = config.ping_interval.map(|interval| since.ping.after(interval));
+    let ping = ping.filter(|at| !connection.ping_unanswered || !at.is_due(now));
+    [write, pong, idle, ping.map(|at| (at, Due::Ping))]
 }

@@ -7,9 +7,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +21,9 @@ pub(crate) const FAULTY_CONNECTION: usize = 3;
 
 /// The outgoing message of that connection, from 0, at which they happen.
 pub(crate) const FAULTY_MESSAGE: u64 = 5;
+
+/// How long [`Fault::Stall`] takes.
+pub(crate) const STALL: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,14 +44,21 @@ pub(crate) enum Fault {
     Lengthen,
     /// Sends it as text if it was binary.
     Retype,
+    /// Masks it as only a client may.
+    Mask,
+    /// Sets a reserved bit.
+    Reserve,
     Fragment,
+    /// Sends it late, and everything behind it.
+    Stall,
     /// Closes with code 4321 instead.
     Close,
     HangUp,
     /// Sends another connection's message instead (echo).
     Foreign,
     WrongAccept,
-    NotFound,
+    /// Answers the upgrade request with 503.
+    Unavailable,
     /// Never answers the upgrade request.
     Mute,
 }
@@ -61,18 +72,31 @@ pub(crate) struct Manner {
     pub(crate) pings: bool,
     /// Writes the start of the first few messages byte by byte.
     pub(crate) dribbles: bool,
+    /// Has the fault on every connection.
+    pub(crate) everywhere: bool,
 }
 
 /// Starts a server that lives as long as the test.
 pub(crate) fn start(kind: Kind, fault: Fault, manner: Manner) -> SocketAddr {
+    start_watched(kind, fault, manner).0
+}
+
+/// The addresses that connected, in the order of acceptance.
+pub(crate) type Peers = Arc<Mutex<Vec<IpAddr>>>;
+
+/// As [`start`]; tells who connects, too.
+pub(crate) fn start_watched(kind: Kind, fault: Fault, manner: Manner) -> (SocketAddr, Peers) {
+    let peers = Peers::default();
+    let seen = Arc::clone(&peers);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let everyone: Arc<Mutex<Vec<Outgoing>>> = Arc::default();
     thread::spawn(move || {
         for number in 0.. {
-            let (socket, _) = listener.accept().unwrap();
+            let (socket, peer) = listener.accept().unwrap();
+            seen.lock().unwrap().push(peer.ip());
             let everyone = Arc::clone(&everyone);
-            let fault = if number == FAULTY_CONNECTION {
+            let fault = if number == FAULTY_CONNECTION || manner.everywhere {
                 fault
             } else {
                 Fault::None
@@ -80,7 +104,7 @@ pub(crate) fn start(kind: Kind, fault: Fault, manner: Manner) -> SocketAddr {
             thread::spawn(move || serve(&socket, kind, fault, manner, &everyone));
         }
     });
-    addr
+    (addr, peers)
 }
 
 fn serve(
@@ -152,7 +176,7 @@ fn answer(request: &str, own: &mut Outgoing) -> Option<()> {
     let mut status = "101 Switching Protocols";
     match own.fault {
         Fault::WrongAccept => accept = accept.to_lowercase(),
-        Fault::NotFound => status = "404 Not Found",
+        Fault::Unavailable => status = "503 Service Unavailable",
         _ => {}
     }
     let mut answer = format!(
@@ -220,6 +244,9 @@ impl Outgoing {
             }
             Fault::Lengthen => payload.push(b'x'),
             Fault::Retype => return write(socket, opcode ^ 3, &payload),
+            Fault::Mask => return socket.write_all(&masked(opcode, &payload)).ok(),
+            Fault::Reserve => return write(socket, opcode | 0x40, &payload),
+            Fault::Stall => thread::sleep(STALL),
             Fault::Fragment => return write(socket, opcode & 0x0F, &payload),
             Fault::Close => return write(socket, 0x88, &4321_u16.to_be_bytes()),
             Fault::HangUp => {
@@ -248,6 +275,14 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     }
     frame.extend_from_slice(payload);
     frame
+}
+
+/// A short frame with a key of zeros.
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut masked = frame(opcode, payload);
+    masked[1] |= 0x80;
+    masked.splice(2..2, [0; 4]);
+    masked
 }
 
 fn write(mut socket: &TcpStream, opcode: u8, payload: &[u8]) -> Option<()> {

@@ -1,0 +1,105 @@
+//! An engine under test, the service it runs, and a client that may misbehave.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "tests fail by panicking"
+)]
+
+mod client;
+mod service;
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use throng::{Cause, Close, Config, ConnectionId, Engine, Origins};
+
+pub use client::{Client, Heard, frame, request};
+pub use service::{Happening, Obedient};
+
+/// How long anything may take before a test gives it up: for a machine under heavy load.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running engine whose service does as it is told ([`Obedient`]) and reports what happens.
+#[derive(Debug)]
+pub struct Served {
+    /// The engine.
+    pub engine: Engine,
+    /// What happens.
+    pub happenings: Receiver<Happening>,
+}
+
+/// Settings for tests: one shard, any origin, no pings unasked for, and otherwise the defaults.
+pub fn config() -> Config {
+    Config::default()
+        .shards(1)
+        .ping_interval(None)
+        .origins(Origins::danger_allow_any_origin())
+}
+
+/// Starts an engine on a port of the system's choice.
+pub fn serve(config: Config) -> Served {
+    let (reports, happenings) = channel();
+    let engine = Engine::builder()
+        .bind("127.0.0.1:0")
+        .unwrap()
+        .config(config)
+        .handler(Obedient::new(reports))
+        .start()
+        .unwrap();
+    Served { engine, happenings }
+}
+
+impl Served {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.engine.local_addr().unwrap()
+    }
+
+    /// A new connection, upgraded.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// The next thing that happens.
+    pub fn next(&self) -> Happening {
+        self.happenings
+            .recv_timeout(PATIENCE)
+            .expect("nothing happened")
+    }
+
+    /// The next connection that closes, and why.
+    pub fn next_close(&self) -> (ConnectionId, Close) {
+        loop {
+            if let Happening::Closed { id, close, .. } = self.next() {
+                return (id, close);
+            }
+        }
+    }
+
+    /// Why the next connection closes.
+    pub fn next_cause(&self) -> Cause {
+        self.next_close().1.cause
+    }
+
+    /// What has happened and was not asked for.
+    pub fn rest(&self) -> Vec<Happening> {
+        self.happenings.try_iter().collect()
+    }
+
+    /// Waits until something is so.
+    pub fn until(&self, what: &str, so: impl Fn(&Engine) -> bool) {
+        until(what, || so(&self.engine));
+    }
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

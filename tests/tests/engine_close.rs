@@ -1,0 +1,253 @@
+//! How connections end: each cause once, and everything that goes with it.
+
+use std::time::{Duration, Instant};
+
+use throng::protocol::frame::OpCode;
+use throng::{Cause, CloseCode, Config};
+use throng_tests::engine::{Client, Happening, Heard, Served, config, frame, serve};
+
+/// A served client that has been heard of.
+fn open(config: Config) -> (Served, Client) {
+    let served = serve(config);
+    let mut client = served.connect();
+    assert_eq!(client.ask("hello"), "hello");
+    assert!(matches!(served.next(), Happening::Opened(_)));
+    (served, client)
+}
+
+/// Expects that the connection closes for this cause, and that this is all that happens.
+fn expect_cause(served: &Served, cause: &Cause) {
+    assert_eq!(served.next_cause(), *cause);
+    assert_eq!(served.next(), Happening::Forgotten);
+    served.until("the end", |engine| engine.connections() == 0);
+    let rest = served.rest();
+    assert!(
+        rest.iter().all(|h| matches!(h, Happening::Published(_))),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn the_peer_closes_with_a_code_and_a_reason() {
+    for (code, reason) in [
+        (1000, "bye"),
+        (1001, ""),
+        (3000, "ü"),
+        (4999, &*"x".repeat(123)),
+    ] {
+        let (served, mut client) = open(config());
+        client.close(code, reason);
+        assert_eq!(client.hear(), Heard::Close(Some(code), String::new()));
+        assert_eq!(client.hear(), Heard::End);
+        let code = Some(CloseCode::from(code));
+        expect_cause(
+            &served,
+            &Cause::PeerClosed {
+                code,
+                reason: reason.to_owned(),
+            },
+        );
+    }
+}
+
+#[test]
+fn the_peer_closes_without_a_code() {
+    let (served, mut client) = open(config());
+    client.frame(true, OpCode::Close, b"");
+    assert_eq!(client.hear(), Heard::Close(None, String::new()));
+    assert_eq!(client.hear(), Heard::End);
+    expect_cause(
+        &served,
+        &Cause::PeerClosed {
+            code: None,
+            reason: String::new(),
+        },
+    );
+}
+
+#[test]
+fn the_peer_vanishes() {
+    let (served, client) = open(config());
+    drop(client);
+    expect_cause(&served, &Cause::PeerVanished);
+    let (served, client) = open(config());
+    client.reset();
+    expect_cause(&served, &Cause::PeerVanished);
+    let (served, mut client) = open(config());
+    client.write(&frame(true, OpCode::Text, b"not whole")[..4]);
+    client.finish();
+    assert_eq!(client.hear(), Heard::End);
+    expect_cause(&served, &Cause::PeerVanished);
+}
+
+#[test]
+fn a_heartbeat_is_missed() {
+    let beat = Duration::from_millis(50);
+    let (served, mut client) = open(config().ping_interval(beat).pong_timeout(beat));
+    assert!(matches!(client.hear(), Heard::Ping(_)));
+    // The answer does not come.
+    expect_cause(&served, &Cause::HeartbeatMissed);
+    assert!(matches!(client.hear(), Heard::End | Heard::Reset));
+}
+
+#[test]
+fn the_protocol_is_broken() {
+    let (served, mut client) = open(config());
+    client.write(&[0xff; 16]);
+    client.expect_close(1002);
+    expect_cause(&served, &Cause::ProtocolFault);
+}
+
+#[test]
+fn a_message_is_too_big() {
+    let (served, mut client) = open(config().max_message_size(100));
+    client.binary(&[0; 101]);
+    client.expect_close(1009);
+    expect_cause(&served, &Cause::TooBig);
+}
+
+#[test]
+fn nothing_is_said_for_too_long() {
+    let (served, mut client) = open(config().idle_timeout(Duration::from_millis(100)));
+    client.expect_close(1008);
+    expect_cause(&served, &Cause::Policy);
+}
+
+#[test]
+fn the_service_closes() {
+    let (served, mut client) = open(config());
+    let texts = ["before", "!close 4000 enough", "after"];
+    client.write(
+        &texts
+            .map(|text| frame(true, OpCode::Text, text.as_bytes()))
+            .concat(),
+    );
+    assert_eq!(client.hear(), Heard::Text("before".into()));
+    assert_eq!(client.expect_close(4000), "enough");
+    expect_cause(
+        &served,
+        &Cause::Kicked {
+            code: CloseCode::from(4000),
+        },
+    );
+}
+
+#[test]
+fn another_thread_closes() {
+    let served = serve(config());
+    let mut client = served.connect();
+    let Happening::Opened(id) = served.next() else {
+        panic!("not opened")
+    };
+    let handle = served.engine.connection(id);
+    handle.send("before").unwrap();
+    handle.close(CloseCode::NORMAL, "done").unwrap();
+    assert_eq!(client.hear(), Heard::Text("before".into()));
+    assert_eq!(client.expect_close(1000), "done");
+    expect_cause(
+        &served,
+        &Cause::Kicked {
+            code: CloseCode::NORMAL,
+        },
+    );
+    handle.send("after").unwrap();
+    handle.close(CloseCode::NORMAL, "again").unwrap();
+    let mut next = served.connect();
+    assert_eq!(next.ask("hello"), "hello", "a stale handle reaches nobody");
+}
+
+#[test]
+fn a_code_that_must_not_be_sent_is_not() {
+    let (served, mut client) = open(config());
+    client.text("!close 1006 never on the wire");
+    assert_eq!(client.hear(), Heard::Close(None, String::new()));
+    client.frame(true, OpCode::Close, b"");
+    assert_eq!(client.hear(), Heard::End);
+    expect_cause(
+        &served,
+        &Cause::Kicked {
+            code: CloseCode::ABNORMAL,
+        },
+    );
+}
+
+#[test]
+fn a_panic_costs_one_connection() {
+    let served = serve(config());
+    let mut bystander = served.connect();
+    let mut client = served.connect();
+    client.text("!panic");
+    client.expect_close(1011);
+    assert_eq!(served.next_cause(), Cause::HandlerPanicked);
+    let mut client = served.connect();
+    client.text("!panic_at_close");
+    assert_eq!(client.ask("hello"), "hello");
+    drop(client);
+    assert_eq!(served.next_cause(), Cause::PeerVanished);
+    assert_eq!(bystander.ask("still here?"), "still here?");
+    served.until("the others' end", |engine| engine.connections() == 1);
+}
+
+#[test]
+fn dropping_the_engine_cuts() {
+    let (served, mut client) = open(config());
+    let handle = served.engine.handle();
+    handle.shutdown();
+    assert_eq!(client.hear(), Heard::Close(Some(1001), String::new()));
+    assert!(matches!(client.hear(), Heard::End | Heard::Reset));
+    assert_eq!(served.next_cause(), Cause::Drain);
+    drop(served);
+    assert_eq!(handle.connections(), 0);
+}
+
+#[test]
+fn who_does_not_answer_our_close_is_cut() {
+    let timeout = Duration::from_millis(200);
+    let (served, mut client) = open(config().close_timeout(timeout));
+    let begun = Instant::now();
+    client.text("!close 1000 bye");
+    assert_eq!(client.hear(), Heard::Close(Some(1000), "bye".into()));
+    assert!(matches!(client.hear(), Heard::End | Heard::Reset));
+    assert!(begun.elapsed() >= timeout);
+    assert_eq!(
+        served.next_cause(),
+        Cause::Kicked {
+            code: CloseCode::NORMAL
+        }
+    );
+}
+
+#[test]
+fn a_peer_that_keeps_its_side_open_is_cut_too() {
+    let (_served, mut client) = open(config().close_timeout(Duration::from_millis(200)));
+    client.close(1000, "");
+    assert_eq!(client.hear(), Heard::Close(Some(1000), String::new()));
+    assert_eq!(client.hear(), Heard::End);
+    // Our side stays open; soon nobody is there to take what we write.
+    throng_tests::engine::until("the reset", || client.try_write(&[0; 1024]).is_err());
+}
+
+#[test]
+fn the_end_is_counted_and_told_to_the_rooms() {
+    let (served, mut client) = open(config());
+    let mut friend = served.connect();
+    assert_eq!(friend.ask("!join tea"), "Ok(())");
+    assert_eq!(client.ask("!join tea"), "Ok(())");
+    assert_eq!(client.ask("!join ale"), "Ok(())");
+    client.close(1000, "");
+    let closed = loop {
+        if let Happening::Closed { close, rooms, .. } = served.next() {
+            assert_eq!(rooms, ["tea", "ale"]);
+            break close;
+        }
+    };
+    assert_eq!(closed.counts.messages_in, 3, "hello and two joins");
+    assert_eq!(closed.counts.bytes_in, 5 + 9 + 9);
+    assert_eq!(closed.counts.messages_out, 3);
+    assert_eq!(closed.counts.bytes_out, 3 * 2 + 5 + 6 + 6);
+    assert_eq!(closed.counts.dropped, 0);
+    assert!(closed.duration < throng_tests::engine::PATIENCE);
+    assert_eq!(friend.hear(), Heard::Text("gone from tea".into()));
+    served.until("nobody in ale", |engine| engine.room_len("ale") == 0);
+    assert_eq!(served.engine.room_len("tea"), 1);
+}
