@@ -123,13 +123,18 @@ pub(crate) struct Common {
         long,
         value_name = "N",
         default_value_t = 1,
-        requires = "spawn",
+        conflicts_with = "url",
         value_parser = value_parser!(u16).range(1..=1024),
         help_heading = "Server"
     )]
     pub(crate) shards: u16,
     /// Core to pin the server of --spawn to
-    #[arg(long, value_name = "CORE", requires = "spawn", help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "CORE",
+        conflicts_with = "url",
+        help_heading = "Server"
+    )]
     pub(crate) server_cpu: Option<usize>,
     /// The server's process, if it runs on this machine: reports its CPU time per message, and its
     /// user-space resident memory per connection, that is, by how much its RSS grows from before

@@ -268,8 +268,13 @@ impl Report {
 }
 
 impl Client {
+    /// Whether its core, or the busiest worker's, had no more to give.
+    pub fn is_at_its_limit(&self) -> bool {
+        self.busy > SATURATED
+    }
+
     fn judge(&mut self, server: Option<f64>) {
-        self.saturated = self.busy > SATURATED && server.is_none_or(|busy| busy <= SATURATED);
+        self.saturated = self.is_at_its_limit() && server.is_none_or(|busy| busy <= SATURATED);
     }
 }
 

@@ -22,10 +22,15 @@ pub(crate) fn run(
         Kind::Idle | Kind::Echo => Service::Echo,
         Kind::Broadcast => Service::Room,
     };
-    let failed = |reason: String| Error::Process { process: "server".into(), reason };
+    let failed = |reason: String| Error::Process {
+        process: "server".into(),
+        reason,
+    };
     let config = Config::default().shards(shards);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let engine = start(service, address, config).map_err(|error| failed(error.to_string()))?;
-    let bound = engine.local_addr().ok_or_else(|| failed("has no address".into()))?;
+    let bound = engine
+        .local_addr()
+        .ok_or_else(|| failed("has no address".into()))?;
     listening(bound.port())
 }

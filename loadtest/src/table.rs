@@ -2,7 +2,7 @@
 
 use std::io::{self, Write, stdout};
 
-use throng_loadtest::{Client, Connections, Faults, Pace, ProcessMemory, Report, Scenario, Server};
+use throng_loadtest::{Client, Connections, Faults, Pace, Report, Scenario, Server};
 
 /// An open loop that sent less than this part of its rate has not kept it.
 const KEPT: f64 = 0.99;
@@ -18,7 +18,8 @@ pub(crate) fn print(report: &Report) -> io::Result<()> {
 
 fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let mut rows = vec![("connections", connections(report))];
-    if report.scenario != Scenario::Idle {
+    let sends = report.scenario != Scenario::Idle;
+    if sends {
         rows.extend(message_rows(report));
     }
     if let Some(server) = &report.server {
@@ -26,6 +27,9 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
     }
     rows.push(("client", client(report)));
     rows.extend(notes(report).into_iter().map(|note| ("note", note)));
+    if sends {
+        rows.push(("faults", faults(&report.faults)));
+    }
     rows
 }
 
@@ -43,24 +47,14 @@ fn connections(report: &Report) -> String {
     )
 }
 
-fn message_rows(report: &Report) -> [(&'static str, String); 4] {
+fn message_rows(report: &Report) -> [(&'static str, String); 3] {
     let Report {
-        messages,
-        latency,
-        faults,
-        ..
+        messages, latency, ..
     } = report;
     let received = match report.scenario {
         Scenario::Broadcast => "delivered",
         Scenario::Idle | Scenario::Echo => "received",
     };
-    let Faults {
-        lost,
-        duplicated,
-        reordered,
-        corrupt,
-        ..
-    } = faults;
     [
         (
             "messages",
@@ -85,13 +79,18 @@ fn message_rows(report: &Report) -> [(&'static str, String); 4] {
                 time(latency.max_ns)
             ),
         ),
-        (
-            "faults",
-            format!(
-                "{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt"
-            ),
-        ),
     ]
+}
+
+fn faults(faults: &Faults) -> String {
+    let Faults {
+        lost,
+        duplicated,
+        reordered,
+        corrupt,
+        ..
+    } = faults;
+    format!("{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt")
 }
 
 fn client(report: &Report) -> String {
@@ -119,14 +118,16 @@ fn notes(report: &Report) -> Vec<String> {
         ..
     } = report;
     let mut notes = Vec::new();
-    if client.saturated {
-        let known = match server {
-            Some(_) => "and no thread of the server was",
-            None => "and whether the server was, too, --server-pid would tell",
-        };
+    let verdict = match (client.saturated, server) {
+        _ if !client.is_at_its_limit() => None,
+        (false, _) => Some("so was the busiest thread of the server"),
+        (true, Some(_)) => Some("no thread of the server was: the client was the bottleneck"),
+        (true, None) => Some("it may have been the bottleneck; --server-pid would tell"),
+    };
+    if let Some(verdict) = verdict {
         notes.push(format!(
-            "the client was the bottleneck: its core was busy for more than 95 % of the window, \
-             {known}; give it more --workers, or trust the server's CPU per message only"
+            "the client's core was busy for more than 95 % of the window, and {verdict}; with more \
+             --workers the server may do more, its CPU per message holds as it is"
         ));
     }
     if let Pace::Rate(rate) = report.pace
@@ -141,32 +142,37 @@ fn notes(report: &Report) -> Vec<String> {
     notes
 }
 
-fn server_rows(server: &Server) -> Vec<(&'static str, String)> {
-    let sizes = |memory: ProcessMemory| {
-        format!(
-            "{} resident, {} anonymous",
-            bytes(memory.rss_bytes),
-            bytes(memory.anon_bytes)
-        )
-    };
-    vec![
+fn server_rows(server: &Server) -> [(&'static str, String); 3] {
+    let Server {
+        busy,
+        busiest_thread,
+        memory_before,
+        memory_open,
+        ..
+    } = server;
+    [
         (
             "server",
             format!(
-                "{}{:.0} % of a core busy",
+                "{}{:.0} % of a core busy, its busiest thread {:.0} %",
                 each(server.cpu_us_per_message),
-                server.busy * 100.0
+                busy * 100.0,
+                busiest_thread * 100.0
             ),
         ),
         (
             "memory",
             format!(
-                "before {}; with connections {}; per connection {:.0} bytes resident, {:.0} \
-                 anonymous",
-                sizes(server.memory_before),
-                sizes(server.memory_open),
-                server.rss_bytes_per_connection,
-                server.anon_bytes_per_connection
+                "{} resident before, {} with all connections open",
+                mebibytes(memory_before.rss_bytes),
+                mebibytes(memory_open.rss_bytes)
+            ),
+        ),
+        (
+            "",
+            format!(
+                "{:.0} bytes resident per connection, {:.0} anonymous (user space only)",
+                server.rss_bytes_per_connection, server.anon_bytes_per_connection
             ),
         ),
     ]
@@ -187,7 +193,7 @@ fn time(nanoseconds: u64) -> String {
     }
 }
 
-fn bytes(count: u64) -> String {
+fn mebibytes(count: u64) -> String {
     format!("{:.1} MiB", count as f64 / f64::from(1 << 20))
 }
 

@@ -13,7 +13,12 @@ fn everybody_is_told_over_the_window_and_flushed() {
     let address = served.address();
     let clients: Vec<Client> = (0..CLIENTS).map(|_| served.connect()).collect();
     served.until("all are open", |engine| engine.connections() == CLIENTS);
-    served.engine.to_all().text("x".repeat(100_000)).publish().unwrap();
+    served
+        .engine
+        .to_all()
+        .text("x".repeat(100_000))
+        .publish()
+        .unwrap();
     let begun = Instant::now();
     let readers: Vec<_> = clients
         .into_iter()
@@ -27,13 +32,26 @@ fn everybody_is_told_over_the_window_and_flushed() {
         .collect();
     let report = served.engine.drain(window);
     assert!(begun.elapsed() >= window * 9 / 10, "{:?}", begun.elapsed());
-    assert_eq!((report.connections, report.flushed), (CLIENTS, CLIENTS), "{report:?}");
+    assert_eq!(
+        (report.connections, report.flushed),
+        (CLIENTS, CLIENTS),
+        "{report:?}"
+    );
     assert_eq!((report.cut, report.messages_cut), (0, 0), "{report:?}");
-    let mut told: Vec<Duration> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    let mut told: Vec<Duration> = readers
+        .into_iter()
+        .map(|reader| reader.join().unwrap())
+        .collect();
     told.sort();
-    assert!(told[CLIENTS / 4] < told[CLIENTS * 3 / 4], "not all at once: {told:?}");
+    assert!(
+        told[CLIENTS / 4] < told[CLIENTS * 3 / 4],
+        "not all at once: {told:?}"
+    );
     assert!(told[CLIENTS - 1] - told[0] >= window / 2, "{told:?}");
-    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(
+        std::net::TcpStream::connect(address).is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[test]
@@ -41,14 +59,18 @@ fn the_code_says_whether_the_service_comes_back() {
     let served = serve(config());
     let mut client = served.connect();
     let reader = std::thread::spawn(move || client.expect_close(1001));
-    let report = served.engine.drain_with(CloseCode::GOING_AWAY, Duration::ZERO);
+    let report = served
+        .engine
+        .drain_with(CloseCode::GOING_AWAY, Duration::ZERO);
     assert_eq!((report.connections, report.flushed), (1, 1), "{report:?}");
     reader.join().unwrap();
 }
 
 #[test]
 fn who_does_not_read_is_cut_and_counted() {
-    let config = config().close_timeout(Duration::from_millis(300)).send_queue_messages(100_000);
+    let config = config()
+        .close_timeout(Duration::from_millis(300))
+        .send_queue_messages(100_000);
     let served = serve(config.send_queue_bytes(1 << 30));
     let mut deaf = Client::connect_small(served.address());
     deaf.text("!flood 1000 65536");
@@ -56,7 +78,11 @@ fn who_does_not_read_is_cut_and_counted() {
     assert_eq!(fine.ask("hello"), "hello");
     let reader = std::thread::spawn(move || fine.expect_close(1012));
     let report = served.engine.drain(Duration::ZERO);
-    assert_eq!((report.connections, report.flushed, report.cut), (2, 1, 1), "{report:?}");
+    assert_eq!(
+        (report.connections, report.flushed, report.cut),
+        (2, 1, 1),
+        "{report:?}"
+    );
     assert!((1..=1001).contains(&report.messages_cut), "{report:?}");
     reader.join().unwrap();
 }
@@ -87,7 +113,9 @@ fn the_service_is_told() {
     let Served { engine, happenings } = served;
     let reader = std::thread::spawn(move || client.expect_close(1012));
     engine.drain(Duration::ZERO);
-    let Happening::Closed { close, .. } = happenings.recv().unwrap() else { panic!("not closed") };
+    let Happening::Closed { close, .. } = happenings.recv().unwrap() else {
+        panic!("not closed")
+    };
     assert_eq!(close.cause, Cause::Drain);
     reader.join().unwrap();
 }
@@ -96,7 +124,10 @@ fn the_service_is_told() {
 fn an_empty_engine_is_drained_at_once() {
     let served = serve(config().shards(3));
     let begun = Instant::now();
-    assert_eq!(served.engine.drain(Duration::from_secs(3600)).connections, 0);
+    assert_eq!(
+        served.engine.drain(Duration::from_secs(3600)).connections,
+        0
+    );
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
@@ -105,13 +136,21 @@ fn a_handle_outlives_its_engine() {
     let served = serve(config());
     let mut client = served.connect();
     assert_eq!(client.ask("!join tea"), "Ok(())");
-    let Happening::Opened(id) = served.next() else { panic!("not opened") };
+    let Happening::Opened(id) = served.next() else {
+        panic!("not opened")
+    };
     let handle = served.engine.handle();
     drop(served);
     assert!(matches!(client.hear(), Heard::Close(Some(1001), _)));
     assert_eq!(handle.connections(), 0);
-    assert_eq!(handle.to("tea").text("x").publish(), Err(PublishError::Stopped));
-    assert_eq!(handle.to_all().text("x").publish(), Err(PublishError::Stopped));
+    assert_eq!(
+        handle.to("tea").text("x").publish(),
+        Err(PublishError::Stopped)
+    );
+    assert_eq!(
+        handle.to_all().text("x").publish(),
+        Err(PublishError::Stopped)
+    );
     assert_eq!(handle.connection(id).send("x"), Err(PublishError::Stopped));
     assert_eq!(handle.members("tea"), Ok(Vec::new()));
 }

@@ -19,16 +19,27 @@ fn pings_come_at_their_interval_the_first_within_it() {
         client.frame(true, OpCode::Pong, b"");
         let begun = Instant::now();
         assert_eq!(client.hear(), Heard::Ping(Vec::new()));
-        assert!(begun.elapsed() >= interval - Duration::from_millis(50), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= interval - Duration::from_millis(50),
+            "{:?}",
+            begun.elapsed()
+        );
     }
     first.sort();
     let spread = first[first.len() - 1] - first[0];
-    assert!(spread >= interval / 10, "the first pings are spread out: {first:?}");
+    assert!(
+        spread >= interval / 10,
+        "the first pings are spread out: {first:?}"
+    );
 }
 
 #[test]
 fn anything_heard_is_a_sign_of_life() {
-    let served = serve(config().ping_interval(Duration::from_millis(100)).pong_timeout(Duration::from_millis(500)));
+    let served = serve(
+        config()
+            .ping_interval(Duration::from_millis(100))
+            .pong_timeout(Duration::from_millis(500)),
+    );
     let mut client = served.connect();
     // No pong, but something every now and then.
     for _ in 0..15 {
@@ -41,7 +52,9 @@ fn anything_heard_is_a_sign_of_life() {
 
 #[test]
 fn only_messages_keep_an_idle_connection_open() {
-    let config = config().idle_timeout(Duration::from_millis(400)).ping_interval(Duration::from_millis(50));
+    let config = config()
+        .idle_timeout(Duration::from_millis(400))
+        .ping_interval(Duration::from_millis(50));
     let served = serve(config);
     let mut client = served.connect();
     for _ in 0..8 {
@@ -56,7 +69,11 @@ fn only_messages_keep_an_idle_connection_open() {
         }
     };
     assert!(matches!(close, Heard::Close(Some(1008), _)), "{close:?}");
-    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(served.next_cause(), Cause::Policy);
 }
 

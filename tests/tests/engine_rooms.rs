@@ -164,7 +164,13 @@ fn other_threads_publish_to_whom_they_mean() {
         expect(&mut ann, &["1", "2", "5", "[7]"]);
         expect(&mut bob, &["1", "2", "3", "[7]", "8"]);
         expect(&mut carl, &["2", "4", "5"]);
-        engine.to_all().except_room("ale").high().text("9").publish().unwrap();
+        engine
+            .to_all()
+            .except_room("ale")
+            .high()
+            .text("9")
+            .publish()
+            .unwrap();
         expect(&mut ann, &["9"]);
     }
 }

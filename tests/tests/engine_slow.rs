@@ -70,7 +70,10 @@ fn disconnect_gives_a_slow_consumer_up() {
     assert!(before.iter().all(|r| r.queued == 1 && r.dropped == 0));
     let close = served.next_close().1;
     assert_eq!(close.cause, Cause::SlowConsumer);
-    assert_eq!(close.counts.dropped as usize, QUEUE, "what waited, less what was in flight, and the one too many");
+    assert_eq!(
+        close.counts.dropped as usize, QUEUE,
+        "what waited, less what was in flight, and the one too many"
+    );
     let mut heard = 0;
     loop {
         match slow.hear() {
@@ -85,16 +88,27 @@ fn disconnect_gives_a_slow_consumer_up() {
             }
         }
     }
-    assert_eq!(heard + close.counts.dropped as usize, receipts.len(), "nothing is lost uncounted");
+    assert_eq!(
+        heard + close.counts.dropped as usize,
+        receipts.len(),
+        "nothing is lost uncounted"
+    );
 }
 
 #[test]
 fn refuse_newest_loses_what_comes_too_late() {
     let served = serve(policy(Overflow::RefuseNewest));
     let (mut slow, _publisher, receipts) = flooded(&served);
-    let refused = receipts.iter().filter(|r| r.dropped == 1 && r.queued == 0).count();
-    let queued: Vec<usize> =
-        receipts.iter().enumerate().filter(|(_, r)| r.queued == 1).map(|(n, _)| n).collect();
+    let refused = receipts
+        .iter()
+        .filter(|r| r.dropped == 1 && r.queued == 0)
+        .count();
+    let queued: Vec<usize> = receipts
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r.queued == 1)
+        .map(|(n, _)| n)
+        .collect();
     assert_eq!(refused + queued.len(), FLOOD);
     assert!(refused > 0 && queued.len() > QUEUE);
     assert_eq!(numbers(&mut slow), queued, "exactly what the receipts say");
@@ -107,7 +121,10 @@ fn drop_oldest_keeps_the_newest() {
     let served = serve(policy(Overflow::DropOldest));
     let (mut slow, _publisher, receipts) = flooded(&served);
     let dropped: usize = receipts.iter().map(|r| r.dropped).sum();
-    assert!(receipts.iter().all(|r| r.queued == 1), "every message is taken");
+    assert!(
+        receipts.iter().all(|r| r.queued == 1),
+        "every message is taken"
+    );
     let numbers = numbers(&mut slow);
     assert_eq!(numbers.len() + dropped, FLOOD);
     assert!(dropped > 0);
@@ -121,7 +138,11 @@ fn drop_oldest_keeps_the_newest() {
 #[test]
 fn bytes_are_bounded_as_messages_are() {
     let config = policy(Overflow::RefuseNewest).send_queue_messages(100_000);
-    let served = serve(config.max_message_size(64 * 1024).send_queue_bytes(10 * (SIZE + 100)));
+    let served = serve(
+        config
+            .max_message_size(64 * 1024)
+            .send_queue_bytes(10 * (SIZE + 100)),
+    );
     let (mut slow, _publisher, receipts) = flooded(&served);
     let refused = receipts.iter().filter(|r| r.dropped == 1).count();
     assert!(refused > 0);
@@ -152,9 +173,16 @@ fn high_goes_before_normal() {
     publisher.text("!high tea 99999999 first");
     assert_eq!(published(&served).queued, 1);
     let numbers = numbers(&mut slow);
-    let place = numbers.iter().position(|number| *number == 99_999_999).expect("it arrives");
+    let place = numbers
+        .iter()
+        .position(|number| *number == 99_999_999)
+        .expect("it arrives");
     // Before what waited on the normal lane, behind what was with the system.
-    assert!((QUEUE / 2..QUEUE).contains(&(numbers.len() - place - 1)), "{place} of {}", numbers.len());
+    assert!(
+        (QUEUE / 2..QUEUE).contains(&(numbers.len() - place - 1)),
+        "{place} of {}",
+        numbers.len()
+    );
 }
 
 /// A peer that writes without reading its echoes is asked for no more, rather than buffered
@@ -180,7 +208,13 @@ fn who_does_not_read_its_answers_is_not_listened_to() {
         }
         assert!(written < 256 << 20, "it is read without limit");
     }
-    assert!(served.rest().iter().all(|h| !matches!(h, Happening::Closed { .. })), "it is not cut");
+    assert!(
+        served
+            .rest()
+            .iter()
+            .all(|h| !matches!(h, Happening::Closed { .. })),
+        "it is not cut"
+    );
     let whole = written / message.len();
     for _ in 0..whole {
         assert!(client.hear() == Heard::Binary(vec![7; SIZE]));

@@ -130,20 +130,20 @@ impl Core {
 }
 
 /// The deadlines of an open connection, the gravest first.
-fn open_deadlines(
-    connection: &Connection,
-    config: &Config,
-    now: Tick,
-) -> [Option<(Tick, Due)>; 4] {
+fn open_deadlines(connection: &Connection, config: &Config, now: Tick) -> [Option<(Tick, Due)>; 4] {
     let since = &connection.since;
     let in_flight = connection.outbox.is_in_flight();
     let write = in_flight.then(|| (since.sending.after(config.write_timeout), Due::WriteTimeout));
     // While reading is paused an answer cannot be seen; the write timeout watches over the peer.
     let is_pinged = connection.ping_unanswered && !connection.paused;
     let pong = is_pinged.then(|| (since.ping.after(config.pong_timeout), Due::PongTimeout));
-    let idle = config.idle_timeout.map(|idle| (connection.active.after(idle), Due::IdleTimeout));
+    let idle = config
+        .idle_timeout
+        .map(|idle| (connection.active.after(idle), Due::IdleTimeout));
     // The next ping is not sent before the last one is answered, but it is looked whether it is.
-    let ping = config.ping_interval.map(|interval| since.ping.after(interval));
+    let ping = config
+        .ping_interval
+        .map(|interval| since.ping.after(interval));
     let ping = ping.filter(|at| !connection.ping_unanswered || !at.is_due(now));
     [write, pong, idle, ping.map(|at| (at, Due::Ping))]
 }

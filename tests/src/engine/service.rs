@@ -186,7 +186,9 @@ fn publish(conn: &mut Conn<'_, State>, verb: &str, first: &str, second: &str, re
         "pad" => {
             let (number, size) = second.split_once(' ').unwrap();
             let size = size.parse::<usize>().unwrap();
-            conn.to(first).text(format!("{number:0>8}{:.<1$}", "", size - 8)).publish()
+            conn.to(first)
+                .text(format!("{number:0>8}{:.<1$}", "", size - 8))
+                .publish()
         }
         "urgent" => conn.high().send(rest),
         "flood" => return flood(conn, first.parse().unwrap(), second.parse().unwrap()),

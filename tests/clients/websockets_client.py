@@ -1,0 +1,42 @@
+"""Talks to an echo service with Python's `websockets`; the address is the first argument."""
+
+import asyncio
+import sys
+
+try:
+    import websockets
+except ImportError:
+    sys.exit("Python's websockets is missing: apt-get install python3-websockets, or pip install websockets")
+
+
+async def main(address: str) -> None:
+    async with websockets.connect(
+        f"ws://{address}/", subprotocols=["v1"], max_size=None, compression="deflate"
+    ) as socket:
+        assert socket.subprotocol == "v1", socket.subprotocol
+        for message in ["hello", "", "grüße 😀", b"", bytes(range(256)), "x" * 100_000, b"\x00" * 300_000]:
+            await socket.send(message)
+            echo = await socket.recv()
+            assert echo == message, (type(message), len(message))
+        await socket.send(["in ", "several ", "frames"])
+        assert await socket.recv() == "in several frames"
+        await asyncio.wait_for(await socket.ping(b"are you there?"), 10)
+        for number in range(200):
+            await socket.send(str(number))
+        for number in range(200):
+            assert await socket.recv() == str(number)
+        await socket.close(4321, "enough")
+        assert socket.close_code == 4321, socket.close_code
+
+    try:
+        async with websockets.connect(f"ws://{address}/", max_size=None) as socket:
+            await socket.send("x" * 600_000)
+            await socket.recv()
+    except websockets.ConnectionClosed as closed:
+        assert closed.rcvd is not None and closed.rcvd.code == 1009, closed
+    else:
+        sys.exit("a message over the limit was taken")
+    print("done")
+
+
+asyncio.run(main(sys.argv[1]))

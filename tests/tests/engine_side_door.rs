@@ -1,0 +1,120 @@
+//! What is no upgrade, on the same port.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use throng::{Engine, Page};
+use throng_tests::engine::{Client, Heard, Obedient, Served, config};
+
+fn serve() -> Served {
+    let (reports, happenings) = channel();
+    let engine = Engine::builder()
+        .bind("127.0.0.1:0")
+        .unwrap()
+        .config(config())
+        .page(Page::new("/", "text/html", "<h1>hello</h1>"))
+        .page(Page::new(
+            "/big",
+            "application/octet-stream",
+            vec![7; 8 << 20],
+        ))
+        .handler(Obedient::new(reports))
+        .start()
+        .unwrap();
+    Served { engine, happenings }
+}
+
+/// Status line and body.
+fn ask(served: &Served, request: &str) -> (String, Vec<u8>) {
+    let mut client = Client::silent(served.address());
+    client.write(request.as_bytes());
+    let head = client.read_head();
+    (
+        head.lines().next().unwrap().to_owned(),
+        client.read_to_end(),
+    )
+}
+
+#[test]
+fn pages_health_and_what_is_not_there() {
+    let served = serve();
+    for (line, status, body) in [
+        ("GET / HTTP/1.1", "HTTP/1.1 200 OK", "<h1>hello</h1>"),
+        ("GET /?query HTTP/1.1", "HTTP/1.1 200 OK", "<h1>hello</h1>"),
+        ("HEAD / HTTP/1.1", "HTTP/1.1 200 OK", ""),
+        ("GET /healthz HTTP/1.1", "HTTP/1.1 200 OK", "ok"),
+    ] {
+        let (answered, sent) = ask(&served, &format!("{line}\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(answered, status, "{line}");
+        assert_eq!(String::from_utf8(sent).unwrap(), body, "{line}");
+    }
+    for (line, status) in [
+        ("GET /nowhere HTTP/1.1", "HTTP/1.1 404 Not Found"),
+        ("POST / HTTP/1.1", "HTTP/1.1 405 Method Not Allowed"),
+    ] {
+        let (answered, _) = ask(&served, &format!("{line}\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(answered, status, "{line}");
+    }
+    assert_eq!(served.connect().ask("hello"), "hello");
+}
+
+#[test]
+fn a_request_may_come_in_pieces() {
+    let served = serve();
+    let mut client = Client::silent(served.address());
+    for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\n" {
+        client.write(&[*byte]);
+    }
+    client.write(b"\r\n");
+    assert!(client.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(client.read_to_end(), b"<h1>hello</h1>");
+}
+
+#[test]
+fn slow_downloads_delay_nobody() {
+    let served = serve();
+    let mut downloads: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = Client::silent(served.address());
+            client.write(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client
+        })
+        .collect();
+    let mut client = served.connect();
+    for round in 0..50 {
+        assert_eq!(client.ask(&round.to_string()), round.to_string());
+    }
+    for download in &mut downloads {
+        assert!(download.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
+        assert_eq!(download.read_to_end().len(), 8 << 20);
+    }
+}
+
+#[test]
+fn who_is_at_the_side_door_is_no_connection() {
+    let served = serve();
+    let mut waiting = Client::silent(served.address());
+    waiting.write(b"GET /healthz HTTP/1.1\r\nHost: ");
+    assert_eq!(served.engine.connections(), 0);
+    waiting.write(b"localhost\r\n\r\n");
+    assert!(waiting.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(served.rest().is_empty());
+}
+
+#[test]
+fn who_asks_while_the_engine_drains_is_told_so() {
+    let served = serve();
+    let mut client = served.connect();
+    assert_eq!(client.ask("hello"), "hello");
+    let address = served.address();
+    // Asked while it still listens, and answered while it drains.
+    let mut asked = Client::silent(address);
+    asked.write(b"GET /healthz HTTP/1.1\r\nHost: ");
+    assert_eq!(client.ask("the shard has seen it"), "the shard has seen it");
+    let drained = std::thread::spawn(move || served.engine.drain(Duration::from_secs(2)));
+    assert!(matches!(client.hear(), Heard::Close(Some(1012), _)));
+    drop(client);
+    let head = asked.read_head();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    drained.join().unwrap();
+}
