@@ -25,6 +25,9 @@ mod handler;
 #[cfg(feature = "http")]
 mod http;
 mod id;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod limits;
 mod origin;
 pub mod protocol;

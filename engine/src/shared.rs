@@ -159,3 +159,19 @@ impl Iterator for ShardSet {
         u8::try_from(u32::from(index) * 64 + bit).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_shards_gives_them_in_order() {
+        let mut set = ShardSet::default();
+        for shard in [255, 0, 64, 63, 7, 128, 7] {
+            set.insert(shard);
+        }
+        set.remove(64);
+        set.remove(1);
+        assert!(set.eq([0, 7, 63, 128, 255]));
+    }
+}

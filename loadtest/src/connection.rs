@@ -1,8 +1,9 @@
 //! One connection: its socket, and the bytes that wait on either side of it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 
 use mio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::clock::now;
 use crate::frames::{self, Frame, FrameError, Opcode, Parsed};
@@ -140,7 +141,7 @@ impl Connection {
         let Some(socket) = &mut self.socket else {
             return Ok(false);
         };
-        match socket.read(buffer) {
+        match receive_some(socket, buffer) {
             Ok(0) => return Err(End::HungUp),
             Ok(count) => self
                 .partial
@@ -182,7 +183,7 @@ impl Connection {
                 return Ok(());
             };
             front.copy_from_slice(&self.partial);
-            let filled = match socket.read(rest) {
+            let filled = match receive_some(socket, rest) {
                 Ok(0) => return Err(End::HungUp),
                 Ok(count) => start + count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -236,7 +237,7 @@ impl Connection {
         if scratch.is_empty() {
             return Ok(true);
         }
-        let written = match socket.write(scratch) {
+        let written = match send_some(socket, scratch) {
             Ok(count) => count,
             Err(error) if is_transient(&error) => 0,
             Err(error) => return Err(error.into()),
@@ -321,6 +322,19 @@ impl Connection {
             );
         }
     }
+}
+
+/// Reads without the C library, whose calls can be cancelled, at some cost.
+#[inline]
+fn receive_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
+    Ok(count)
+}
+
+/// Writes in the same way.
+#[inline]
+fn send_some(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
 fn is_transient(error: &io::Error) -> bool {

@@ -178,6 +178,15 @@ pub struct ChunkPool {
     pooled_bytes: usize,
 }
 
+impl fmt::Debug for ChunkPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkPool")
+            .field("written", &self.written)
+            .field("pooled_bytes", &self.pooled_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for ChunkPool {
     fn default() -> Self {
         ChunkPool::new()

@@ -8,6 +8,8 @@
 mod audience;
 mod directory;
 mod local;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};

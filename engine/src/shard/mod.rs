@@ -12,7 +12,7 @@ mod drain;
 mod flush;
 mod forward;
 mod mailbox;
-mod outbox;
+pub(crate) mod outbox;
 mod publish;
 mod receive;
 mod service;

@@ -459,3 +459,6 @@ impl Outbox {
         drop_first_of(&mut lanes.normal).or_else(|| drop_first_of(&mut lanes.high))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Parts of the engine for its benches. Nothing here is stable.
+
+use std::sync::Arc;
+
+use throng_transport::{ChunkPool, SendQueue, Slice};
+
+use crate::config::Overflow;
+use crate::room::{Audience, Directory, LocalRooms, RoomLimits};
+pub use crate::shard::Lane;
+use crate::shard::outbox::{LaneStock, Outbox, OutboxLimits};
+
+/// An outbox with what it needs.
+#[derive(Debug)]
+pub struct OutboxBench {
+    outbox: Outbox,
+    stock: LaneStock,
+    limits: OutboxLimits,
+    queue: SendQueue,
+    chunks: ChunkPool,
+}
+
+impl Default for OutboxBench {
+    fn default() -> Self {
+        let limits = OutboxLimits {
+            messages: 256,
+            bytes: 1 << 20,
+            overflow: Overflow::DropOldest,
+        };
+        OutboxBench {
+            outbox: Outbox::default(),
+            stock: LaneStock::default(),
+            limits,
+            queue: SendQueue::new(),
+            chunks: ChunkPool::new(),
+        }
+    }
+}
+
+impl OutboxBench {
+    /// A frame in the current chunk.
+    pub fn frame(&mut self, payload: &[u8]) -> Slice {
+        let len = u8::try_from(payload.len()).unwrap_or(125);
+        self.chunks.write(payload.len() + 2, |out| {
+            out[..2].copy_from_slice(&[0x82, len]);
+            out[2..].copy_from_slice(payload);
+        })
+    }
+
+    /// Queues a frame.
+    pub fn push(&mut self, frame: &Slice, lane: Lane) {
+        let _ = self.outbox.push(frame, lane, &self.limits, &mut self.stock);
+    }
+
+    /// Takes a batch, which stays in flight until [`OutboxBench::sent`].
+    pub fn batch(&mut self) -> usize {
+        let _ = self.outbox.next_batch(&mut self.queue, &mut self.stock);
+        let bytes = self.queue.bytes();
+        self.queue.clear();
+        bytes
+    }
+
+    /// What was in flight is sent; a new turn begins.
+    pub fn sent(&mut self) {
+        self.outbox.sent();
+        self.chunks.rewind();
+    }
+}
+
+/// The rooms of a shard.
+#[derive(Debug)]
+pub struct RoomsBench(LocalRooms);
+
+impl Default for RoomsBench {
+    fn default() -> Self {
+        let limits = RoomLimits {
+            rooms: usize::MAX,
+            members: usize::MAX,
+            rooms_of_connection: usize::MAX,
+        };
+        RoomsBench(LocalRooms::new(0, Arc::new(Directory::new(limits))))
+    }
+}
+
+impl RoomsBench {
+    /// Makes a slot a member; returns the room's place.
+    pub fn join(&mut self, room: &str, slot: u32) -> Option<u32> {
+        self.0.join(room, slot).ok().flatten()
+    }
+
+    /// Ends a membership.
+    pub fn leave(&mut self, room: u32, slot: u32) {
+        self.0.leave(room, slot);
+    }
+
+    /// The sum of the slots in the rooms less those in `except`.
+    pub fn walk(&mut self, rooms: &[&str], except: Option<&str>) -> u64 {
+        let mut audience = Audience::room(rooms[0]);
+        if let crate::room::Target::Rooms(names) = &mut audience.target {
+            names.extend(rooms[1..].iter().map(|name| (*name).into()));
+        }
+        audience.except_rooms.extend(except.map(Into::into));
+        self.0
+            .audience(&audience)
+            .into_iter()
+            .flatten()
+            .map(u64::from)
+            .sum()
+    }
+}
