@@ -107,7 +107,7 @@ pub(crate) struct Messages {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// The server: ws://HOST[:PORT][/PATH]
+    /// The server: ws://HOST:PORT/PATH; without a port, 80
     #[arg(
         long,
         required_unless_present = "spawn",
