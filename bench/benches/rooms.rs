@@ -48,7 +48,7 @@ fn walking(criterion: &mut Criterion) {
         ("dense less another room", &["dense"], Some("odd")),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| rooms.walk(audience, except))
+            bencher.iter(|| rooms.walk(audience, except));
         });
     }
 }

@@ -16,6 +16,10 @@
 //! connection runs on one of the engine's threads, its shard, with a [`Conn`] in hand; any other
 //! thread, of whatever async runtime, uses an [`EngineHandle`].
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod config;
 mod conn;
 mod error;

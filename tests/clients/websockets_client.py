@@ -1,4 +1,7 @@
-"""Talks to an echo service with Python's `websockets`; the address is the first argument."""
+"""Talks to an echo service with Python's `websockets`.
+
+The first argument is the service's address, or the path of its Unix socket.
+"""
 
 import asyncio
 import sys
@@ -9,10 +12,14 @@ except ImportError:
     sys.exit("Python's websockets is missing: apt-get install python3-websockets, or pip install websockets")
 
 
+def connect(address: str, **options):
+    if address.startswith("/"):
+        return websockets.unix_connect(address, "ws://localhost/", max_size=None, **options)
+    return websockets.connect(f"ws://{address}/", max_size=None, **options)
+
+
 async def main(address: str) -> None:
-    async with websockets.connect(
-        f"ws://{address}/", subprotocols=["v1"], max_size=None, compression="deflate"
-    ) as socket:
+    async with connect(address, subprotocols=["v1"], compression="deflate") as socket:
         assert socket.subprotocol == "v1", socket.subprotocol
         for message in ["hello", "", "grüße 😀", b"", bytes(range(256)), "x" * 100_000, b"\x00" * 300_000]:
             await socket.send(message)
@@ -29,7 +36,7 @@ async def main(address: str) -> None:
         assert socket.close_code == 4321, socket.close_code
 
     try:
-        async with websockets.connect(f"ws://{address}/", max_size=None) as socket:
+        async with connect(address) as socket:
             await socket.send("x" * 600_000)
             await socket.recv()
     except websockets.ConnectionClosed as closed:

@@ -1,5 +1,12 @@
 //! Clients of other lineages talk to the engine.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +20,8 @@ use throng_tests::engine::{Served, config, serve};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as RawFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode as RawCode};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,6 +52,15 @@ async fn tokio_tungstenite() {
             socket.next().await.unwrap().unwrap(),
             Message::Pong(b"there?".to_vec().into())
         );
+        for (part, opcode, is_last) in [
+            ("in ", Data::Text, false),
+            ("two frames", Data::Continue, true),
+        ] {
+            let part = RawFrame::message(part, RawCode::Data(opcode), is_last);
+            socket.send(Message::Frame(part)).await.unwrap();
+        }
+        let whole = Message::text("in two frames");
+        assert_eq!(socket.next().await.unwrap().unwrap(), whole);
         let close = CloseFrame {
             code: CloseCode::Library(4001),
             reason: "enough".into(),
@@ -115,6 +132,10 @@ async fn fast_websockets() {
                 .unwrap();
         }
         assert!(*socket.read_frame().await.unwrap().payload == *b"in three frames");
+        let ping = Frame::new(true, OpCode::Ping, None, Payload::Borrowed(b"there?"));
+        socket.write_frame(ping).await.unwrap();
+        let pong = socket.read_frame().await.unwrap();
+        assert!(pong.opcode == OpCode::Pong && *pong.payload == *b"there?");
         socket
             .write_frame(Frame::close(1000, b"bye"))
             .await
@@ -132,17 +153,42 @@ async fn fast_websockets() {
     );
 }
 
+/// Runs the script with the address of an engine, which may be a path.
+fn run_python(address: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/websockets_client.py");
+    let output = Command::new("python3")
+        .args([script, address])
+        .output()
+        .expect("python3 is needed to run this test");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let is_done = output.status.success() && output.stdout == b"done\n";
+    assert!(is_done, "{complaint}");
+}
+
 #[test]
 fn python_websockets() {
     let served = serve(config().subprotocols(["v1"]));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/websockets_client.py");
-    let output = Command::new("python3")
-        .args([script, &served.address().to_string()])
-        .output()
-        .expect("python3 is needed to run this test");
-    let (said, complaint) = (
-        output.stdout.as_slice(),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success() && said == b"done\n", "{complaint}");
+    run_python(&served.address().to_string());
+    let closed = throng::Cause::PeerClosed {
+        code: Some(4321.into()),
+        reason: "enough".into(),
+    };
+    assert_eq!(cause(&served), closed);
+    assert_eq!(cause(&served), throng::Cause::TooBig);
+}
+
+#[cfg(unix)]
+#[test]
+fn python_websockets_over_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let builder = throng::Engine::builder().unix(&path);
+    let _engine = builder
+        .config(config().subprotocols(["v1"]))
+        .on_message(|conn, message| {
+            conn.send(message);
+        })
+        .start()
+        .unwrap();
+    run_python(path.to_str().unwrap());
 }

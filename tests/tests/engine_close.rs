@@ -1,10 +1,19 @@
 //! How connections end: each cause once, and everything that goes with it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::time::{Duration, Instant};
 
 use throng::protocol::frame::OpCode;
 use throng::{Cause, CloseCode, Config};
-use throng_tests::engine::{Client, Happening, Heard, Served, config, frame, serve};
+use throng_tests::engine::{
+    Client, Happening, Heard, PATIENCE, Served, config, frame, request, serve, until,
+};
 
 /// A served client that has been heard of.
 fn open(config: Config) -> (Served, Client) {
@@ -108,9 +117,12 @@ fn a_message_is_too_big() {
 
 #[test]
 fn nothing_is_said_for_too_long() {
-    let (served, mut client) = open(config().idle_timeout(Duration::from_millis(100)));
+    let idle = Duration::from_millis(200);
+    let (served, mut client) = open(config().idle_timeout(idle));
     client.expect_close(1008);
-    expect_cause(&served, &Cause::Policy);
+    let close = served.next_close().1;
+    assert_eq!(close.cause, Cause::Policy);
+    assert!(close.duration >= idle, "{:?}", close.duration);
 }
 
 #[test]
@@ -189,6 +201,57 @@ fn a_panic_costs_one_connection() {
 }
 
 #[test]
+fn a_panic_at_the_opening_costs_one_connection() {
+    let served = serve(config());
+    let mut client = Client::silent(served.address());
+    client.upgrade(&request("").replace("/path", "/panic-at-open"));
+    client.expect_close(1011);
+    assert!(matches!(served.next(), Happening::Opened(_)));
+    expect_cause(&served, &Cause::HandlerPanicked);
+    assert_eq!(served.connect().ask("hello"), "hello", "the shard lives");
+}
+
+#[test]
+fn a_connection_may_be_closed_at_its_opening() {
+    let served = serve(config());
+    let mut client = Client::silent(served.address());
+    client.upgrade(&request("").replace("/path", "/closed-at-open"));
+    assert_eq!(client.expect_close(4000), "not today");
+    let code = CloseCode::from(4000);
+    expect_cause(&served, &Cause::Kicked { code });
+}
+
+#[test]
+fn the_first_of_two_causes_counts() {
+    let (served, mut client) = open(config());
+    let commands = ["!close 4000 enough", "!close 4001 again", "!panic"];
+    let frames = commands.map(|text| frame(true, OpCode::Text, text.as_bytes()));
+    client.write(&[frames.concat(), vec![0xff; 16]].concat());
+    assert_eq!(client.expect_close(4000), "enough");
+    let code = CloseCode::from(4000);
+    expect_cause(&served, &Cause::Kicked { code });
+}
+
+/// A close goes behind what was sent, also to a peer that says nothing more itself.
+#[test]
+fn who_has_ended_its_side_still_gets_everything() {
+    let served = serve(config().close_timeout(PATIENCE));
+    let mut client = Client::connect_small(served.address());
+    client.text("!flood 200 65536");
+    client.text("!close 4000 that was all");
+    client.finish();
+    for number in 0..200u32 {
+        let Heard::Binary(bytes) = client.hear() else {
+            panic!("no message {number}")
+        };
+        assert_eq!(bytes[..4], number.to_be_bytes());
+    }
+    let farewell = Heard::Close(Some(4000), "that was all".into());
+    assert_eq!(client.hear(), farewell);
+    assert_eq!(client.hear(), Heard::End);
+}
+
+#[test]
 fn dropping_the_engine_cuts() {
     let (served, mut client) = open(config());
     let handle = served.engine.handle();
@@ -218,13 +281,27 @@ fn who_does_not_answer_our_close_is_cut() {
 }
 
 #[test]
+fn who_talks_on_instead_of_answering_our_close_is_cut() {
+    let (served, mut client) = open(config().close_timeout(Duration::from_millis(200)));
+    client.text("!close 1000 bye");
+    assert_eq!(client.hear(), Heard::Close(Some(1000), "bye".into()));
+    let more = [
+        frame(true, OpCode::Text, b"but"),
+        frame(true, OpCode::Ping, b"there?"),
+    ];
+    until("the cut", || client.try_write(&more.concat()).is_err());
+    let close = served.next_close().1;
+    assert_eq!(close.counts.messages_in, 2, "what came late is not heard");
+}
+
+#[test]
 fn a_peer_that_keeps_its_side_open_is_cut_too() {
     let (_served, mut client) = open(config().close_timeout(Duration::from_millis(200)));
     client.close(1000, "");
     assert_eq!(client.hear(), Heard::Close(Some(1000), String::new()));
     assert_eq!(client.hear(), Heard::End);
     // Our side stays open; soon nobody is there to take what we write.
-    throng_tests::engine::until("the reset", || client.try_write(&[0; 1024]).is_err());
+    until("the reset", || client.try_write(&[0; 1024]).is_err());
 }
 
 #[test]
@@ -246,7 +323,7 @@ fn the_end_is_counted_and_told_to_the_rooms() {
     assert_eq!(closed.counts.messages_out, 3);
     assert_eq!(closed.counts.bytes_out, 3 * 2 + 5 + 6 + 6);
     assert_eq!(closed.counts.dropped, 0);
-    assert!(closed.duration < throng_tests::engine::PATIENCE);
+    assert!(closed.duration < PATIENCE);
     assert_eq!(friend.hear(), Heard::Text("gone from tea".into()));
     served.until("nobody in ale", |engine| engine.room_len("ale") == 0);
     assert_eq!(served.engine.room_len("tea"), 1);

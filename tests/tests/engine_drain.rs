@@ -1,9 +1,17 @@
 //! Emptying an engine, and its end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use throng::{Cause, CloseCode, PublishError};
-use throng_tests::engine::{Client, Happening, Heard, Served, config, request, serve};
+use throng_tests::engine::{Client, Happening, Heard, PATIENCE, Served, config, request, serve};
 
 #[test]
 fn everybody_is_told_over_the_window_and_flushed() {
@@ -66,25 +74,87 @@ fn the_code_says_whether_the_service_comes_back() {
     reader.join().unwrap();
 }
 
+/// Messages larger than a batch: those in flight are one.
+const LARGE: usize = 100_000;
+
 #[test]
 fn who_does_not_read_is_cut_and_counted() {
-    let config = config()
-        .close_timeout(Duration::from_millis(300))
-        .send_queue_messages(100_000);
-    let served = serve(config.send_queue_bytes(1 << 30));
+    const MESSAGES: usize = 100;
+    let config = config().close_timeout(Duration::from_millis(300));
+    let served = serve(config.send_queue_messages(1000).send_queue_bytes(1 << 30));
     let mut deaf = Client::connect_small(served.address());
-    deaf.text("!flood 1000 65536");
+    deaf.text(&format!("!flood {MESSAGES} {LARGE}"));
     let mut fine = served.connect();
     assert_eq!(fine.ask("hello"), "hello");
     let reader = std::thread::spawn(move || fine.expect_close(1012));
-    let report = served.engine.drain(Duration::ZERO);
+    let Served { engine, happenings } = served;
+    let report = engine.drain(Duration::ZERO);
     assert_eq!(
         (report.connections, report.flushed, report.cut),
         (2, 1, 1),
         "{report:?}"
     );
-    assert!((1..=1001).contains(&report.messages_cut), "{report:?}");
+    let mut closes = happenings.iter().filter_map(|happening| match happening {
+        Happening::Closed { close, .. } => Some(close),
+        _ => None,
+    });
+    let deafs = closes.find(|close| close.counts.messages_out > 1).unwrap();
+    // The last of those handed on is still in flight.
+    let unsent = MESSAGES - deafs.counts.messages_out as usize + 1;
+    assert!(unsent > 10, "{:?}", deafs.counts);
+    assert_eq!(report.messages_cut, unsent, "a close frame is no message");
     reader.join().unwrap();
+}
+
+#[test]
+fn who_reads_slowly_gets_everything_that_was_queued() {
+    const MESSAGES: u32 = 100;
+    let config = config().close_timeout(PATIENCE).send_queue_messages(1000);
+    let served = serve(config.send_queue_bytes(1 << 30));
+    let mut slow = Client::connect_small(served.address());
+    slow.text(&format!("!flood {MESSAGES} {LARGE}"));
+    // Its first message says that the flood is queued.
+    let first = slow.hear();
+    assert!(matches!(first, Heard::Binary(_)), "{first:?}");
+    let (told, tells) = channel();
+    let reader = std::thread::spawn(move || {
+        tells.recv().unwrap();
+        for number in 1..MESSAGES {
+            let Heard::Binary(bytes) = slow.hear() else {
+                panic!("no message {number}")
+            };
+            assert_eq!(bytes[..4], number.to_be_bytes());
+        }
+        slow.expect_close(1012);
+    });
+    let Served { engine, happenings } = served;
+    // It goes on reading when it is known that its connection is being closed.
+    let teller = std::thread::spawn(move || {
+        happenings
+            .iter()
+            .find(|h| matches!(h, Happening::Closed { .. }));
+        told.send(()).unwrap();
+    });
+    let report = engine.drain(Duration::ZERO);
+    assert_eq!((report.connections, report.flushed), (1, 1), "{report:?}");
+    assert_eq!((report.cut, report.messages_cut), (0, 0), "{report:?}");
+    reader.join().unwrap();
+    teller.join().unwrap();
+}
+
+/// Whoever it is, nobody holds a drain up for longer than the window and `close_timeout`.
+#[test]
+fn nobody_holds_a_drain_up() {
+    let served = serve(config().close_timeout(Duration::from_millis(50)));
+    let mut halfway = Client::silent(served.address());
+    halfway.write(&request("").as_bytes()[..50]);
+    let mut silent = served.connect();
+    assert_eq!(silent.ask("hello"), "hello");
+    let begun = Instant::now();
+    let report = served.engine.drain(Duration::ZERO);
+    let took = begun.elapsed();
+    assert_eq!((report.connections, report.flushed), (1, 1), "{report:?}");
+    assert!(took < Duration::from_millis(1500), "{took:?}");
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! Where an engine listens, and what it says when it cannot.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 
 use throng::{Builder, Config, Engine, Handler, StartError};
-use throng_tests::engine::{Client, Obedient, Served, config, serve};
+use throng_tests::engine::{Client, Heard, Obedient, Served, config, serve};
 
 fn builder() -> Builder<impl Handler> {
     let (reports, _) = channel();
@@ -63,52 +70,55 @@ fn shards_used(clients: impl Iterator<Item = Client>) -> usize {
 }
 
 #[cfg(unix)]
-mod unix {
-    use std::io::{Read, Write};
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    use throng_tests::engine::{PATIENCE, frame, request};
-
-    use super::{builder, config};
-
-    /// Upgrades and has one message echoed.
-    fn assert_served(path: &std::path::Path) {
-        let mut stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request("").as_bytes()).unwrap();
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "));
-        let opcode = throng::protocol::frame::OpCode::Text;
-        stream.write_all(&frame(true, opcode, b"hello")).unwrap();
-        let mut echo = [0; 7];
-        stream.read_exact(&mut echo).unwrap();
-        assert_eq!(&echo, b"\x81\x05hello");
+#[test]
+fn unix_sockets_are_served_by_all_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bound, inherited) = (folder.path().join("bound"), folder.path().join("inherited"));
+    let listener = std::os::unix::net::UnixListener::bind(&inherited).unwrap();
+    let builder = builder()
+        .config(config().shards(2))
+        .unix(&bound)
+        .unix_listener(listener);
+    let engine = builder.start().unwrap();
+    assert_eq!(engine.local_addr(), None);
+    for path in [&bound, &inherited] {
+        assert_eq!(Client::connect_unix(path).ask("hello"), "hello");
+        assert_eq!(shards_used((0..4).map(|_| Client::connect_unix(path))), 2);
     }
+}
 
-    #[test]
-    fn unix_sockets_are_served() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bound, inherited) = (folder.path().join("bound"), folder.path().join("inherited"));
-        let listener = UnixListener::bind(&inherited).unwrap();
-        let builder = builder()
-            .config(config().shards(2))
-            .unix(&bound)
-            .unix_listener(listener);
-        let engine = builder.start().unwrap();
-        assert_eq!(engine.local_addr(), None);
-        for path in [&bound, &inherited, &bound, &inherited] {
-            assert_served(path);
-        }
+#[cfg(unix)]
+#[test]
+fn unix_and_tcp_serve_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let engine = builder()
+        .bind("127.0.0.1:0")
+        .unwrap()
+        .unix(&path)
+        .start()
+        .unwrap();
+    let mut over_unix = Client::connect_unix(&path);
+    let mut over_tcp = Client::connect(engine.local_addr().unwrap());
+    assert_eq!(over_unix.ask("!peer"), "Unix");
+    assert_eq!(
+        over_tcp.ask("!peer"),
+        format!("Tcp({})", over_tcp.local_addr())
+    );
+    for client in [&mut over_unix, &mut over_tcp] {
+        assert_eq!(client.ask("!join tea"), "Ok(())");
+    }
+    engine.to("tea").text("to both").publish().unwrap();
+    for client in [&mut over_unix, &mut over_tcp] {
+        assert_eq!(client.hear(), Heard::Text("to both".into()));
     }
 }
 
 fn error(result: Result<Engine, StartError>) -> StartError {
-    result.err().expect("it does not start")
+    match result {
+        Ok(_) => panic!("it starts"),
+        Err(error) => error,
+    }
 }
 
 #[test]
@@ -127,6 +137,35 @@ fn what_cannot_be_listened_on_is_named() {
         error(builder().start()),
         StartError::NowhereToListen
     ));
+}
+
+/// What was bound before something was refused is free again.
+#[test]
+fn an_engine_that_does_not_start_leaves_nothing_behind() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let refused = builder().bind([free, address].as_slice()).unwrap().start();
+    assert!(error(refused).to_string().contains(&address.to_string()));
+    TcpListener::bind(free).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_that_is_there_is_not_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "somebody's").unwrap();
+    let refused = error(builder().unix(&path).start());
+    assert!(matches!(refused, StartError::Listen { .. }), "{refused:?}");
+    assert!(
+        refused.to_string().contains(path.to_str().unwrap()),
+        "{refused}"
+    );
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "somebody's");
 }
 
 #[test]

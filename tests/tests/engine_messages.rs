@@ -1,5 +1,12 @@
 //! Frames and messages (RFC 6455 §5, §6, §8), over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use proptest::prelude::*;
 use throng::protocol::frame::OpCode;
 use throng_tests::engine::{Client, Heard, config, frame, serve};
@@ -124,6 +131,50 @@ fn what_follows_a_close_frame_is_not_heard() {
     assert_eq!(client.hear(), Heard::End);
 }
 
+#[test]
+fn every_close_code_is_answered_as_the_rfc_says() {
+    let served = serve(config());
+    let hear_after = |code: u16| {
+        let mut client = served.connect();
+        client.close(code, "because");
+        client.hear()
+    };
+    // RFC 6455 §7.4.1, §7.4.2, and what IANA has registered since.
+    for code in [
+        1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 3999, 4000, 4999,
+    ] {
+        let same = Heard::Close(Some(code), String::new());
+        assert_eq!(hear_after(code), same, "{code}");
+    }
+    for code in [
+        0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+    ] {
+        let answer = hear_after(code);
+        assert!(
+            matches!(answer, Heard::Close(Some(1002), _)),
+            "{code}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn of_very_many_pings_the_last_is_answered() {
+    let served = serve(config());
+    let mut client = served.connect();
+    let pings = (0..2000u16).flat_map(|number| frame(true, OpCode::Ping, &number.to_be_bytes()));
+    client.write(&pings.collect::<Vec<u8>>());
+    let mut last = None;
+    while last != Some(1999) {
+        let Heard::Pong(payload) = client.hear() else {
+            panic!("no pong after {last:?}")
+        };
+        let number = u16::from_be_bytes(payload.try_into().unwrap());
+        assert!(last < Some(number), "{number} after {last:?}");
+        last = Some(number);
+    }
+    assert_eq!(client.ask("hello"), "hello");
+}
+
 /// A message as a client might send it.
 #[derive(Clone, Debug)]
 struct Sent {
@@ -178,6 +229,12 @@ impl Sent {
         bytes
     }
 
+    /// The payloads of the pings between the parts.
+    fn pings(&self) -> impl Iterator<Item = Vec<u8>> {
+        let count = if self.pings { self.parts.len() } else { 0 };
+        (0..count).map(|index| vec![index as u8])
+    }
+
     fn heard(&self) -> Heard {
         let payload = self.parts.concat();
         match self.is_text {
@@ -212,17 +269,19 @@ proptest! {
             start = end;
             std::thread::yield_now();
         }
-        let (mut heard, mut pongs) = (Vec::new(), 0);
-        while heard.len() < messages.len() {
+        client.frame(true, OpCode::Ping, b"the last");
+        let (mut heard, mut pongs) = (Vec::new(), Vec::new());
+        while pongs.last().is_none_or(|pong| pong != b"the last") || heard.len() < messages.len() {
             match client.hear() {
-                Heard::Pong(_) => pongs += 1,
+                Heard::Pong(payload) => pongs.push(payload),
                 message => heard.push(message),
             }
         }
         let expected: Vec<Heard> = messages.iter().map(Sent::heard).collect();
         prop_assert_eq!(heard, expected);
-        // Of pings received at once all are answered, up to a bound.
-        prop_assert!(pongs > 0 || !messages.iter().any(|sent| sent.pings));
+        // Of many pings at once only the latest need be answered (RFC 6455 §5.5.3).
+        let mut pings = messages.iter().flat_map(Sent::pings).chain([b"the last".to_vec()]);
+        prop_assert!(pongs.iter().all(|pong| pings.any(|ping| ping == *pong)), "{:?}", pongs);
     }
 }
 

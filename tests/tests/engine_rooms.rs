@@ -1,8 +1,15 @@
 //! Rooms and publishing, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::collections::HashSet;
 
-use throng::{ConnectionId, MembersError};
+use throng::{CloseCode, ConnectionId, Engine, JoinError, MembersError};
 use throng_tests::engine::{Client, Happening, Heard, Served, config, serve};
 
 fn member(served: &Served, rooms: &[&str]) -> Client {
@@ -84,6 +91,52 @@ fn limits_are_errors_that_name_them() {
     assert_eq!(ann.ask("!leave a"), "true");
     assert_eq!(carl.ask("!join a"), "Ok(())");
     assert_eq!(served.engine.room_len("a"), 2);
+}
+
+#[test]
+fn who_is_closed_joins_nothing() {
+    let (joined, outcome) = std::sync::mpsc::channel();
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    let engine = builder
+        .config(config())
+        .on_message(move |conn, _| {
+            conn.close(CloseCode::NORMAL, "");
+            let _ = joined.send((conn.join("tea"), conn.is_closed()));
+        })
+        .start()
+        .unwrap();
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    client.text("go");
+    client.expect_close(1000);
+    assert_eq!(outcome.recv().unwrap(), (Err(JoinError::NotOpen), true));
+    assert_eq!(engine.room_count(), 0);
+}
+
+/// A bound on a room holds for all shards together, however many join at once.
+#[test]
+fn limits_hold_across_shards() {
+    const SHARDS: usize = 4;
+    const MAX: usize = 10;
+    let served = serve(config().shards(SHARDS).max_room_members(MAX).max_rooms(1));
+    let mut clients: Vec<Client> = (0..60).map(|_| served.connect()).collect();
+    for round in 0..20 {
+        let room = format!("room-{round}");
+        for client in &mut clients {
+            client.text(&format!("!join {room}"));
+        }
+        let joined = clients.iter_mut().map(Client::hear);
+        let joined = joined.filter(|heard| *heard == Heard::Text("Ok(())".into()));
+        assert_eq!(joined.count(), MAX, "{room}");
+        assert_eq!(served.engine.room_len(&room), MAX);
+        assert_eq!(served.engine.members(&room).unwrap().len(), MAX);
+        for client in &mut clients {
+            client.text("!leave_all");
+        }
+        for client in &mut clients {
+            assert_eq!(client.hear(), Heard::Text("left".into()));
+        }
+        assert_eq!(served.engine.room_count(), 0);
+    }
 }
 
 #[test]

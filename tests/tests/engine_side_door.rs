@@ -1,5 +1,12 @@
 //! What is no upgrade, on the same port.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -56,6 +63,26 @@ fn pages_health_and_what_is_not_there() {
         assert_eq!(answered, status, "{line}");
     }
     assert_eq!(served.connect().ask("hello"), "hello");
+}
+
+#[test]
+fn head_is_answered_as_get_without_the_content() {
+    let served = serve();
+    let answer = |method: &str| {
+        let mut client = Client::silent(served.address());
+        client.write(format!("{method} /big HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        let head = client.read_head();
+        // The date may have changed in between.
+        let lines = head.lines().filter(|line| !line.starts_with("date: "));
+        (
+            lines.collect::<Vec<_>>().join("\n"),
+            client.read_to_end().len(),
+        )
+    };
+    let (get, content) = answer("GET");
+    assert!(get.contains("content-length: 8388608"), "{get}");
+    assert_eq!(content, 8 << 20);
+    assert_eq!(answer("HEAD"), (get, 0));
 }
 
 #[test]

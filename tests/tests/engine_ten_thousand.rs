@@ -1,5 +1,12 @@
 //! Ten thousand connections in one room.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::process::{Command, Stdio};
 
 use throng_tests::engine::{Client, Heard, config, serve, until};

@@ -1,14 +1,21 @@
 //! In steady state a message costs no allocation: counted on the shard's own thread, driver and
 //! system calls included.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use throng::protocol::frame::OpCode;
 use throng::{Accept, Conn, Engine, Handler, Message, Reject, Upgrade};
-use throng_tests::engine::{Client, Heard, config, frame};
+use throng_tests::engine::{Client, Heard, config, frame, serve_with};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -42,6 +49,8 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Asks how often the shard's thread has allocated.
 const QUESTION: &str = "how many?";
+/// Asks which shard it is.
+const WHERE: &str = "where?";
 const ROOM: &str = "everybody";
 
 /// Echoes, or publishes what begins with `#` to everybody; allocates when told to.
@@ -63,6 +72,8 @@ impl Handler for Service {
     fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
         if message.as_text() == Some(QUESTION) {
             conn.send(&ALLOCATIONS.get().to_be_bytes());
+        } else if message.as_text() == Some(WHERE) {
+            conn.send(&(conn.id().to_u64() >> 55).to_be_bytes());
         } else if message.as_bytes().first() == Some(&b'#') {
             conn.to(ROOM).message(message).publish();
         } else if self.allocates {
@@ -74,35 +85,44 @@ impl Handler for Service {
 }
 
 fn serve(allocates: bool) -> Engine {
-    let builder = Engine::builder()
-        .bind("127.0.0.1:0")
-        .unwrap()
-        .config(config());
-    builder.handler(Service { allocates }).start().unwrap()
+    serve_with(config(), Service { allocates })
 }
 
 fn connect(engine: &Engine) -> Client {
     Client::connect(engine.local_addr().unwrap())
 }
 
-fn allocations(client: &mut Client) -> u64 {
-    client.text(QUESTION);
+fn ask(client: &mut Client, question: &str) -> u64 {
+    client.text(question);
     match client.hear() {
-        Heard::Binary(count) => u64::from_be_bytes(count.try_into().unwrap()),
+        Heard::Binary(number) => u64::from_be_bytes(number.try_into().unwrap()),
         other => panic!("{other:?}"),
     }
 }
 
+fn allocations(client: &mut Client) -> u64 {
+    ask(client, QUESTION)
+}
+
+fn shard(client: &mut Client) -> u64 {
+    ask(client, WHERE)
+}
+
 /// Allocations of the shard while `rounds` rounds of `depth` messages each are echoed.
-fn echoing(allocates: bool, payload: &[u8], depth: usize, rounds: usize) -> u64 {
+fn echoing(allocates: bool, message: &Heard, depth: usize, rounds: usize) -> u64 {
     let engine = serve(allocates);
     let mut client = connect(&engine);
-    let messages = frame(true, OpCode::Binary, payload).repeat(depth);
+    let one = match message {
+        Heard::Text(text) => frame(true, OpCode::Text, text.as_bytes()),
+        Heard::Binary(bytes) => frame(true, OpCode::Binary, bytes),
+        other => panic!("{other:?} is no message"),
+    };
+    let messages = one.repeat(depth);
     let mut echo = |rounds: usize| {
         for _ in 0..rounds {
             client.write(&messages);
             for _ in 0..depth {
-                assert!(client.hear() == Heard::Binary(payload.to_vec()));
+                assert!(client.hear() == *message);
             }
         }
         allocations(&mut client)
@@ -121,42 +141,59 @@ fn echoing_does_not_allocate() {
         (1000, 16),
         (60_000, 1),
     ] {
-        let payload = vec![7; size];
-        assert_eq!(
-            echoing(false, &payload, depth, 300),
-            0,
-            "{size} bytes, {depth} at once"
-        );
+        for message in [Heard::Binary(vec![7; size]), Heard::Text("t".repeat(size))] {
+            let allocated = echoing(false, &message, depth, 300);
+            assert_eq!(allocated, 0, "{size} bytes, {depth} at once");
+        }
     }
 }
 
 #[test]
 fn allocating_would_be_noticed() {
-    assert!(echoing(true, &[7; 20], 1, 300) >= 300);
+    assert!(echoing(true, &Heard::Binary(vec![7; 20]), 1, 300) >= 300);
 }
 
-#[test]
-fn publishing_does_not_allocate() {
-    let engine = serve(false);
-    let mut members: Vec<Client> = (0..100).map(|_| connect(&engine)).collect();
-    let mut publish = |rounds: usize, depth: usize| {
-        let message = frame(true, OpCode::Text, b"#to everybody who is here").repeat(depth);
+/// Allocations of all shards while `rounds` messages, `depth` at once, are published to everybody.
+fn publishing(engine: &Engine, depth: usize, rounds: usize) -> u64 {
+    const TEXT: &str = "#to everybody who is here";
+    let mut members: Vec<Client> = (0..100).map(|_| connect(engine)).collect();
+    let message = frame(true, OpCode::Text, TEXT.as_bytes()).repeat(depth);
+    let mut publish = |rounds: usize| {
         for round in 0..rounds {
             let sender = round % members.len();
             members[sender].write(&message);
             for member in &mut members {
                 for _ in 0..depth {
-                    assert_eq!(
-                        member.hear(),
-                        Heard::Text("#to everybody who is here".into())
-                    );
+                    assert_eq!(member.hear(), Heard::Text(TEXT.into()));
                 }
             }
         }
-        allocations(&mut members[0])
+        allocations_of_all(&mut members)
     };
+    let before = publish(200);
+    publish(rounds) - before
+}
+
+/// The allocations of every shard that the members are on.
+fn allocations_of_all(members: &mut [Client]) -> u64 {
+    let by_shard: HashMap<u64, u64> = members
+        .iter_mut()
+        .map(|member| (shard(member), allocations(member)))
+        .collect();
+    by_shard.values().sum()
+}
+
+#[test]
+fn publishing_does_not_allocate() {
     for depth in [1, 32] {
-        let before = publish(20, depth);
-        assert_eq!(publish(50, depth) - before, 0, "{depth} at once");
+        assert_eq!(publishing(&serve(false), depth, 50), 0, "{depth} at once");
+    }
+}
+
+#[test]
+fn publishing_to_other_shards_does_not_allocate() {
+    let engine = serve_with(config().shards(2), Service { allocates: false });
+    for depth in [1, 32] {
+        assert_eq!(publishing(&engine, depth, 50), 0, "{depth} at once");
     }
 }

@@ -56,7 +56,7 @@ use crate::socket::{Peer, Socket};
 
 /// Bytes after which a wait delivers no more: enough to make good use of a turn, little enough that
 /// what a turn touches stays in the processor's cache and that everyone is answered soon.
-pub const RECEIVED_PER_WAIT: usize = 1024 * 1024;
+pub const RECEIVED_PER_WAIT: usize = 256 * 1024;
 
 /// The service's name for a socket: a slot of the service's table and that slot's generation.
 ///
@@ -115,6 +115,10 @@ pub trait Driver {
     ///
     /// `queue` is empty afterwards. Must not be called while a send of this socket is pending.
     fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent;
+
+    /// Bytes of the pending send that the operating system has not taken; 0 when none is pending.
+    /// It falls as the peer takes what was sent, which tells a slow peer from one that is gone.
+    fn unsent(&mut self, key: SocketKey) -> usize;
 
     /// Stops delivering received bytes.
     fn pause(&mut self, key: SocketKey);

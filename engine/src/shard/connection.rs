@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) surplus: bool,
     /// The upgrade was accepted.
     pub(crate) was_open: bool,
+    /// Our close frame is the last of the outbox's messages.
+    pub(crate) has_farewell: bool,
     /// Our side of the stream has ended.
     pub(crate) finished: bool,
     /// The peer's side of the stream has ended.
@@ -59,11 +61,11 @@ pub(crate) struct Connection {
     pub(crate) protocol: u8,
     pub(crate) counts: Counts,
     pub(crate) decoder: Decoder,
-    /// When bytes last arrived.
-    pub(crate) heard: Tick,
     /// When a message last arrived.
     pub(crate) active: Tick,
     pub(crate) since: Since,
+    /// What was unsent of the send in flight at `since.sending`.
+    pub(crate) unsent: u32,
     /// How long a connection that is not open may stay what it is.
     pub(crate) until: Tick,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
@@ -99,7 +101,7 @@ pub(crate) struct Since {
     pub(crate) opened: Tick,
     /// The last ping.
     pub(crate) ping: Tick,
-    /// The send in flight.
+    /// The send in flight, or its last progress.
     pub(crate) sending: Tick,
 }
 
@@ -131,13 +133,14 @@ impl Connection {
             ping_unanswered: false,
             surplus: false,
             was_open: false,
+            has_farewell: false,
             finished: false,
             peer_ended: false,
             protocol: NO_PROTOCOL,
             counts: Counts::default(),
             decoder: Decoder::default(),
-            heard: now,
             active: now,
+            unsent: 0,
             until: now,
             since: Since {
                 opened: now,

@@ -206,7 +206,10 @@ impl Core {
                 (Phase::Closing, code, reason)
             }
             Farewell::Final(code, reason) => (Phase::Lingering, code, reason),
-            Farewell::Drop(release) => return self.drop_connection(key, release),
+            Farewell::Drop(release) => {
+                connection.counts.dropped += u64::from(connection.outbox.waiting());
+                return self.drop_connection(key, release);
+            }
         };
         connection.phase = phase;
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
@@ -218,6 +221,7 @@ impl Core {
             connection.counts.dropped += u64::from(messages);
             self.connections.push_control(slot, &frame);
         } else {
+            self.connections[slot].has_farewell = true;
             self.connections.push_last(slot, &frame);
         }
         self.expect_end(slot, self.shared.config.close_timeout);

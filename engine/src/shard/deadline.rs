@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use throng_transport::SocketKey;
+use throng_transport::{Driver, SocketKey};
 
 use super::connection::{Connection, Phase};
 use super::core::{Core, Farewell, Release};
+use super::flush::unsent;
 use super::timer::Tick;
 use crate::config::Config;
 use crate::event::Cause;
@@ -46,15 +47,24 @@ impl Core {
         self.set_deadline(slot);
     }
 
+    /// Something was heard of a connection whose last ping was not answered.
+    #[cold]
+    pub(super) fn handle_sign_of_life(&mut self, key: SocketKey) {
+        if let Some(connection) = self.connections.open(key) {
+            connection.ping_unanswered = false;
+            self.set_deadline(key.slot);
+        }
+    }
+
     /// Handles the timer of the slot.
-    pub(super) fn handle_deadline(&mut self, slot: u32) {
+    pub(super) fn handle_deadline(&mut self, slot: u32, driver: &mut impl Driver) {
         let Some(key) = self.connections.key(slot) else {
             return;
         };
         let connection = &self.connections[slot];
         let is_over = connection.until.is_due(self.tick);
         match connection.phase {
-            Phase::Open => self.handle_open_deadline(key),
+            Phase::Open => self.handle_open_deadline(key, driver),
             Phase::Handshake if is_over => {
                 self.refuse(key, 408, &[], "the upgrade request took too long");
             }
@@ -71,9 +81,9 @@ impl Core {
         }
     }
 
-    fn handle_open_deadline(&mut self, key: SocketKey) {
+    fn handle_open_deadline(&mut self, key: SocketKey, driver: &mut impl Driver) {
         let connection = &self.connections[key.slot];
-        let deadlines = open_deadlines(connection, &self.shared.config, self.tick);
+        let deadlines = open_deadlines(connection, &self.shared.config);
         let due = deadlines
             .into_iter()
             .flatten()
@@ -81,6 +91,13 @@ impl Core {
         let slot = key.slot;
         match due.map(|(_, due)| due) {
             Some(Due::WriteTimeout) => {
+                let left = unsent(driver, key);
+                let connection = &mut self.connections[slot];
+                if left < connection.unsent {
+                    connection.unsent = left;
+                    connection.since.sending = self.tick;
+                    return self.set_deadline(slot);
+                }
                 self.part(slot, Cause::SlowConsumer, &Farewell::Drop(Release::Abort));
             }
             Some(Due::PongTimeout) => {
@@ -114,7 +131,7 @@ impl Core {
         let connection = &self.connections[slot];
         let due = match connection.phase {
             Phase::Open => {
-                let deadlines = open_deadlines(connection, &self.shared.config, self.tick);
+                let deadlines = open_deadlines(connection, &self.shared.config);
                 deadlines
                     .into_iter()
                     .flatten()
@@ -130,7 +147,7 @@ impl Core {
 }
 
 /// The deadlines of an open connection, the gravest first.
-fn open_deadlines(connection: &Connection, config: &Config, now: Tick) -> [Option<(Tick, Due)>; 4] {
+fn open_deadlines(connection: &Connection, config: &Config) -> [Option<(Tick, Due)>; 4] {
     let since = &connection.since;
     let in_flight = connection.outbox.is_in_flight();
     let write = in_flight.then(|| (since.sending.after(config.write_timeout), Due::WriteTimeout));
@@ -140,10 +157,7 @@ fn open_deadlines(connection: &Connection, config: &Config, now: Tick) -> [Optio
     let idle = config
         .idle_timeout
         .map(|idle| (connection.active.after(idle), Due::IdleTimeout));
-    // The next ping is not sent before the last one is answered, but it is looked whether it is.
-    let ping = config
-        .ping_interval
-        .map(|interval| since.ping.after(interval));
-    let ping = ping.filter(|at| !connection.ping_unanswered || !at.is_due(now));
-    [write, pong, idle, ping.map(|at| (at, Due::Ping))]
+    let ping = config.ping_interval.filter(|_| !connection.ping_unanswered);
+    let ping = ping.map(|interval| (since.ping.after(interval), Due::Ping));
+    [write, pong, idle, ping]
 }

@@ -74,7 +74,8 @@ impl Draining {
         if outbox.is_empty() && !outbox.is_in_flight() {
             self.report.flushed += 1;
         } else {
-            self.report.messages_cut += outbox.messages() as usize;
+            let frames = outbox.messages() as usize;
+            self.report.messages_cut += frames.saturating_sub(usize::from(connection.has_farewell));
         }
     }
 }

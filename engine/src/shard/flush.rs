@@ -5,6 +5,11 @@ use throng_transport::{Driver, Sent, SocketKey};
 use super::connection::Phase;
 use super::core::{Core, Release};
 
+/// What the driver holds of the send in flight.
+pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
+    u32::try_from(driver.unsent(key)).unwrap_or(u32::MAX)
+}
+
 impl Core {
     /// Sends what waits, with one gathered write per connection.
     pub(super) fn flush(&mut self, driver: &mut impl Driver) {
@@ -39,6 +44,7 @@ impl Core {
                 Sent::Done => outbox.sent(),
                 Sent::Pending => {
                     connection.since.sending = self.tick;
+                    connection.unsent = unsent(driver, key);
                     *behind += 1;
                 }
             }

@@ -409,6 +409,11 @@ impl Outbox {
         self.run.is_none() && self.lanes.is_none()
     }
 
+    /// Messages that wait, those in flight aside.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.messages
+    }
+
     /// Messages not yet with the system.
     pub(crate) fn messages(&self) -> u32 {
         self.messages.saturating_add(self.in_flight_messages)
@@ -438,8 +443,14 @@ impl Outbox {
         }
     }
 
-    /// Drops waiting messages, oldest first, normal lane before high, until the frame fits.
+    /// Drops waiting messages, oldest first, normal lane before high, until the frame fits. When it
+    /// would not fit if all were dropped, none is.
     fn drop_oldest(&mut self, frame: &Slice, limits: &OutboxLimits) -> Pushed {
+        let would_fit = self.in_flight_messages < limits.messages
+            && self.in_flight_bytes.saturating_add(length(frame)) <= limits.bytes;
+        if !would_fit {
+            return Pushed::Refused;
+        }
         let mut dropped = 0;
         while !self.has_room(frame, limits) {
             let Some(length) = self.drop_one() else {

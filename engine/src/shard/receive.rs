@@ -4,7 +4,7 @@ use throng_transport::SocketKey;
 
 use super::Shard;
 use super::connection::Phase;
-use super::core::{Farewell, Release};
+use super::core::Farewell;
 use crate::event::Cause;
 use crate::handler::Handler;
 use crate::protocol::close::{CloseCode, CloseFrame};
@@ -84,9 +84,11 @@ impl<H: Handler> Shard<H> {
         };
         let farewell = Farewell::Final(fault.close_code(), fault.reason());
         self.core.part(key.slot, cause, &farewell);
-        // Where our close frame was sent before, nothing more is said.
-        if self.core.connections[key.slot].phase == Phase::Closing {
-            self.core.drop_connection(key, Release::Close);
+        // Where our close frame was queued before, nothing more is said, and nothing awaited.
+        let connection = &mut self.core.connections[key.slot];
+        if connection.phase == Phase::Closing {
+            connection.phase = Phase::Lingering;
+            self.core.connections.mark_dirty(key.slot);
         }
     }
 }

@@ -26,13 +26,14 @@ impl<H: Handler> Service for Shard<H> {
 
     #[inline]
     fn received(&mut self, key: SocketKey, bytes: &mut [u8]) {
-        let tick = self.core.tick;
         let Some(connection) = self.core.connections.get(key) else {
             return;
         };
-        connection.heard = tick;
-        connection.ping_unanswered = false;
-        match connection.phase {
+        let phase = connection.phase;
+        if connection.ping_unanswered {
+            self.core.handle_sign_of_life(key);
+        }
+        match phase {
             Phase::Open | Phase::Closing => self.handle_frames(key, bytes),
             Phase::Handshake => self.handle_request(key, bytes),
             Phase::Lingering | Phase::Gone => {}
@@ -49,11 +50,13 @@ impl<H: Handler> Service for Shard<H> {
                 let farewell = Farewell::Drop(Release::Close);
                 self.core.part(key.slot, Cause::PeerVanished, &farewell);
             }
-            // The flush that ends the turn sees whether anything is left to be said.
-            Phase::Lingering => self.core.connections.mark_dirty(key.slot),
-            Phase::Handshake | Phase::Closing | Phase::Gone => {
-                self.core.drop_connection(key, Release::Close);
+            // No close frame will come any more. What waits is still sent; the flush that ends the
+            // turn sees when that is done.
+            Phase::Closing | Phase::Lingering => {
+                connection.phase = Phase::Lingering;
+                self.core.connections.mark_dirty(key.slot);
             }
+            Phase::Handshake | Phase::Gone => self.core.drop_connection(key, Release::Close),
         }
     }
 

@@ -32,7 +32,7 @@ impl<H: Handler> Turn for Shard<H> {
         if self.has_mail {
             self.take_mail(driver);
         }
-        self.handle_deadlines();
+        self.handle_deadlines(driver);
         self.continue_drain();
         if is_stopping {
             driver.stop_listening();
@@ -115,11 +115,11 @@ impl<H: Handler> Shard<H> {
         }
     }
 
-    fn handle_deadlines(&mut self) {
+    fn handle_deadlines(&mut self, driver: &mut impl Driver) {
         let mut fired = std::mem::take(&mut self.fired);
         self.core.wheel.advance(self.core.tick, &mut fired);
         for slot in fired.drain(..) {
-            self.core.handle_deadline(slot);
+            self.core.handle_deadline(slot, driver);
         }
         self.fired = fired;
     }

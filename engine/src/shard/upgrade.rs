@@ -134,6 +134,10 @@ impl<H: Handler> Shard<H> {
                 ?headers,
                 "on_upgrade gave an answer that cannot be sent"
             );
+            // The state's `Drop` is the service's code.
+            if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
+                tracing::error!("a state panicked when it was dropped");
+            }
             return self.core.refuse(key, 500, &[], "internal error");
         }
         let config = &self.core.shared.config;
@@ -279,7 +283,8 @@ impl Core {
         connection.phase = Phase::Lingering;
         connection.head = None;
         self.send_head(key.slot, &response);
-        self.expect_end(key.slot, REFUSAL_LINGER);
+        let linger = self.shared.config.close_timeout.min(REFUSAL_LINGER);
+        self.expect_end(key.slot, linger);
     }
 
     /// Queues the head of a response, and its body if it has one.

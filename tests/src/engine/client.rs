@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use throng::protocol::Role;
 use throng::protocol::frame::{Header, MAX_HEADER_LEN, OpCode};
 use throng::protocol::mask;
@@ -34,7 +35,7 @@ pub enum Heard {
 /// A blocking connection, upgraded or not.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Socket,
     decoder: Decoder,
     pool: Pool,
     heard: VecDeque<Heard>,
@@ -60,12 +61,14 @@ pub fn request(further: &str) -> String {
 impl Client {
     /// A connection on which nothing has been said.
     pub fn silent(address: SocketAddr) -> Client {
-        Client::over(TcpStream::connect(address).expect("connect"))
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_nodelay(true).unwrap();
+        Client::over(stream)
     }
 
     /// The same over a stream made elsewhere.
-    pub fn over(stream: TcpStream) -> Client {
-        stream.set_nodelay(true).unwrap();
+    pub fn over(stream: impl Into<Socket>) -> Client {
+        let stream = stream.into();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client {
@@ -95,9 +98,24 @@ impl Client {
         // Before connecting: a window that was announced cannot be taken back.
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&address.into()).expect("connect");
-        let mut client = Client::over(socket.into());
+        let mut client = Client::over(socket);
         client.upgrade(&request(""));
         client
+    }
+
+    /// An upgraded connection over a Unix socket.
+    #[cfg(unix)]
+    pub fn connect_unix(path: &std::path::Path) -> Client {
+        let stream = std::os::unix::net::UnixStream::connect(path).expect("connect");
+        let mut client = Client::over(stream);
+        client.upgrade(&request(""));
+        client
+    }
+
+    /// Its own address.
+    pub fn local_addr(&self) -> SocketAddr {
+        let address = self.stream.local_addr().unwrap().as_socket();
+        address.expect("a Unix socket has none")
     }
 
     /// Asks for an upgrade and expects to get it.
@@ -129,6 +147,15 @@ impl Client {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).expect("an orderly end");
         bytes
+    }
+
+    /// Reads at least one and at most `most` bytes as they come.
+    pub fn read_some(&mut self, bytes: &mut Vec<u8>, most: usize) {
+        let begin = bytes.len();
+        bytes.resize(begin + most, 0);
+        let count = self.stream.read(&mut bytes[begin..]).expect("some bytes");
+        assert_ne!(count, 0, "the stream has ended");
+        bytes.truncate(begin + count);
     }
 
     /// Writes any bytes.
@@ -179,13 +206,12 @@ impl Client {
 
     /// Ends this side of the stream.
     pub fn finish(&mut self) {
-        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Resets the connection.
     pub fn reset(self) {
-        let socket = SockRef::from(&self.stream);
-        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        self.stream.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Sends a text and expects this one in return, pings aside.

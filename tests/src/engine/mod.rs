@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use throng::{Cause, Close, Config, ConnectionId, Engine, Origins};
+use throng::{Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
 
 pub use client::{Client, Heard, frame, request};
 pub use service::{Happening, Obedient};
@@ -42,14 +42,26 @@ pub fn config() -> Config {
 /// Starts an engine on a port of the system's choice.
 pub fn serve(config: Config) -> Served {
     let (reports, happenings) = channel();
-    let engine = Engine::builder()
-        .bind("127.0.0.1:0")
-        .unwrap()
-        .config(config)
-        .handler(Obedient::new(reports))
-        .start()
-        .unwrap();
+    let engine = serve_with(config, Obedient::new(reports));
     Served { engine, happenings }
+}
+
+/// The same with another service.
+pub fn serve_with(config: Config, service: impl Handler) -> Engine {
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    builder.config(config).handler(service).start().unwrap()
+}
+
+/// The status that a request is answered with, and the whole response.
+pub fn answer(served: &Served, request: &[u8]) -> (u16, String) {
+    let mut client = Client::silent(served.address());
+    // A refusal may come before all was written.
+    let _ = client.try_write(request);
+    let head = client.read_head();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    client.finish();
+    let body = String::from_utf8(client.read_to_end()).unwrap();
+    (status, head + &body)
 }
 
 impl Served {

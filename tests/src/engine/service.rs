@@ -31,7 +31,7 @@ pub enum Happening {
 ///
 /// | command | what it does |
 /// |---|---|
-/// | `!id` | answers with the connection's id as a number |
+/// | `!id`, `!peer` | answers with the connection's id as a number, with who is at its other end |
 /// | `!join R`, `!leave R`, `!leave_all` | answers with the outcome |
 /// | `!rooms`, `!len R`, `!members R` | answers with what it finds |
 /// | `!to R TEXT`, `!others R TEXT`, `!high R TEXT` | publishes to a room, all but itself, on the high lane |
@@ -45,6 +45,8 @@ pub enum Happening {
 /// | `!close CODE REASON` | closes the connection |
 /// | `!panic` | panics |
 /// | `!panic_at_close` | panics when the connection closes |
+///
+/// What happens before a connection's first message depends on the path asked for.
 #[derive(Debug)]
 pub struct Obedient {
     reports: Mutex<Sender<Happening>>,
@@ -54,7 +56,17 @@ pub struct Obedient {
 #[derive(Debug)]
 pub struct State {
     reports: Sender<Happening>,
+    at_open: AtOpen,
     panics_at_close: bool,
+}
+
+/// What is done when the connection is opened, by the path that was asked for.
+#[derive(Clone, Copy, Debug)]
+enum AtOpen {
+    Nothing,
+    Greet,
+    Close,
+    Panic,
 }
 
 impl Drop for State {
@@ -78,6 +90,12 @@ impl Handler for Obedient {
     fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<State>, Reject> {
         let state = State {
             reports: self.reports.lock().unwrap().clone(),
+            at_open: match request.path() {
+                "/greeted" => AtOpen::Greet,
+                "/closed-at-open" => AtOpen::Close,
+                "/panic-at-open" => AtOpen::Panic,
+                _ => AtOpen::Nothing,
+            },
             panics_at_close: false,
         };
         let accept = Accept::new(state);
@@ -99,6 +117,12 @@ impl Handler for Obedient {
     fn on_open(&self, conn: &mut Conn<'_, State>) {
         let report = Happening::Opened(conn.id());
         let _ = conn.state().reports.send(report);
+        match conn.state().at_open {
+            AtOpen::Nothing => {}
+            AtOpen::Greet => answer(conn, "welcome"),
+            AtOpen::Close => conn.close(CloseCode::from(4000), "not today"),
+            AtOpen::Panic => panic!("as told"),
+        }
     }
 
     fn on_message(&self, conn: &mut Conn<'_, State>, message: Message<'_>) {
@@ -155,6 +179,7 @@ fn obey(conn: &mut Conn<'_, State>, command: &str) {
         }
         "len" => answer(conn, &conn.room_len(first).to_string()),
         "members" => answer(conn, &format!("{:?}", conn.engine().members(first))),
+        "peer" => answer(conn, &format!("{:?}", conn.peer())),
         "panic" => panic!("as told"),
         "panic_at_close" => conn.state_mut().panics_at_close = true,
         "ping" => conn.ping(rest.as_bytes()),
@@ -185,9 +210,9 @@ fn publish(conn: &mut Conn<'_, State>, verb: &str, first: &str, second: &str, re
         }
         "pad" => {
             let (number, size) = second.split_once(' ').unwrap();
-            let size = size.parse::<usize>().unwrap();
+            let padding = ".".repeat(size.parse::<usize>().unwrap() - 8);
             conn.to(first)
-                .text(format!("{number:0>8}{:.<1$}", "", size - 8))
+                .text(format!("{number:0>8}{padding}"))
                 .publish()
         }
         "urgent" => conn.high().send(rest),

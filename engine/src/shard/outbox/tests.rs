@@ -77,6 +77,11 @@ impl Pair {
     /// Makes room as the policy says; returns whether the frame is taken.
     fn make_room(&mut self, frame: &[u8], limits: &OutboxLimits) -> (bool, u32) {
         let mut dropped = 0;
+        let all_in_flight = self.outbox.in_flight_messages >= limits.messages
+            || self.outbox.in_flight_bytes as usize + frame.len() > limits.bytes as usize;
+        if self.in_flight.is_some() && all_in_flight {
+            return (false, 0);
+        }
         while self.in_flight.is_some() && !self.outbox_would_fit(frame, limits) {
             if limits.overflow != Overflow::DropOldest {
                 return (false, 0);

@@ -6,6 +6,8 @@
 //! socket on the `again` list. The system reports writability only after a send came up short,
 //! so the second interest costs nothing while peers keep up.
 
+mod sockets;
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +20,12 @@ use crate::driver::{Driver, RECEIVED_PER_WAIT, Sent, Service, SocketKey};
 use crate::listener::{Accepted, Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::Socket;
+use sockets::{Entry, Held, Sockets};
 
-/// Events taken per wait.
-const EVENTS_PER_WAIT: usize = 1024;
+/// Events taken per wait. What a turn touches in the kernel for as many sockets still fits in a
+/// core's cache when the turn writes to them: at 10,000 connections this costs a tenth less than
+/// four times as many.
+const EVENTS_PER_WAIT: usize = 256;
 /// Connections accepted per wait and listener.
 const ACCEPTS_PER_WAIT: usize = 256;
 /// Slices gathered into one write.
@@ -70,64 +75,6 @@ pub struct PollDriver {
     epoch: Instant,
 }
 
-/// The table of open sockets, indexed by the service's slots.
-#[derive(Default)]
-struct Sockets {
-    entries: Vec<Entry>,
-}
-
-#[derive(Default)]
-struct Entry {
-    socket: Option<Socket>,
-    /// What the system did not take yet.
-    pending: Option<Box<SendQueue>>,
-    generation: u32,
-    /// The wait that last received from the socket.
-    received_in: u32,
-    paused: bool,
-    /// There may be bytes that no further event will announce.
-    readable: bool,
-    /// The end of the stream or an error waits behind the bytes.
-    hung_up: bool,
-    /// The socket is on the `again` list.
-    again: bool,
-    /// Our side ends once `pending` is sent.
-    finishing: bool,
-    /// The end of the stream has been reported.
-    ended: bool,
-    /// A send failed; reported once the bytes before are delivered.
-    broken: Option<io::Error>,
-}
-
-impl Sockets {
-    fn get(&mut self, key: SocketKey) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(key.slot as usize)?;
-        (entry.generation == key.generation && entry.socket.is_some()).then_some(entry)
-    }
-
-    fn is_taken(&self, slot: u32) -> bool {
-        let entry = self.entries.get(slot as usize);
-        entry.is_some_and(|entry| entry.socket.is_some())
-    }
-
-    fn insert(&mut self, key: SocketKey, socket: Socket) {
-        let slot = key.slot as usize;
-        if slot >= self.entries.len() {
-            self.entries.resize_with(slot + 1, Entry::default);
-        }
-        self.entries[slot] = Entry {
-            socket: Some(socket),
-            generation: key.generation,
-            ..Entry::default()
-        };
-    }
-
-    /// Takes the entry out, socket, pending send and all.
-    fn remove(&mut self, key: SocketKey) -> Option<Entry> {
-        self.get(key).map(std::mem::take)
-    }
-}
-
 const _: () = assert!(usize::BITS == 64, "a token holds both halves of a key");
 
 fn token(key: SocketKey) -> Token {
@@ -158,9 +105,7 @@ impl PollDriver {
         Ok(PollDriver {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
-            sockets: Sockets {
-                entries: Vec::with_capacity(options.expected_sockets),
-            },
+            sockets: Sockets::with_capacity(options.expected_sockets),
             listeners: Vec::new(),
             again: Vec::new(),
             due: Vec::new(),
@@ -196,7 +141,7 @@ impl PollDriver {
             return;
         };
         entry.hung_up |= closed;
-        if event.is_writable() && entry.pending.is_some() {
+        if event.is_writable() && entry.held.is_some() {
             self.continue_send(key, service);
         }
         if event.is_readable() || closed {
@@ -221,7 +166,7 @@ impl PollDriver {
             return;
         };
         match socket.receive(&mut self.buffer) {
-            Ok(0) if entry.broken.is_some() => self.report_failure(key, service),
+            Ok(0) if entry.has_failed() => self.report_failure(key, service),
             Ok(0) => {
                 entry.readable = false;
                 entry.ended = true;
@@ -230,7 +175,7 @@ impl PollDriver {
             Ok(count) => {
                 self.budget = self.budget.saturating_sub(count);
                 let full = count == self.buffer.len();
-                let more = entry.hung_up || entry.broken.is_some();
+                let more = entry.hung_up || entry.has_failed();
                 entry.readable = full || more || !SHORT_RECEIVE_DRAINS;
                 if entry.readable {
                     self.look_again(key);
@@ -256,23 +201,21 @@ impl PollDriver {
     }
 
     fn continue_send(&mut self, key: SocketKey, service: &mut impl Service) {
-        let Some(Entry {
-            socket: Some(socket),
-            pending,
-            finishing,
-            ..
-        }) = self.sockets.get(key)
+        let Some(entry) = self.sockets.get(key) else {
+            return;
+        };
+        let (Some(socket), Some(Held::Rest(queue))) =
+            (&mut entry.socket, entry.held.as_deref_mut())
         else {
             return;
         };
-        let Some(queue) = pending else { return };
         match write(socket, queue) {
             Ok(Sent::Pending) => {}
             Ok(Sent::Done) => {
-                *pending = None;
-                if *finishing {
+                if entry.finishing {
                     socket.finish();
                 }
+                entry.held = None;
                 service.sent(key);
             }
             Err(error) => self.break_off(key, error),
@@ -282,8 +225,7 @@ impl PollDriver {
     /// A send has failed. What the peer said before may still be there to be received.
     fn break_off(&mut self, key: SocketKey, error: io::Error) {
         if let Some(entry) = self.sockets.get(key) {
-            entry.pending = None;
-            entry.broken = Some(error);
+            entry.held = Some(Box::new(Held::Failure(error)));
             entry.readable = true;
             self.look_again(key);
         }
@@ -294,9 +236,9 @@ impl PollDriver {
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
-        let error = match entry.broken.take() {
+        let error = match entry.take_failure() {
             None if entry.hung_up => entry.socket.as_ref().and_then(Socket::take_error),
-            broken => broken,
+            failure => failure,
         };
         if let Some(error) = error {
             self.fail(key, error, service);
@@ -410,7 +352,7 @@ impl Driver for PollDriver {
 
     fn detach(&mut self, key: SocketKey) -> Option<Socket> {
         let entry = self.sockets.get(key)?;
-        if entry.pending.is_some() || entry.broken.is_some() {
+        if entry.held.is_some() {
             return None;
         }
         let mut socket = self.release(key)?;
@@ -454,23 +396,34 @@ impl Driver for PollDriver {
     fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent {
         let Some(Entry {
             socket: Some(socket),
-            pending,
+            held,
             ..
         }) = self.sockets.get(key)
         else {
             queue.clear();
             return Sent::Done;
         };
-        debug_assert!(pending.is_none(), "one send per socket");
+        debug_assert!(held.is_none(), "one send per socket");
         match write(socket, queue) {
             Ok(Sent::Done) => return Sent::Done,
-            Ok(Sent::Pending) => *pending = Some(Box::new(std::mem::take(queue))),
+            Ok(Sent::Pending) => *held = Some(Box::new(Held::Rest(std::mem::take(queue)))),
             Err(error) => {
                 queue.clear();
                 self.break_off(key, error);
             }
         }
         Sent::Pending
+    }
+
+    fn unsent(&mut self, key: SocketKey) -> usize {
+        match self
+            .sockets
+            .get(key)
+            .and_then(|entry| entry.held.as_deref())
+        {
+            Some(Held::Rest(queue)) => queue.bytes(),
+            _ => 0,
+        }
     }
 
     fn pause(&mut self, key: SocketKey) {
@@ -490,7 +443,7 @@ impl Driver for PollDriver {
 
     fn finish(&mut self, key: SocketKey) {
         if let Some(entry) = self.sockets.get(key) {
-            match (&entry.pending, &entry.socket) {
+            match (&entry.held, &entry.socket) {
                 (None, Some(socket)) => socket.finish(),
                 _ => entry.finishing = true,
             }

@@ -1,0 +1,151 @@
+//! Peers that write without reading: they are listened to no more, rather than buffered without
+//! bound or cut, and nothing is missing when they read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use throng::protocol::frame::OpCode;
+use throng::{Accept, Close, Config, Conn, Engine, Handler, Message, Reject, Upgrade};
+use throng_tests::engine::{Client, Heard, config, frame, serve_with};
+
+/// Echoes, and takes note of the most that ever waited.
+#[derive(Clone, Default)]
+struct Echo(Arc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    closed: AtomicUsize,
+}
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        conn.send(message);
+        let (messages, bytes) = conn.queued();
+        self.0.messages.fetch_max(messages, Ordering::Relaxed);
+        self.0.bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    fn on_close(&self, _: &mut Conn<'_, ()>, _: &Close) {
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn serve(config: Config) -> (Engine, Client, Arc<Seen>) {
+    let service = Echo::default();
+    let seen = Arc::clone(&service.0);
+    let engine = serve_with(config, service);
+    let client = Client::connect_small(engine.local_addr().unwrap());
+    (engine, client, seen)
+}
+
+/// Writes the message over and over until the engine takes no more; returns the bytes written.
+fn write_until_stalled(client: &mut Client, message: &[u8]) -> usize {
+    let (mut written, mut stalled_for) = (0, 0);
+    // Stalled for good when the system on both sides is full.
+    while stalled_for < 100 {
+        match client.write_some(&message[written % message.len()..]) {
+            0 => {
+                stalled_for += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            count => {
+                stalled_for = 0;
+                written += count;
+            }
+        }
+        assert!(written < 256 << 20, "it is read without limit");
+    }
+    written
+}
+
+/// Reads the echoes of all that was written, completes the last message, and goes on.
+fn read_them_all(client: &mut Client, message: &[u8], written: usize, echo: &Heard) {
+    for _ in 0..written / message.len() {
+        assert!(client.hear() == *echo);
+    }
+    if !written.is_multiple_of(message.len()) {
+        client.write(&message[written % message.len()..]);
+        assert!(client.hear() == *echo);
+    }
+    assert_eq!(client.ask("and now?"), "and now?");
+}
+
+#[test]
+fn large_echoes_are_bounded_and_none_is_lost() {
+    const SIZE: usize = 16 * 1024;
+    let config = config()
+        .max_message_size(SIZE)
+        .write_timeout(Duration::from_secs(3600));
+    let limit = config.send_queue_bytes;
+    let (_engine, mut client, seen) = serve(config);
+    let message = frame(true, OpCode::Binary, &[7; SIZE]);
+    let written = write_until_stalled(&mut client, &message);
+    let (bytes, closed) = (seen.bytes.load(Ordering::Relaxed), &seen.closed);
+    assert!(bytes > 0 && bytes <= limit, "{bytes} bytes waited");
+    assert_eq!(closed.load(Ordering::Relaxed), 0, "it is not cut");
+    read_them_all(
+        &mut client,
+        &message,
+        written,
+        &Heard::Binary(vec![7; SIZE]),
+    );
+}
+
+/// What one receive brings may be more small messages than may wait: they are asked for.
+#[test]
+fn small_echoes_are_bounded_and_none_is_lost() {
+    let config = config().write_timeout(Duration::from_secs(3600));
+    let (limit, buffer) = (config.send_queue_messages, config.read_buffer_size);
+    let (_engine, mut client, seen) = serve(config);
+    let message = frame(true, OpCode::Text, b"small");
+    let many = message.repeat(5000);
+    let written = write_until_stalled(&mut client, &many);
+    let most = seen.messages.load(Ordering::Relaxed);
+    assert!(
+        most <= limit + buffer / message.len(),
+        "{most} messages waited"
+    );
+    assert_eq!(seen.closed.load(Ordering::Relaxed), 0, "it is not cut");
+    read_them_all(&mut client, &message, written, &Heard::Text("small".into()));
+}
+
+/// Whoever is behind is asked for no more, so that what it has written already, however many
+/// messages that are, does not overflow its queue.
+#[test]
+fn a_burst_of_who_is_behind_waits() {
+    const BURST: usize = 2000;
+    let config = config()
+        .send_queue_bytes(64 << 20)
+        .write_timeout(Duration::from_secs(3600));
+    let (_engine, mut client, seen) = serve(config);
+    // More than the system holds, less than what has the engine pause for its size.
+    const SIZE: usize = 400_000;
+    let large = frame(true, OpCode::Binary, &[7; SIZE]);
+    let small = frame(true, OpCode::Text, b"small");
+    client.write(&large.repeat(25));
+    client.write(&small.repeat(BURST));
+    for _ in 0..25 {
+        assert!(client.hear() == Heard::Binary(vec![7; SIZE]));
+    }
+    for number in 0..BURST {
+        let heard = client.hear();
+        assert_eq!(heard, Heard::Text("small".into()), "number {number}");
+    }
+    assert_eq!(seen.closed.load(Ordering::Relaxed), 0, "it is not cut");
+}

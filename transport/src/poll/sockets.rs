@@ -1,0 +1,122 @@
+//! The table of a [`PollDriver`](super::PollDriver)'s sockets.
+
+use std::io;
+
+use crate::buffer::SendQueue;
+use crate::driver::SocketKey;
+use crate::socket::Socket;
+
+/// The open sockets, indexed by the service's slots.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    entries: Vec<Entry>,
+}
+
+/// What is known of a socket. Half a cache line, since every message touches it twice.
+#[derive(Debug, Default)]
+#[repr(align(32))]
+pub(super) struct Entry {
+    pub(super) socket: Option<Socket>,
+    /// Why there is nothing to be sent now.
+    pub(super) held: Option<Box<Held>>,
+    pub(super) generation: u32,
+    /// The wait that last received from the socket.
+    pub(super) received_in: u32,
+    pub(super) paused: bool,
+    /// There may be bytes that no further event will announce.
+    pub(super) readable: bool,
+    /// The end of the stream or an error waits behind the bytes.
+    pub(super) hung_up: bool,
+    /// The socket is on the `again` list.
+    pub(super) again: bool,
+    /// Our side ends once what is held is sent.
+    pub(super) finishing: bool,
+    /// The end of the stream has been reported.
+    pub(super) ended: bool,
+}
+
+/// What a send left behind.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// What the system did not take yet.
+    Rest(SendQueue),
+    /// The send failed; reported once the bytes received before are delivered.
+    Failure(io::Error),
+}
+
+impl Entry {
+    /// Whether a send has failed and that was not reported.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.held.as_deref(), Some(Held::Failure(_)))
+    }
+
+    /// Takes the failure of a send.
+    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+        match *self
+            .held
+            .take_if(|held| matches!(**held, Held::Failure(_)))?
+        {
+            Held::Failure(error) => Some(error),
+            Held::Rest(_) => None,
+        }
+    }
+}
+
+impl Sockets {
+    pub(super) fn with_capacity(expected: usize) -> Sockets {
+        Sockets {
+            entries: Vec::with_capacity(expected),
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, key: SocketKey) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(key.slot as usize)?;
+        (entry.generation == key.generation && entry.socket.is_some()).then_some(entry)
+    }
+
+    pub(super) fn is_taken(&self, slot: u32) -> bool {
+        let entry = self.entries.get(slot as usize);
+        entry.is_some_and(|entry| entry.socket.is_some())
+    }
+
+    pub(super) fn insert(&mut self, key: SocketKey, socket: Socket) {
+        let slot = key.slot as usize;
+        if slot >= self.entries.len() {
+            self.entries.resize_with(slot + 1, Entry::default);
+        }
+        self.entries[slot] = Entry {
+            socket: Some(socket),
+            generation: key.generation,
+            ..Entry::default()
+        };
+    }
+
+    /// Takes the entry out, socket, pending send and all.
+    pub(super) fn remove(&mut self, key: SocketKey) -> Option<Entry> {
+        self.get(key).map(std::mem::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Sockets are a descriptor each in release builds; debug builds of mio add a check.
+    #[cfg(all(target_os = "linux", not(debug_assertions)))]
+    #[test]
+    fn an_entry_is_half_a_cache_line() {
+        assert_eq!(size_of::<Entry>(), 32);
+    }
+
+    #[test]
+    fn only_a_failure_is_taken() {
+        let mut entry = Entry {
+            held: Some(Box::new(Held::Rest(SendQueue::new()))),
+            ..Entry::default()
+        };
+        assert!(!entry.has_failed() && entry.take_failure().is_none() && entry.held.is_some());
+        entry.held = Some(Box::new(Held::Failure(io::ErrorKind::BrokenPipe.into())));
+        assert!(entry.has_failed() && entry.take_failure().is_some() && entry.held.is_none());
+    }
+}
