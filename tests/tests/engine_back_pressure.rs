@@ -8,8 +8,10 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use throng::protocol::frame::OpCode;
@@ -129,23 +131,35 @@ fn small_echoes_are_bounded_and_none_is_lost() {
 /// messages that are, does not overflow its queue.
 #[test]
 fn a_burst_of_who_is_behind_waits() {
+    const LARGE: usize = 25;
+    const SIZE: usize = 400_000;
     const BURST: usize = 2000;
+    // The large ones are more than the system holds, and far less than what may wait.
     let config = config()
         .send_queue_bytes(64 << 20)
         .write_timeout(Duration::from_secs(3600));
     let (_engine, mut client, seen) = serve(config);
-    // More than the system holds, less than what has the engine pause for its size.
-    const SIZE: usize = 400_000;
-    let large = frame(true, OpCode::Binary, &[7; SIZE]);
-    let small = frame(true, OpCode::Text, b"small");
-    client.write(&large.repeat(25));
-    client.write(&small.repeat(BURST));
-    for _ in 0..25 {
-        assert!(client.hear() == Heard::Binary(vec![7; SIZE]));
+    let mut writer = client.writer();
+    let (written, is_written) = channel();
+    let writing = std::thread::spawn(move || {
+        let large = frame(true, OpCode::Binary, &[7; SIZE]).repeat(LARGE);
+        let small = frame(true, OpCode::Text, b"small").repeat(BURST);
+        writer.write_all(&[large, small].concat()).unwrap();
+        written.send(()).unwrap();
+    });
+    // All is written, or as much as is taken from who does not read.
+    let _ = is_written.recv_timeout(Duration::from_secs(1));
+    for number in 0..LARGE {
+        let heard = client.hear();
+        assert!(
+            heard == Heard::Binary(vec![7; SIZE]),
+            "large number {number}"
+        );
     }
     for number in 0..BURST {
         let heard = client.hear();
-        assert_eq!(heard, Heard::Text("small".into()), "number {number}");
+        assert_eq!(heard, Heard::Text("small".into()), "small number {number}");
     }
+    writing.join().unwrap();
     assert_eq!(seen.closed.load(Ordering::Relaxed), 0, "it is not cut");
 }

@@ -171,6 +171,11 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Something to write with from another thread.
+    pub fn writer(&self) -> impl Write + use<> {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Writes what there is room for.
     pub fn write_some(&mut self, bytes: &[u8]) -> usize {
         self.stream.set_nonblocking(true).unwrap();
