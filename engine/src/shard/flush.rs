@@ -58,7 +58,6 @@ impl Core {
     /// What follows from a send that is not done, or from a connection that is ending.
     #[cold]
     fn adjust(&mut self, key: SocketKey, driver: &mut impl Driver) {
-        let limits = self.connections.limits;
         let connection = &mut self.connections[key.slot];
         let outbox = &connection.outbox;
         if outbox.is_in_flight() {
@@ -68,11 +67,11 @@ impl Core {
                 .after(self.shared.config.write_timeout);
             self.wheel.set_earlier(key.slot, deadline);
         }
-        // A peer that does not take its answers is asked for no more questions. One that is
-        // closing is read on: its close frame is awaited.
+        // A peer that does not take its answers is asked for no more questions: one receive may
+        // bring more of them than its queue has room for. One that is closing is read on: its
+        // close frame is awaited.
         let is_open = connection.phase == Phase::Open;
-        let is_behind = outbox.is_in_flight() && outbox.is_half_full(&limits);
-        if is_open && is_behind && !connection.paused {
+        if is_open && outbox.is_in_flight() && !connection.paused {
             connection.paused = true;
             driver.pause(key);
         } else if connection.paused && !(is_open && outbox.is_in_flight()) {

@@ -424,11 +424,6 @@ impl Outbox {
         self.bytes.saturating_add(self.in_flight_bytes)
     }
 
-    /// Whether half of what may wait does.
-    pub(crate) fn is_half_full(&self, limits: &OutboxLimits) -> bool {
-        self.messages() > limits.messages / 2 || self.bytes() > limits.bytes / 2
-    }
-
     fn has_room(&self, frame: &Slice, limits: &OutboxLimits) -> bool {
         self.messages() < limits.messages
             && self.bytes().saturating_add(length(frame)) <= limits.bytes
