@@ -31,6 +31,9 @@ impl Spawned {
         if let Some(core) = cpu {
             command.args(["--cpu", &core.to_string()]);
         }
+        // Huge pages round what is resident up to 2 MiB at a time, and would hide what a
+        // connection costs.
+        command.env("MIMALLOC_ALLOW_THP", "0");
         let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
