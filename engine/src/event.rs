@@ -47,8 +47,11 @@ pub struct Close {
     pub cause: Cause,
     /// How long it was open, to within 10 ms.
     pub duration: Duration,
-    /// What went over it.
+    /// What went over it until now.
     pub counts: Counts,
+    /// Messages that still wait. They go out before the close frame, unless the peer is gone or
+    /// `close_timeout` ends first, and are in none of the counts.
+    pub waiting: u64,
 }
 
 /// Messages and bytes of one connection.

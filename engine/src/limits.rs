@@ -9,6 +9,8 @@ pub(crate) const MAX_SHARDS: usize = 256;
 pub(crate) const MAX_PENDING_PONGS: usize = 16;
 /// Empty lane boxes that a shard keeps.
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
+/// How long a peer that is behind goes unheard where the overflow policy lets it stay.
+pub(crate) const MAX_UNHEARD: Duration = Duration::from_secs(1);
 /// Bytes handed to the driver at once; a single longer run still goes as one.
 pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
 /// Entries taken from a shard's mailbox in one turn.

@@ -288,7 +288,8 @@ pub struct DrainReport {
     pub flushed: usize,
     /// Those that were cut before.
     pub cut: usize,
-    /// Messages that were not sent to those cut.
+    /// Messages that were not sent to those cut. Where the system took a part of several that went
+    /// to it together, all of them count.
     pub messages_cut: usize,
 }
 

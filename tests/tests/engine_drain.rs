@@ -102,6 +102,7 @@ fn who_does_not_read_is_cut_and_counted() {
     // The last of those handed on is still in flight.
     let unsent = MESSAGES - deafs.counts.messages_out as usize + 1;
     assert!(unsent > 10, "{:?}", deafs.counts);
+    assert_eq!(deafs.waiting + 1, unsent as u64);
     assert_eq!(report.messages_cut, unsent, "a close frame is no message");
     reader.join().unwrap();
 }

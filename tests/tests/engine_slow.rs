@@ -245,6 +245,25 @@ fn what_waits_for_who_vanishes_is_counted() {
     assert!(counts.dropped as usize > refused);
 }
 
+/// Whoever is fed faster than it reads stays, and is heard all the same.
+#[test]
+fn who_is_behind_for_ever_is_heard() {
+    for overflow in [Overflow::DropOldest, Overflow::RefuseNewest] {
+        // More waits than the system takes at once, so that it never catches up.
+        let served = serve(policy(overflow).send_queue_messages(20 * QUEUE));
+        let (mut slow, mut publisher, _) = flooded(&served);
+        slow.text("!leave tea");
+        let mut bytes = Vec::new();
+        let has_left = (0..1_000_000).any(|number| {
+            publisher.text(&format!("!pad tea {number} {SIZE}"));
+            bytes.clear();
+            slow.read_some(&mut bytes, SIZE / 4);
+            published(&served) == Receipt::default()
+        });
+        assert!(has_left, "{overflow}");
+    }
+}
+
 #[test]
 fn high_goes_before_normal() {
     let served = serve(policy(Overflow::DropOldest));

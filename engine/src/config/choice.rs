@@ -61,6 +61,10 @@ choice! {
     /// What happens to a message for a connection whose send queue is full.
     ///
     /// Whichever it is, the loss is counted and told, never silent.
+    ///
+    /// A peer that is behind is read no more until it has caught up, so that the answers to what it
+    /// wrote do not fill its queue. Under the policies that let it stay behind it is still heard,
+    /// about once a second.
     pub enum Overflow in "overflow" {
         /// The connection is closed: `1008`, reason `slow consumer`.
         #[default]

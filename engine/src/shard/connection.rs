@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// Reading is paused until the outbox has drained.
     pub(crate) paused: bool,
+    /// It is read once though it is behind, having been unheard for long.
+    pub(crate) may_speak: bool,
     /// A ping was sent and nothing has been heard since.
     pub(crate) ping_unanswered: bool,
     /// Turned away for want of room; it does not count towards `max_connections`.
@@ -66,7 +68,7 @@ pub(crate) struct Connection {
     pub(crate) since: Since,
     /// What was unsent of the send in flight at `since.sending`.
     pub(crate) unsent: u32,
-    /// How long a connection that is not open may stay what it is.
+    /// How long it may stay what it is, unless it is open; how long it may go unheard, if it is.
     pub(crate) until: Tick,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
     pub(crate) head: Option<Box<HeadBuffer>>,
@@ -130,6 +132,7 @@ impl Connection {
             phase: Phase::Handshake,
             dirty: false,
             paused: false,
+            may_speak: false,
             ping_unanswered: false,
             surplus: false,
             was_open: false,
@@ -161,6 +164,14 @@ impl Connection {
             Remote::V6(address) => Peer::Tcp((**address).into()),
             Remote::Unix => Peer::Unix,
         }
+    }
+
+    /// Messages that wait and will be sent.
+    pub(crate) fn waiting(&self) -> u64 {
+        if self.phase == Phase::Gone {
+            return 0;
+        }
+        u64::from(self.outbox.waiting()).saturating_sub(u64::from(self.has_farewell))
     }
 
     #[inline]

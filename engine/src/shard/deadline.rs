@@ -47,11 +47,14 @@ impl Core {
         self.set_deadline(slot);
     }
 
-    /// Something was heard of a connection whose last ping was not answered.
+    /// Something was heard of a connection whose last ping was not answered, or that is behind.
     #[cold]
     pub(super) fn handle_sign_of_life(&mut self, key: SocketKey) {
         if let Some(connection) = self.connections.open(key) {
             connection.ping_unanswered = false;
+            connection.may_speak = false;
+            // The flush that ends the turn pauses it where a send is still in flight.
+            self.connections.mark_dirty(key.slot);
             self.set_deadline(key.slot);
         }
     }

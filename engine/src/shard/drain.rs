@@ -20,7 +20,7 @@ pub(crate) struct ShardDrained {
     pub(crate) connections: usize,
     /// Those among them that were sent everything queued for them.
     pub(crate) flushed: usize,
-    /// Messages that were not sent to the others.
+    /// Messages that were not sent to the others, those of a send in flight included.
     pub(crate) messages_cut: usize,
 }
 

@@ -4,6 +4,7 @@ use throng_transport::{Driver, Sent, SocketKey};
 
 use super::connection::Phase;
 use super::core::{Core, Release};
+use crate::limits::MAX_UNHEARD;
 
 /// What the driver holds of the send in flight.
 pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
@@ -71,10 +72,12 @@ impl Core {
         // bring more of them than its queue has room for. One that is closing is read on: its
         // close frame is awaited.
         let is_open = connection.phase == Phase::Open;
-        if is_open && outbox.is_in_flight() && !connection.paused {
+        let pause = is_open && outbox.is_in_flight() && !connection.may_speak;
+        if pause && !connection.paused {
             connection.paused = true;
+            connection.until = self.tick.after(MAX_UNHEARD);
             driver.pause(key);
-        } else if connection.paused && !(is_open && outbox.is_in_flight()) {
+        } else if connection.paused && !pause {
             connection.paused = false;
             // An answer to the last ping may have waited all the while.
             connection.since.ping = self.tick;

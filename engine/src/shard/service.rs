@@ -30,7 +30,7 @@ impl<H: Handler> Service for Shard<H> {
             return;
         };
         let phase = connection.phase;
-        if connection.ping_unanswered {
+        if connection.ping_unanswered | connection.may_speak {
             self.core.handle_sign_of_life(key);
         }
         match phase {
@@ -62,7 +62,7 @@ impl<H: Handler> Service for Shard<H> {
 
     #[inline]
     fn sent(&mut self, key: SocketKey) {
-        self.core.connections.sent(key);
+        self.core.connections.sent(key, self.core.tick);
     }
 
     fn failed(&mut self, key: SocketKey, error: io::Error) {

@@ -146,6 +146,7 @@ impl<H: Handler> Shard<H> {
             cause,
             duration,
             counts: connection.counts,
+            waiting: connection.waiting(),
         };
         let (core, handler) = (&mut self.core, &*self.handler);
         // The state is dropped within too: its `Drop` is the service's code.
