@@ -53,14 +53,14 @@ impl<H: Handler> Turn for Shard<H> {
 impl<H: Handler> Shard<H> {
     /// How long the driver may wait when nothing happens.
     fn next_wait(&mut self) -> Next {
-        if self.has_mail {
-            return Next::Wait(Some(Duration::ZERO));
-        }
         let core = &mut self.core;
         let retry = core
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
+        if self.has_mail {
+            return Next::Wait(Some(Duration::ZERO));
+        }
         let timer = core.wheel.next_due(core.now);
         Next::Wait(
             [retry, timer, self.drain_step()]
