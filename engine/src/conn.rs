@@ -205,7 +205,8 @@ impl<S> Conn<'_, S> {
         self.core.instant(self.connection().since.opened)
     }
 
-    /// When its last message arrived, to within 10 ms; before the first one, when it was opened.
+    /// When its last message arrived, to within 10 ms; before the first one, when it was opened. A
+    /// connection that was behind, and therefore not read from, counts as active until it is again.
     pub fn last_active(&self) -> Instant {
         self.core.instant(self.connection().active)
     }
@@ -217,8 +218,7 @@ impl<S> Conn<'_, S> {
 
     /// Messages and bytes that wait to be sent.
     pub fn queued(&self) -> (usize, usize) {
-        let outbox = &self.connection().outbox;
-        (outbox.messages() as usize, outbox.bytes() as usize)
+        self.core.queued(self.key)
     }
 
     /// Whether the connection has ended or is about to.

@@ -22,7 +22,8 @@ pub enum Cause {
     ProtocolFault,
     /// A message was larger than allowed (closed with 1009).
     TooBig,
-    /// The peer did not read what was queued for it, or too slowly (closed with 1008).
+    /// The peer did not read what was queued for it, or too slowly: closed with 1008 where its queue
+    /// overflowed, reset where it took nothing within `write_timeout`.
     SlowConsumer,
     /// A rule of the service was broken, `idle_timeout` for instance (closed with 1008).
     Policy,
@@ -35,7 +36,7 @@ pub enum Cause {
     Drain,
     /// A handler panicked (closed with 1011).
     HandlerPanicked,
-    /// The engine or the operating system failed (closed with 1011 where possible).
+    /// The engine or the operating system failed; the peer is told nothing.
     LibraryFault,
 }
 

@@ -101,20 +101,21 @@ impl EngineHandle {
         };
         let shards: Vec<u8> = room.shards().collect();
         let (answer, answers) = bounded(shards.len());
+        let mut asked = 0;
         for &shard in &shards {
             let mail = Mail::Members {
                 room: Arc::clone(&room.name),
                 answer: answer.clone(),
             };
             let posted = self.0.mail[usize::from(shard)].post_blocking(mail);
-            posted.map_err(|_| MembersError::Stopped)?;
+            asked += usize::from(posted.is_ok());
         }
         drop(answer);
-        let mut members = Vec::new();
-        for _ in shards {
-            members.extend(answers.recv().map_err(|_| MembersError::Stopped)?);
+        if asked == 0 {
+            return Err(MembersError::Stopped);
         }
-        Ok(members)
+        // A shard that has stopped meanwhile has no members.
+        Ok(answers.iter().flatten().collect())
     }
 
     /// Cuts all connections (1001, without waiting for anybody) and stops the engine, without
@@ -134,7 +135,7 @@ impl EngineHandle {
         frame: &Slice,
         lane: Lane,
     ) -> Result<(), PublishError> {
-        let (mut addressed, mut refused) = (0, 0);
+        let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
         let mut travelling: Option<SharedAudience> = None;
         for shard in self.0.shards_of(audience, None) {
             let audience = travelling
@@ -149,11 +150,14 @@ impl EngineHandle {
             match self.0.mail[usize::from(shard)].try_post(mail) {
                 Ok(()) => {}
                 Err(PostError::Full(_)) => refused += 1,
-                Err(PostError::Stopped) => return Err(PublishError::Stopped),
+                // It has nobody left.
+                Err(PostError::Stopped) => stopped += 1,
             }
         }
         match refused {
-            0 if addressed == 0 && self.0.is_stopping() => Err(PublishError::Stopped),
+            0 if stopped == addressed && (stopped > 0 || self.0.is_stopping()) => {
+                Err(PublishError::Stopped)
+            }
             0 => Ok(()),
             _ => Err(PublishError::MailboxFull { refused, addressed }),
         }

@@ -9,15 +9,17 @@ pub(crate) const MAX_SHARDS: usize = 256;
 pub(crate) const MAX_PENDING_PONGS: usize = 16;
 /// Empty lane boxes that a shard keeps.
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
-/// How long a peer that is behind goes unheard where the overflow policy lets it stay.
+/// How long a peer that is behind goes unheard at least, and at most while sends are completed.
 pub(crate) const MAX_UNHEARD: Duration = Duration::from_secs(1);
+/// Bytes of messages made in one turn before what was received is held back for the next.
+pub(crate) const PRODUCED_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes handed to the driver at once; a single longer run still goes as one.
 pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// Entries kept for another shard whose mailbox is full.
 pub(crate) const MAX_BACKLOG: usize = 4096;
-/// Connections of one shard that are being turned away for want of room (503); more are dropped.
+/// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.
 pub(crate) const MAX_SURPLUS: usize = 1024;
 /// How soon posting to another shard, whose mailbox was full, is tried again.
 pub(crate) const RETRY_POSTING: Duration = Duration::from_millis(1);

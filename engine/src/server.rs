@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::ops::Deref;
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -189,10 +190,15 @@ fn spawn<H: Handler>(mut driver: PollDriver, parts: ShardParts<H>) -> io::Result
     runtime::spawn(format!("throng-{shard}"), cpu, move || {
         enter_shard();
         let mut shard = Shard::new(parts);
-        if let Err(error) = runtime::run(&mut driver, &mut shard) {
-            tracing::error!(%error, "a shard has failed; its connections are cut");
-            shard.fail();
+        let outcome = catch_unwind(AssertUnwindSafe(|| runtime::run(&mut driver, &mut shard)));
+        match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a shard has failed; its connections are cut");
+            }
+            Err(_) => tracing::error!("a shard has panicked; its connections are cut"),
         }
+        shard.fail();
     })
 }
 
@@ -330,8 +336,8 @@ impl Engine {
     /// `code` (1012 when the service comes back, 1001 when it does not) behind what is queued for
     /// them, spread evenly over `window`, so that they do not all come back at once.
     ///
-    /// Blocks until all are gone, which takes at most the window and
-    /// [`close_timeout`](field@Config::close_timeout).
+    /// Blocks until all are gone, which takes at most the window,
+    /// [`close_timeout`](field@Config::close_timeout), and a second for pages that are being served.
     pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
         let shared = self.handle.shared();
         shared.begin_drain();

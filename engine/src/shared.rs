@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::config::Config;
-use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS};
+use crate::config::{Config, open_file_limit};
+use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
 use crate::shard::MailSender;
 
@@ -20,6 +20,9 @@ pub(crate) struct Shared {
     pub(crate) mail: Vec<MailSender>,
     /// Sockets that count towards `max_connections`: in their handshake, open or closing.
     admitted: AtomicUsize,
+    /// Sockets beyond `max_connections`.
+    surplus: AtomicUsize,
+    max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
     /// Set once the engine drains or stops.
@@ -36,6 +39,8 @@ impl Shared {
             rooms_of_connection: bound(config.max_rooms_per_connection),
         };
         Shared {
+            surplus: AtomicUsize::new(0),
+            max_surplus: max_surplus(&config),
             config,
             epoch,
             directory: Arc::new(Directory::new(limits)),
@@ -47,19 +52,30 @@ impl Shared {
         }
     }
 
-    /// Counts a socket in, unless the engine is full.
-    pub(crate) fn admit(&self) -> bool {
-        let max = self.config.max_connections;
-        let admitted = self.admitted.fetch_add(1, Ordering::Relaxed) < max;
-        if !admitted {
-            self.discharge();
+    /// Counts a socket in; `None` when there are too many.
+    pub(crate) fn admit(&self) -> Option<Seat> {
+        if count_in(&self.admitted, self.config.max_connections) {
+            Some(Seat::Regular)
+        } else {
+            count_in(&self.surplus, self.max_surplus).then_some(Seat::Surplus)
         }
-        admitted
+    }
+
+    /// Whether a socket may be upgraded; its seat becomes a regular one.
+    pub(crate) fn may_open(&self, seat: &mut Seat) -> bool {
+        if *seat == Seat::Surplus && count_in(&self.admitted, self.config.max_connections) {
+            self.discharge(std::mem::replace(seat, Seat::Regular));
+        }
+        *seat == Seat::Regular
     }
 
     /// Counts a socket out.
-    pub(crate) fn discharge(&self) {
-        self.admitted.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn discharge(&self, seat: Seat) {
+        let seats = match seat {
+            Seat::Regular => &self.admitted,
+            Seat::Surplus => &self.surplus,
+        };
+        seats.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_opened(&self) {
@@ -126,6 +142,33 @@ impl Shared {
         }
         set
     }
+}
+
+/// What a socket counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// One of `max_connections`.
+    Regular,
+    /// One beyond them, to be told so or to go to the side door.
+    Surplus,
+}
+
+/// Counts one more, unless that is too many.
+fn count_in(seats: &AtomicUsize, max: usize) -> bool {
+    let has_room = seats.fetch_add(1, Ordering::Relaxed) < max;
+    if !has_room {
+        seats.fetch_sub(1, Ordering::Relaxed);
+    }
+    has_room
+}
+
+/// Half of the descriptors that `max_connections` leaves are for sockets beyond it; the others are
+/// for listeners and whatever else the process opens.
+fn max_surplus(config: &Config) -> usize {
+    let left = open_file_limit().map_or(usize::MAX, |limit| {
+        limit.saturating_sub(config.max_connections)
+    });
+    (left / 2).clamp(1, MAX_SURPLUS)
 }
 
 /// How many connections a shard's tables are made for. Tables that do not grow waste nothing: memory

@@ -174,6 +174,8 @@ impl Ring {
 pub struct ChunkPool {
     current: Arc<Chunk>,
     written: usize,
+    /// What was written into other chunks since the last [`ChunkPool::rewind`].
+    written_before: usize,
     rings: [Ring; CLASSES],
     pooled_bytes: usize,
 }
@@ -199,6 +201,7 @@ impl ChunkPool {
         ChunkPool {
             current: Chunk::with_capacity(CHUNK_SIZE),
             written: 0,
+            written_before: 0,
             rings: Default::default(),
             pooled_bytes: 0,
         }
@@ -266,6 +269,13 @@ impl ChunkPool {
         if Arc::get_mut(&mut self.current).is_some() {
             self.written = 0;
         }
+        self.written_before = 0;
+    }
+
+    /// Bytes written since the last [`ChunkPool::rewind`], to within a chunk.
+    #[inline]
+    pub fn produced(&self) -> usize {
+        self.written_before + self.written
     }
 
     /// Bytes kept for reuse, the current chunk not included.
@@ -275,6 +285,7 @@ impl ChunkPool {
 
     #[cold]
     fn rotate(&mut self) {
+        self.written_before += self.written;
         let fresh = self.take(0);
         let full = std::mem::replace(&mut self.current, fresh);
         self.written = 0;
@@ -283,6 +294,7 @@ impl ChunkPool {
 
     #[cold]
     fn write_large(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        self.written_before += len;
         let Some(class) = (0..CLASSES).find(|class| CHUNK_SIZE << class >= len) else {
             return Slice::with_len(len, fill);
         };

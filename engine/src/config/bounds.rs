@@ -136,7 +136,7 @@ pub(super) fn default_max_connections() -> usize {
 }
 
 /// The soft limit on open files, where there is one.
-fn open_file_limit() -> Option<usize> {
+pub(crate) fn open_file_limit() -> Option<usize> {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, getrlimit};

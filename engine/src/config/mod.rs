@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::limits::MAX_SHARDS;
 use crate::origin::Origins;
 
+pub(crate) use bounds::open_file_limit;
 pub use choice::{Backend, Overflow};
 pub use error::{ConfigError, SettingSource};
 pub(crate) use form::split_list;

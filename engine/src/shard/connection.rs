@@ -10,6 +10,7 @@ use super::timer::Tick;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
 use crate::room::RoomIndex;
+use crate::shared::Seat;
 
 /// Where a connection stands between accept and release.
 ///
@@ -43,14 +44,16 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// Listed for the flush that ends the turn.
     pub(crate) dirty: bool,
-    /// Reading is paused until the outbox has drained.
+    /// Reading is paused.
     pub(crate) paused: bool,
     /// It is read once though it is behind, having been unheard for long.
     pub(crate) may_speak: bool,
     /// A ping was sent and nothing has been heard since.
     pub(crate) ping_unanswered: bool,
-    /// Turned away for want of room; it does not count towards `max_connections`.
-    pub(crate) surplus: bool,
+    /// Something that was received is held back in `unhandled`.
+    pub(crate) holds: bool,
+    /// What it counts as.
+    pub(crate) seat: Seat,
     /// The upgrade was accepted.
     pub(crate) was_open: bool,
     /// Our close frame is the last of the outbox's messages.
@@ -71,7 +74,7 @@ pub(crate) struct Connection {
     /// How long it may stay what it is, unless it is open; how long it may go unheard, if it is.
     pub(crate) until: Tick,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
-    pub(crate) head: Option<Box<HeadBuffer>>,
+    pub(crate) unhandled: Option<Box<Unhandled>>,
     pub(crate) identity: Option<Box<Identity>>,
     remote: Remote,
 }
@@ -107,12 +110,13 @@ pub(crate) struct Since {
     pub(crate) sending: Tick,
 }
 
-/// The part of an upgrade request received so far.
-#[derive(Debug, Default)]
-pub(crate) struct HeadBuffer {
+/// What was received and is not handled yet: the first part of an upgrade request, or frames that
+/// are held back.
+#[derive(Debug)]
+pub(crate) struct Unhandled {
     pub(crate) bytes: Vec<u8>,
-    /// Bytes in which the end of the head was searched for.
-    pub(crate) searched: usize,
+    /// How many of the bytes have been seen: searched for the request's end, or handled.
+    pub(crate) seen: usize,
 }
 
 /// What `on_upgrade` said of the connection.
@@ -134,7 +138,8 @@ impl Connection {
             paused: false,
             may_speak: false,
             ping_unanswered: false,
-            surplus: false,
+            holds: false,
+            seat: Seat::Regular,
             was_open: false,
             has_farewell: false,
             finished: false,
@@ -151,7 +156,7 @@ impl Connection {
                 sending: now,
             },
             rooms: SmallVec::new(),
-            head: None,
+            unhandled: None,
             identity: None,
             remote: peer.into(),
         }

@@ -9,7 +9,6 @@ use throng_transport::{ChunkPool, Peer, Slice, SocketKey};
 use super::connection::Connection;
 use super::outbox::{Lane, LaneStock, OutboxLimits, Pushed};
 use super::timer::Tick;
-use crate::config::Overflow;
 use crate::id::{GENERATIONS, MAX_SLOTS};
 
 /// Connections by slot.
@@ -171,17 +170,11 @@ impl Connections {
     }
 
     /// Takes note that what the driver kept is sent.
-    pub(crate) fn sent(&mut self, key: SocketKey, now: Tick) {
-        let is_patient = !matches!(self.limits.overflow, Overflow::Disconnect);
-        let Some(connection) = self.get(key) else {
-            return;
-        };
-        connection.outbox.sent();
-        // Where messages are dropped for who is behind, a peer may be behind for ever, and must be
-        // heard all the same. Where it is given up, its own burst must not be what ends it.
-        connection.may_speak = is_patient && connection.paused && connection.until.is_due(now);
+    pub(super) fn sent(&mut self, key: SocketKey) -> Option<&mut Connection> {
+        self.get(key)?.outbox.sent();
         self.behind -= 1;
         self.mark_dirty(key.slot);
+        self.get(key)
     }
 
     /// Connections that have a send in flight.

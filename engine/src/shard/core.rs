@@ -3,6 +3,7 @@
 //! Everything here is bookkeeping in memory. The turn ([`super::turn`]) carries it out on the
 //! driver; handlers reach it through [`Conn`](crate::Conn).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,9 @@ pub(crate) struct Core {
     pub(crate) chunks: ChunkPool,
     pub(crate) decoders: Pool,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
-    pub(crate) ended: Vec<(SocketKey, Cause)>,
+    pub(crate) ended: VecDeque<(SocketKey, Cause)>,
+    /// Connections of which something was held back that can be handled now.
+    pub(super) held_back: VecDeque<SocketKey>,
     /// Connections that have ended and are still in their rooms.
     pub(crate) unsettled: usize,
     /// What has been published to a room and not been queued for its members yet.
@@ -89,7 +92,8 @@ impl Core {
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
+            held_back: VecDeque::new(),
             unsettled: 0,
             run: None,
             released: Vec::new(),
@@ -200,7 +204,7 @@ impl Core {
             slot,
             generation: connection.generation,
         };
-        self.ended.push((key, cause));
+        self.ended.push_back((key, cause));
         let (phase, code, reason) = match *farewell {
             Farewell::Last(code, reason) | Farewell::Urgent(code, reason) => {
                 (Phase::Closing, code, reason)
@@ -212,6 +216,9 @@ impl Core {
             }
         };
         connection.phase = phase;
+        if connection.holds {
+            self.held_back.push_back(key);
+        }
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
         let length = write_close(&mut payload, code, reason);
         let frame = self.encode(OpCode::Close, &payload[..length]);

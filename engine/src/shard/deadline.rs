@@ -11,6 +11,7 @@ use super::flush::unsent;
 use super::timer::Tick;
 use crate::config::Config;
 use crate::event::Cause;
+use crate::limits::REFUSAL_LINGER;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 
@@ -72,7 +73,11 @@ impl Core {
                 self.refuse(key, 408, &[], "the upgrade request took too long");
             }
             Phase::Closing | Phase::Lingering if is_over => {
-                let in_flight = connection.outbox.is_in_flight();
+                let (in_flight, was_open) = (connection.outbox.is_in_flight(), connection.was_open);
+                // Somebody who is told why it is refused may take that in slowly.
+                if !was_open && self.has_moved(key, driver) {
+                    return self.expect_end(slot, REFUSAL_LINGER);
+                }
                 let release = if in_flight {
                     Release::Abort
                 } else {
@@ -94,11 +99,7 @@ impl Core {
         let slot = key.slot;
         match due.map(|(_, due)| due) {
             Some(Due::WriteTimeout) => {
-                let left = unsent(driver, key);
-                let connection = &mut self.connections[slot];
-                if left < connection.unsent {
-                    connection.unsent = left;
-                    connection.since.sending = self.tick;
+                if self.has_moved(key, driver) {
                     return self.set_deadline(slot);
                 }
                 self.part(slot, Cause::SlowConsumer, &Farewell::Drop(Release::Abort));
@@ -129,6 +130,21 @@ impl Core {
         }
     }
 
+    /// Whether the send in flight has made progress since this was asked.
+    fn has_moved(&mut self, key: SocketKey, driver: &mut impl Driver) -> bool {
+        let connection = &mut self.connections[key.slot];
+        if !connection.outbox.is_in_flight() {
+            return false;
+        }
+        let left = unsent(driver, key);
+        let has_moved = left < connection.unsent;
+        if has_moved {
+            connection.unsent = left;
+            connection.since.sending = self.tick;
+        }
+        has_moved
+    }
+
     /// Sets the timer to the connection's earliest deadline.
     pub(super) fn set_deadline(&mut self, slot: u32) {
         let connection = &self.connections[slot];
@@ -154,11 +170,14 @@ fn open_deadlines(connection: &Connection, config: &Config) -> [Option<(Tick, Du
     let since = &connection.since;
     let in_flight = connection.outbox.is_in_flight();
     let write = in_flight.then(|| (since.sending.after(config.write_timeout), Due::WriteTimeout));
-    // While reading is paused an answer cannot be seen; the write timeout watches over the peer.
-    let is_pinged = connection.ping_unanswered && !connection.paused;
+    // While reading is paused neither an answer nor a message can be seen; the write timeout watches
+    // over the peer.
+    let is_read = !connection.paused;
+    let is_pinged = connection.ping_unanswered && is_read;
     let pong = is_pinged.then(|| (since.ping.after(config.pong_timeout), Due::PongTimeout));
     let idle = config
         .idle_timeout
+        .filter(|_| is_read)
         .map(|idle| (connection.active.after(idle), Due::IdleTimeout));
     let ping = config.ping_interval.filter(|_| !connection.ping_unanswered);
     let ping = ping.map(|interval| (since.ping.after(interval), Due::Ping));

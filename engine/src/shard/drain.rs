@@ -8,6 +8,7 @@ use throng_transport::{Driver, SocketKey};
 use super::Shard;
 use super::connection::{Connection, Phase};
 use super::core::{Core, Farewell};
+use super::upgrade::GOING_DOWN;
 use crate::event::Cause;
 use crate::handler::Handler;
 use crate::limits::DRAIN_STEP;
@@ -43,8 +44,11 @@ pub(super) struct Draining {
     untold: Vec<SocketKey>,
     /// How many were to be told.
     told_in_all: usize,
+    /// When this shard's first is told, as a part of the time between two: shards do not tell theirs
+    /// all at once.
+    phase: f64,
     report: ShardDrained,
-    answers: Vec<Sender<ShardDrained>>,
+    answer: Sender<ShardDrained>,
 }
 
 impl Draining {
@@ -54,15 +58,15 @@ impl Draining {
         if elapsed >= self.window {
             return 0;
         }
-        let left = 1.0 - elapsed.as_secs_f64() / self.window.as_secs_f64();
+        let passed = elapsed.as_secs_f64() / self.window.as_secs_f64();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
             reason = "a part of the number of connections, of which there are below 2^24"
         )]
-        let untold = (self.told_in_all as f64 * left) as usize;
-        untold
+        let told = (self.told_in_all as f64 * passed - self.phase).ceil() as usize;
+        self.told_in_all.saturating_sub(told)
     }
 
     /// Takes note of a connection that goes.
@@ -71,7 +75,8 @@ impl Draining {
         if !connection.was_open {
             return;
         }
-        if outbox.is_empty() && !outbox.is_in_flight() {
+        let is_flushed = outbox.is_empty() && !outbox.is_in_flight();
+        if is_flushed && connection.has_farewell {
             self.report.flushed += 1;
         } else {
             let frames = outbox.messages() as usize;
@@ -90,10 +95,6 @@ impl<H: Handler> Shard<H> {
         driver: &mut impl Driver,
     ) {
         driver.stop_listening();
-        if let Some(draining) = &mut self.draining {
-            draining.answers.push(answer);
-            return;
-        }
         let core = &mut self.core;
         let mut untold = core.connections.keys();
         let connections = untold
@@ -102,7 +103,7 @@ impl<H: Handler> Shard<H> {
             .count();
         for &key in &untold {
             if core.connections[key.slot].phase == Phase::Handshake {
-                core.refuse_for_now(key, "the server is going down");
+                core.refuse_for_now(key, GOING_DOWN);
             }
         }
         untold.retain(|key| core.connections[key.slot].is_open());
@@ -116,7 +117,8 @@ impl<H: Handler> Shard<H> {
                 connections,
                 ..ShardDrained::default()
             },
-            answers: vec![answer],
+            phase: f64::from(core.shard) / core.shared.mail.len() as f64,
+            answer,
         });
     }
 
@@ -128,7 +130,7 @@ impl<H: Handler> Shard<H> {
         let untold = draining.untold_at(self.core.now);
         for key in draining.untold.split_off(untold.min(draining.untold.len())) {
             if self.core.connections.open(key).is_some() {
-                let farewell = Farewell::Last(draining.code, "the server is going down");
+                let farewell = Farewell::Last(draining.code, GOING_DOWN);
                 self.core.part(key.slot, Cause::Drain, &farewell);
             }
         }
@@ -142,10 +144,8 @@ impl<H: Handler> Shard<H> {
         if self.core.connections.len() > 0 {
             return false;
         }
-        for answer in &draining.answers {
-            // Whoever asked may have stopped waiting.
-            let _ = answer.try_send(draining.report);
-        }
+        // Whoever asked may have stopped waiting.
+        let _ = draining.answer.try_send(draining.report);
         true
     }
 

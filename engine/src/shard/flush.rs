@@ -12,6 +12,18 @@ pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
 }
 
 impl Core {
+    /// What the driver kept of a send is with the system.
+    pub(super) fn handle_sent(&mut self, key: SocketKey) {
+        let Some(connection) = self.connections.sent(key) else {
+            return;
+        };
+        // It may have something else in flight at the end of every turn, for ever.
+        connection.may_speak = connection.paused && connection.until.is_due(self.tick);
+        if connection.holds {
+            self.held_back.push_back(key);
+        }
+    }
+
     /// Sends what waits, with one gathered write per connection.
     pub(super) fn flush(&mut self, driver: &mut impl Driver) {
         self.deliver_run();
@@ -50,8 +62,9 @@ impl Core {
                 }
             }
         }
-        if connection.phase != Phase::Open || connection.outbox.is_in_flight() || connection.paused
-        {
+        let is_at_ease =
+            !connection.outbox.is_in_flight() && !connection.paused && !connection.holds;
+        if connection.phase != Phase::Open || !is_at_ease {
             self.adjust(key, driver);
         }
     }
@@ -68,21 +81,23 @@ impl Core {
                 .after(self.shared.config.write_timeout);
             self.wheel.set_earlier(key.slot, deadline);
         }
-        // A peer that does not take its answers is asked for no more questions: one receive may
-        // bring more of them than its queue has room for. One that is closing is read on: its
-        // close frame is awaited.
+        // A peer that does not take its answers is asked for no more questions. One that is closing
+        // is read on: its close frame is awaited. Of a send that failed nothing is unsent: what the
+        // peer said last is still to be heard.
         let is_open = connection.phase == Phase::Open;
-        let pause = is_open && outbox.is_in_flight() && !connection.may_speak;
+        let is_behind = is_open && outbox.is_in_flight() && connection.unsent > 0;
+        let pause = connection.holds || is_behind && !connection.may_speak;
         if pause && !connection.paused {
             connection.paused = true;
-            connection.until = self.tick.after(MAX_UNHEARD);
+            if is_open {
+                connection.until = self.tick.after(MAX_UNHEARD);
+            }
             driver.pause(key);
         } else if connection.paused && !pause {
-            connection.paused = false;
-            // An answer to the last ping may have waited all the while.
-            connection.since.ping = self.tick;
-            driver.resume(key);
+            self.resume(key, driver);
         }
+        let connection = &mut self.connections[key.slot];
+        let outbox = &connection.outbox;
         if connection.phase == Phase::Lingering && !outbox.is_in_flight() && outbox.is_empty() {
             if !std::mem::replace(&mut connection.finished, true) {
                 driver.finish(key);
@@ -90,6 +105,19 @@ impl Core {
             if connection.peer_ended {
                 self.drop_connection(key, Release::Close);
             }
+        }
+    }
+
+    /// Reads again. What the peer has said meanwhile, an answer to the last ping among it, could not
+    /// be heard.
+    fn resume(&mut self, key: SocketKey, driver: &mut impl Driver) {
+        let connection = &mut self.connections[key.slot];
+        connection.paused = false;
+        connection.since.ping = self.tick;
+        connection.active = self.tick;
+        driver.resume(key);
+        if connection.is_open() {
+            self.set_deadline(key.slot);
         }
     }
 }

@@ -27,23 +27,22 @@ impl Forwarding {
         }
     }
 
-    /// Hands `mail` on now or later; returns false when the backlog is full too, or the shard has
-    /// stopped.
-    fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> bool {
+    /// Hands `mail` on now or later. It is full when the backlog is full too.
+    fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> Result<(), PostError> {
         let backlog = &mut self.backlogs[to];
-        if backlog.is_empty() {
+        let mail = if backlog.is_empty() {
             match sender.try_post(mail) {
-                Ok(()) => return true,
-                Err(PostError::Stopped) => return false,
-                Err(PostError::Full(mail)) => backlog.push_back(mail),
+                Err(PostError::Full(mail)) => mail,
+                outcome => return outcome,
             }
-            return true;
+        } else {
+            mail
+        };
+        if backlog.len() >= MAX_BACKLOG {
+            return Err(PostError::Full(mail));
         }
-        let has_room = backlog.len() < MAX_BACKLOG;
-        if has_room {
-            backlog.push_back(mail);
-        }
-        has_room
+        backlog.push_back(mail);
+        Ok(())
     }
 
     /// Hands on what waits; returns whether something still does.
@@ -84,10 +83,11 @@ impl Core {
                 frame: frame.clone(),
                 lane,
             };
-            if self.forwarding.post(to, &self.shared.mail[to], mail) {
-                receipt.forwarded += 1;
-            } else {
-                receipt.refused += 1;
+            match self.forwarding.post(to, &self.shared.mail[to], mail) {
+                Ok(()) => receipt.forwarded += 1,
+                Err(PostError::Full(_)) => receipt.refused += 1,
+                // It has nobody left.
+                Err(PostError::Stopped) => {}
             }
         }
     }

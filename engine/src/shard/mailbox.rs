@@ -1,6 +1,7 @@
 //! How other threads, other shards among them, reach a shard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -55,6 +56,9 @@ pub(crate) enum PostError {
 #[derive(Clone, Debug)]
 pub(crate) struct MailSender {
     queue: Sender<Mail>,
+    /// The queue's other end too, to discard what nobody will take.
+    rest: Receiver<Mail>,
+    closed: Arc<AtomicBool>,
     waker: Waker,
 }
 
@@ -62,23 +66,28 @@ impl MailSender {
     /// Puts `mail` into the mailbox and wakes the shard.
     pub(crate) fn try_post(&self, mail: Mail) -> Result<(), PostError> {
         match self.queue.try_send(mail) {
-            Ok(()) => self.waker.wake(),
-            Err(TrySendError::Full(mail)) => return Err(PostError::Full(mail)),
-            Err(TrySendError::Disconnected(_)) => return Err(PostError::Stopped),
+            Ok(()) => self.posted(),
+            Err(TrySendError::Full(mail)) => Err(PostError::Full(mail)),
+            Err(TrySendError::Disconnected(_)) => Err(PostError::Stopped),
         }
-        Ok(())
     }
 
     /// The same, waiting while the mailbox is full; for threads that may block.
     pub(crate) fn post_blocking(&self, mail: Mail) -> Result<(), PostError> {
-        match self.try_post(mail) {
-            Err(PostError::Full(mail)) => {
-                self.queue.send(mail).map_err(|_| PostError::Stopped)?;
-                self.waker.wake();
-                Ok(())
-            }
-            posted => posted,
+        self.queue.send(mail).map_err(|_| PostError::Stopped)?;
+        self.posted()
+    }
+
+    /// Follows every post: the shard is woken, or has stopped.
+    fn posted(&self) -> Result<(), PostError> {
+        // Either the mailbox, closing, finds what was posted, or this finds it closed.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            discard(&self.rest);
+            return Err(PostError::Stopped);
         }
+        self.waker.wake();
+        Ok(())
     }
 
     /// Wakes the shard.
@@ -87,8 +96,84 @@ impl MailSender {
     }
 }
 
+/// The receiving side. Once it is dropped nothing stays in the mailbox, whoever still holds a
+/// sender: sockets are closed, and those who wait for an answer learn that none will come.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    queue: Receiver<Mail>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Mailbox {
+    /// The next entry, if there is one.
+    pub(crate) fn take(&self) -> Option<Mail> {
+        self.queue.try_recv().ok()
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        discard(&self.queue);
+    }
+}
+
+fn discard(queue: &Receiver<Mail>) {
+    while queue.try_recv().is_ok() {}
+}
+
 /// A mailbox of that capacity for the shard that `waker` wakes.
-pub(crate) fn mailbox(capacity: usize, waker: Waker) -> (MailSender, Receiver<Mail>) {
-    let (queue, receiver) = bounded(capacity);
-    (MailSender { queue, waker }, receiver)
+pub(crate) fn mailbox(capacity: usize, waker: Waker) -> (MailSender, Mailbox) {
+    let (sender, receiver) = bounded(capacity);
+    let closed = Arc::new(AtomicBool::new(false));
+    let mailbox = Mailbox {
+        queue: receiver.clone(),
+        closed: Arc::clone(&closed),
+    };
+    let sender = MailSender {
+        queue: sender,
+        rest: receiver,
+        closed,
+        waker,
+    };
+    (sender, mailbox)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn members(answer: &Sender<Vec<ConnectionId>>) -> Mail {
+        Mail::Members {
+            room: Arc::from("tea"),
+            answer: answer.clone(),
+        }
+    }
+
+    #[test]
+    fn nothing_stays_in_a_mailbox_that_is_closed() {
+        for _ in 0..1000 {
+            let (sender, mailbox) = mailbox(2, Waker::new(|| ()));
+            let (answer, answers) = bounded(4);
+            let posting = thread::spawn(move || {
+                let outcomes = [(); 4].map(|()| sender.post_blocking(members(&answer)).is_ok());
+                // The sender outlives the mailbox; nobody's answer may stay with it.
+                (sender, outcomes)
+            });
+            drop(mailbox);
+            assert!(answers.recv().is_err(), "whoever waits is told");
+            let (sender, outcomes) = posting.join().unwrap();
+            assert!(outcomes.is_sorted_by(|a, b| a >= b), "{outcomes:?}");
+            let (answer, answers) = bounded(1);
+            assert!(matches!(
+                sender.try_post(members(&answer)),
+                Err(PostError::Stopped)
+            ));
+            drop(answer);
+            assert!(answers.recv().is_err());
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod deadline;
 mod drain;
 mod flush;
 mod forward;
+mod hold;
 mod mailbox;
 pub(crate) mod outbox;
 mod publish;
@@ -26,13 +27,13 @@ pub use publish::Receipt;
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
-pub(crate) use mailbox::{Mail, MailSender, PostError, mailbox};
+pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use throng_transport::{Peer, Socket, SocketKey};
 
 use crate::conn::Conn;
@@ -50,7 +51,7 @@ pub(crate) struct ShardParts<H> {
     pub(crate) shard: u8,
     pub(crate) shared: Arc<Shared>,
     pub(crate) handler: Arc<H>,
-    pub(crate) mailbox: Receiver<Mail>,
+    pub(crate) mailbox: Mailbox,
     /// Whether TCP connections that this shard accepts are dealt out to all shards.
     pub(crate) deals_tcp: bool,
     /// Where the shard's randomness comes from.
@@ -66,7 +67,7 @@ pub(crate) struct Shard<H: Handler> {
     /// By slot: the state of each connection that is open, or that has ended and whose handler
     /// has not been told.
     states: Vec<Option<H::State>>,
-    mailbox: Receiver<Mail>,
+    mailbox: Mailbox,
     /// The mailbox may hold something.
     has_mail: bool,
     /// Sockets accepted since the last turn.
@@ -75,8 +76,6 @@ pub(crate) struct Shard<H: Handler> {
     departing: Vec<Departure>,
     /// Slots whose timers fired; scratch.
     fired: Vec<u32>,
-    /// Connections that are turned away for want of room.
-    surplus: usize,
     draining: Option<Draining>,
     deals_tcp: bool,
     /// The shard that the next dealt connection goes to.
@@ -97,7 +96,6 @@ impl<H: Handler> Shard<H> {
             accepted: Vec::new(),
             departing: Vec::new(),
             fired: Vec::new(),
-            surplus: 0,
             draining: None,
             deals_tcp: parts.deals_tcp,
             next_shard: 0,
@@ -114,24 +112,22 @@ impl<H: Handler> Shard<H> {
         };
         let mut conn = Conn::new(&mut self.core, key, state);
         let handler = &*self.handler;
-        // What a panic leaves half done is the handler's own state, which `on_close` may still
-        // see; the shard's is whole between any two calls of `Conn`.
-        let called = catch_unwind(AssertUnwindSafe(|| call(handler, &mut conn)));
-        if called.is_err() {
+        if guard(|| call(handler, &mut conn)).is_none() {
             self.handle_panic(key);
         }
     }
 
-    /// The driver is unusable: tells the handler that every connection is lost.
+    /// The shard cannot go on: tells the handler that every connection is lost.
     pub(crate) fn fail(&mut self) {
-        for key in self.core.connections.keys() {
-            self.core.part(
-                key.slot,
-                Cause::LibraryFault,
-                &Farewell::Drop(Release::Lost),
-            );
+        let lost = Farewell::Drop(Release::Lost);
+        let keys = self.core.connections.keys();
+        for key in &keys {
+            self.core.part(key.slot, Cause::LibraryFault, &lost);
         }
         self.settle();
+        for key in keys {
+            self.remove(key);
+        }
     }
 
     #[cold]
@@ -139,5 +135,24 @@ impl<H: Handler> Shard<H> {
         tracing::error!(connection = %self.core.id(key), "a handler panicked; its connection is closed");
         let farewell = Farewell::Last(CloseCode::INTERNAL_ERROR, "internal error");
         self.core.part(key.slot, Cause::HandlerPanicked, &farewell);
+    }
+}
+
+/// Calls into the service; `None` when it panicked.
+///
+/// What a panic leaves half done is the service's own state, which `on_close` may still see; the
+/// shard's is whole between any two calls of `Conn`.
+#[inline]
+fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(forget_panic)
+        .ok()
+}
+
+/// What a panic was raised with is the service's too, and its `Drop` may panic again.
+#[cold]
+fn forget_panic(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
     }
 }

@@ -370,8 +370,8 @@ impl Outbox {
         }
         let bytes: u32 = queue.iter().skip(control).map(length).sum();
         let messages: u32 = queue.iter().skip(control).map(count_frames).sum();
-        self.bytes -= bytes;
-        self.messages -= messages;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.messages = self.messages.saturating_sub(messages);
         self.in_flight_bytes = bytes.saturating_add(control_bytes);
         self.in_flight_messages = messages;
         self.lanes = Some(lanes);
@@ -419,7 +419,7 @@ impl Outbox {
         self.messages.saturating_add(self.in_flight_messages)
     }
 
-    /// Bytes not yet with the system, control frames aside.
+    /// Bytes not yet with the system, waiting control frames aside.
     pub(crate) fn bytes(&self) -> u32 {
         self.bytes.saturating_add(self.in_flight_bytes)
     }
@@ -451,8 +451,8 @@ impl Outbox {
             let Some(length) = self.drop_one() else {
                 return Pushed::Refused;
             };
-            self.bytes -= length;
-            self.messages -= 1;
+            self.bytes = self.bytes.saturating_sub(length);
+            self.messages = self.messages.saturating_sub(1);
             dropped += 1;
         }
         Pushed::DroppedOldest(dropped)

@@ -191,6 +191,22 @@ impl Core {
         }
     }
 
+    /// Messages and bytes that wait to be sent to a connection.
+    pub(crate) fn queued(&self, key: SocketKey) -> (usize, usize) {
+        let connection = &self.connections[key.slot];
+        let mut queued = (
+            connection.outbox.messages() as usize,
+            connection.outbox.bytes() as usize,
+        );
+        if let Some(run) = &self.run
+            && connection.rooms.contains(&run.room)
+        {
+            queued.0 += run.messages as usize;
+            queued.1 += run.frames.len();
+        }
+        queued
+    }
+
     #[cold]
     fn hand_out(&mut self, run: &RoomRun) {
         let Core {

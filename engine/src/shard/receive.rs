@@ -12,16 +12,24 @@ use crate::protocol::fault::Fault;
 use crate::protocol::message::{Event, Input, Message};
 
 impl<H: Handler> Shard<H> {
-    /// Handles everything in `bytes`, up to a close frame or a fault.
+    /// Handles what is in `bytes`, up to a close frame or a fault. Returns how many of the last
+    /// bytes are to be held back.
     #[inline]
-    pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) {
+    pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) -> usize {
         let mut decoder = std::mem::take(&mut self.core.connections[key.slot].decoder);
         let mut input = Input::new(bytes);
         let limits = self.core.message_limits;
+        let mut held_back = 0;
         loop {
             match decoder.next(&mut input, &limits, &mut self.core.decoders) {
                 Ok(None) => break,
-                Ok(Some(Event::Message(message))) => self.handle_message(key, message),
+                Ok(Some(Event::Message(message))) => {
+                    self.handle_message(key, message);
+                    if self.core.must_hold(key.slot) {
+                        held_back = input.remaining();
+                        break;
+                    }
+                }
                 // RFC 6455 §5.5.2: answered with its payload, unless a close frame was sent.
                 Ok(Some(Event::Ping(payload))) => self.core.pong(key, payload),
                 Ok(Some(Event::Pong(_))) => {}
@@ -40,6 +48,7 @@ impl<H: Handler> Shard<H> {
             Phase::Open | Phase::Closing => connection.decoder = decoder,
             _ => decoder.release(&mut self.core.decoders),
         }
+        held_back
     }
 
     #[inline]

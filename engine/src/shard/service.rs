@@ -6,7 +6,7 @@ use std::time::Duration;
 use throng_transport::{Peer, Service, Socket, SocketKey};
 
 use super::Shard;
-use super::connection::Phase;
+use super::connection::{Phase, Unhandled};
 use super::core::{Farewell, Release};
 use crate::event::Cause;
 use crate::handler::Handler;
@@ -34,7 +34,14 @@ impl<H: Handler> Service for Shard<H> {
             self.core.handle_sign_of_life(key);
         }
         match phase {
-            Phase::Open | Phase::Closing => self.handle_frames(key, bytes),
+            Phase::Open | Phase::Closing => {
+                let left = self.handle_frames(key, bytes);
+                if left > 0 {
+                    let bytes = bytes[bytes.len() - left..].to_vec();
+                    self.core
+                        .hold_back(key, Box::new(Unhandled { bytes, seen: 0 }));
+                }
+            }
             Phase::Handshake => self.handle_request(key, bytes),
             Phase::Lingering | Phase::Gone => {}
         }
@@ -45,24 +52,14 @@ impl<H: Handler> Service for Shard<H> {
             return;
         };
         connection.peer_ended = true;
-        match connection.phase {
-            Phase::Open => {
-                let farewell = Farewell::Drop(Release::Close);
-                self.core.part(key.slot, Cause::PeerVanished, &farewell);
-            }
-            // No close frame will come any more. What waits is still sent; the flush that ends the
-            // turn sees when that is done.
-            Phase::Closing | Phase::Lingering => {
-                connection.phase = Phase::Lingering;
-                self.core.connections.mark_dirty(key.slot);
-            }
-            Phase::Handshake | Phase::Gone => self.core.drop_connection(key, Release::Close),
+        if !connection.holds {
+            self.core.handle_end(key);
         }
     }
 
     #[inline]
     fn sent(&mut self, key: SocketKey) {
-        self.core.connections.sent(key, self.core.tick);
+        self.core.handle_sent(key);
     }
 
     fn failed(&mut self, key: SocketKey, error: io::Error) {

@@ -1,34 +1,36 @@
 //! The turn: everything a shard does between two waits of its driver, in this order.
 //!
-//! 1. what other threads posted,
-//! 2. deadlines,
-//! 3. a step of a drain,
-//! 4. `on_close` for those that have ended,
-//! 5. connections accepted,
-//! 6. one gathered write for each connection that has something to be sent,
-//! 7. what is over is released.
+//! 1. what was received and held back ([`hold`](super::hold)),
+//! 2. what other threads posted,
+//! 3. deadlines,
+//! 4. a step of a drain,
+//! 5. `on_close` for those that have ended,
+//! 6. connections accepted,
+//! 7. one gathered write for each connection that has something to be sent,
+//! 8. what is over is released.
 //!
-//! What arrived was handled before, while the driver waited. Nothing but step 6 writes to a
+//! What arrived was handled before, while the driver waited. Nothing but step 7 writes to a
 //! socket: that is what makes one write out of all that a turn has for a connection.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use throng_transport::runtime::Turn;
 use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 
-use super::Shard;
 use super::connection::Connection;
 use super::core::{Farewell, Release};
 use super::mailbox::{Mail, PostError};
+use super::upgrade::GOING_DOWN;
+use super::{Shard, guard};
 use crate::conn::Conn;
 use crate::event::{Cause, Close};
 use crate::handler::Handler;
-use crate::limits::{MAIL_PER_TURN, MAX_SURPLUS, RETRY_POSTING};
+use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
 
 impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
         let is_stopping = self.core.shared.is_stopping();
+        self.handle_held();
         if self.has_mail {
             self.take_mail(driver);
         }
@@ -58,7 +60,7 @@ impl<H: Handler> Shard<H> {
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
-        if self.has_mail {
+        if self.has_mail || !core.held_back.is_empty() {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);
@@ -72,7 +74,7 @@ impl<H: Handler> Shard<H> {
 
     fn take_mail(&mut self, driver: &mut impl Driver) {
         for _ in 0..MAIL_PER_TURN {
-            let Ok(mail) = self.mailbox.try_recv() else {
+            let Some(mail) = self.mailbox.take() else {
                 self.has_mail = false;
                 return;
             };
@@ -126,7 +128,7 @@ impl<H: Handler> Shard<H> {
 
     /// Tells the handler of connections that have ended; what it does then may end others.
     pub(super) fn settle(&mut self) {
-        while let Some((key, cause)) = self.core.ended.pop() {
+        while let Some((key, cause)) = self.core.ended.pop_front() {
             self.call_on_close(key, cause);
             self.core.leave_all(key);
             self.core.rooms.exit(key.slot);
@@ -150,10 +152,10 @@ impl<H: Handler> Shard<H> {
         };
         let (core, handler) = (&mut self.core, &*self.handler);
         // The state is dropped within too: its `Drop` is the service's code.
-        let called = catch_unwind(AssertUnwindSafe(move || {
+        let called = guard(move || {
             handler.on_close(&mut Conn::new(core, key, &mut state), &close);
-        }));
-        if called.is_err() {
+        });
+        if called.is_none() {
             tracing::error!(connection = %self.core.id(key), "a handler panicked in on_close");
         }
     }
@@ -189,10 +191,9 @@ impl<H: Handler> Shard<H> {
 
     fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
         let core = &mut self.core;
-        let is_surplus = core.shared.is_draining() || !core.shared.admit();
-        if is_surplus && self.surplus >= MAX_SURPLUS {
+        let Some(seat) = core.shared.admit() else {
             return;
-        }
+        };
         let adopted = core.connections.insert(peer, core.tick).filter(|&key| {
             let result = driver.adopt(key, socket);
             if let Err(error) = &result {
@@ -202,15 +203,11 @@ impl<H: Handler> Shard<H> {
             result.is_ok()
         });
         let Some(key) = adopted else {
-            if !is_surplus {
-                core.shared.discharge();
-            }
-            return;
+            return core.shared.discharge(seat);
         };
-        if is_surplus {
-            self.surplus += 1;
-            core.connections[key.slot].surplus = true;
-            core.refuse_for_now(key, "the server is full");
+        core.connections[key.slot].seat = seat;
+        if core.shared.is_draining() {
+            core.refuse_for_now(key, GOING_DOWN);
         } else {
             core.expect_end(key.slot, core.shared.config.handshake_timeout);
         }
@@ -236,16 +233,12 @@ impl<H: Handler> Shard<H> {
         }
     }
 
-    fn remove(&mut self, key: SocketKey) -> Option<Connection> {
+    pub(super) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         let core = &mut self.core;
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);
         connection.decoder.release(&mut core.decoders);
-        if connection.surplus {
-            self.surplus -= 1;
-        } else {
-            core.shared.discharge();
-        }
+        core.shared.discharge(connection.seat);
         Some(connection)
     }
 }

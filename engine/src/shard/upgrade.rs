@@ -1,12 +1,10 @@
 //! The opening handshake: what comes before a connection's first frame (RFC 6455 §4.2).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use throng_transport::{Driver, SocketKey};
 
-use super::Shard;
-use super::connection::{HeadBuffer, Identity, NO_PROTOCOL, Phase};
+use super::connection::{Identity, NO_PROTOCOL, Phase, Unhandled};
 use super::core::{Core, Release};
+use super::{Shard, guard};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::Place;
@@ -15,6 +13,9 @@ use crate::protocol::handshake::{
     Head, MAX_HEAD, MAX_HEADERS, UpgradeRequest, accept_key, check_header, choose_protocol,
     head_end, parse_head, write_accept, write_response,
 };
+
+/// What clients are told once a drain has begun.
+pub(super) const GOING_DOWN: &str = "the server is going down";
 
 /// A connection that leaves the shard: it asked for no upgrade.
 pub(super) struct Departure {
@@ -46,23 +47,23 @@ impl<H: Handler> Shard<H> {
     /// Handles bytes of a connection that has not been upgraded yet.
     #[cold]
     pub(super) fn handle_request(&mut self, key: SocketKey, bytes: &[u8]) {
-        match self.core.connections[key.slot].head.take() {
+        match self.core.connections[key.slot].unhandled.take() {
             None => {
                 if !self.handle_head(key, bytes) {
-                    let head = HeadBuffer {
+                    let head = Unhandled {
                         bytes: bytes.to_vec(),
-                        searched: bytes.len(),
+                        seen: bytes.len(),
                     };
-                    self.core.connections[key.slot].head = Some(Box::new(head));
+                    self.core.connections[key.slot].unhandled = Some(Box::new(head));
                 }
             }
             Some(mut head) => {
                 head.bytes.extend_from_slice(bytes);
                 let is_over = head.bytes.len() >= MAX_HEAD;
-                let has_end = is_over || head_end(&head.bytes, head.searched).is_some();
+                let has_end = is_over || head_end(&head.bytes, head.seen).is_some();
                 if !has_end || !self.handle_head(key, &head.bytes) {
-                    head.searched = head.bytes.len();
-                    self.core.connections[key.slot].head = Some(head);
+                    head.seen = head.bytes.len();
+                    self.core.connections[key.slot].unhandled = Some(head);
                 }
             }
         }
@@ -84,24 +85,30 @@ impl<H: Handler> Shard<H> {
     }
 
     fn handle_upgrade(&mut self, key: SocketKey, request: &UpgradeRequest<'_, '_>) {
-        if self.core.shared.is_draining() {
-            return self.core.refuse_for_now(key, "the server is going down");
+        let shared = &self.core.shared;
+        if shared.is_draining() {
+            return self.core.refuse_for_now(key, GOING_DOWN);
         }
-        let config = &self.core.shared.config;
-        if !config.origins.allows(request.origin(), request.host()) {
-            return self.core.refuse(key, 403, &[], "origin not allowed");
+        if !shared.may_open(&mut self.core.connections[key.slot].seat) {
+            return self.core.refuse_for_now(key, "the server is full");
         }
+        let config = &shared.config;
         let chosen = choose_protocol(&config.subprotocols, request);
         let upgrade = Upgrade {
             request,
             peer: self.core.connections[key.slot].peer(),
             subprotocol: chosen.map(|index| &*config.subprotocols[index]),
         };
-        let decision = catch_unwind(AssertUnwindSafe(|| self.handler.on_upgrade(&upgrade)));
+        // Origins may be the service's code as well.
+        let decision = guard(|| {
+            let is_allowed = config.origins.allows(request.origin(), request.host());
+            is_allowed.then(|| self.handler.on_upgrade(&upgrade))
+        });
         match decision {
-            Ok(Ok(accept)) => self.accept(key, request, accept, chosen),
-            Ok(Err(reject)) => self.core.reject(key, reject),
-            Err(_) => {
+            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen),
+            Some(Some(Err(reject))) => self.core.reject(key, reject),
+            Some(None) => self.core.refuse(key, 403, &[], "origin not allowed"),
+            None => {
                 tracing::error!(connection = %self.core.id(key), "a handler panicked in on_upgrade");
                 self.core.refuse(key, 500, &[], "internal error");
             }
@@ -135,7 +142,7 @@ impl<H: Handler> Shard<H> {
                 "on_upgrade gave an answer that cannot be sent"
             );
             // The state's `Drop` is the service's code.
-            if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
+            if guard(|| drop(state)).is_none() {
                 tracing::error!("a state panicked when it was dropped");
             }
             return self.core.refuse(key, 500, &[], "internal error");
@@ -281,7 +288,7 @@ impl Core {
         }
         let connection = &mut self.connections[key.slot];
         connection.phase = Phase::Lingering;
-        connection.head = None;
+        connection.unhandled = None;
         self.send_head(key.slot, &response);
         let linger = self.shared.config.close_timeout.min(REFUSAL_LINGER);
         self.expect_end(key.slot, linger);

@@ -1,0 +1,102 @@
+//! Holding back what a peer has asked, while there is no room for the answers.
+//!
+//! One receive may bring tens of thousands of messages, and each may be answered by a large one. A
+//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`]), and a connection that is behind
+//! is not handled beyond half of its queue's bounds. What is left of the bytes received waits in
+//! its connection, which is not read from meanwhile.
+
+use throng_transport::SocketKey;
+
+use super::Shard;
+use super::connection::{Phase, Unhandled};
+use super::core::{Core, Farewell, Release};
+use crate::event::Cause;
+use crate::handler::Handler;
+use crate::limits::PRODUCED_PER_TURN;
+
+impl Core {
+    /// Whether the next message of an open connection should wait.
+    #[inline]
+    pub(super) fn must_hold(&self, slot: u32) -> bool {
+        let connection = &self.connections[slot];
+        let limits = &self.connections.limits;
+        let is_half_full = || {
+            let outbox = &connection.outbox;
+            outbox.messages() >= limits.messages / 2 || outbox.bytes() >= limits.bytes / 2
+        };
+        let is_laden = self.chunks.produced() >= PRODUCED_PER_TURN
+            || connection.outbox.is_in_flight() && is_half_full();
+        is_laden && connection.is_open()
+    }
+
+    /// Keeps what was received and not handled.
+    #[cold]
+    pub(super) fn hold_back(&mut self, key: SocketKey, unhandled: Box<Unhandled>) {
+        let connection = &mut self.connections[key.slot];
+        connection.unhandled = Some(unhandled);
+        connection.holds = true;
+        self.held_back.push_back(key);
+        // The flush that ends the turn pauses it.
+        self.connections.mark_dirty(key.slot);
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Handles what was held back, in the order in which it was.
+    pub(super) fn handle_held(&mut self) {
+        for _ in 0..self.core.held_back.len() {
+            if self.core.chunks.produced() >= PRODUCED_PER_TURN {
+                return;
+            }
+            if let Some(key) = self.core.held_back.pop_front() {
+                self.handle_held_of(key);
+            }
+        }
+    }
+
+    #[cold]
+    fn handle_held_of(&mut self, key: SocketKey) {
+        let Some(connection) = self.core.connections.get(key) else {
+            return;
+        };
+        // It is listed again when its send is completed.
+        if !connection.holds || connection.is_open() && connection.outbox.is_in_flight() {
+            return;
+        }
+        connection.holds = false;
+        let Some(mut unhandled) = connection.unhandled.take() else {
+            return;
+        };
+        if matches!(connection.phase, Phase::Open | Phase::Closing) {
+            let left = self.handle_frames(key, &mut unhandled.bytes[unhandled.seen..]);
+            if left > 0 {
+                unhandled.seen = unhandled.bytes.len() - left;
+                return self.core.hold_back(key, unhandled);
+            }
+        }
+        self.core.connections.mark_dirty(key.slot);
+        if self.core.connections[key.slot].peer_ended {
+            self.core.handle_end(key);
+        }
+    }
+}
+
+impl Core {
+    /// Handles the end of a peer's stream, behind everything that was received.
+    pub(super) fn handle_end(&mut self, key: SocketKey) {
+        let connection = &mut self.connections[key.slot];
+        match connection.phase {
+            Phase::Open => {
+                let farewell = Farewell::Drop(Release::Close);
+                self.part(key.slot, Cause::PeerVanished, &farewell);
+            }
+            // No close frame will come any more. What waits is still sent; the flush that ends the
+            // turn sees when that is done.
+            Phase::Closing | Phase::Lingering => {
+                connection.phase = Phase::Lingering;
+                self.connections.mark_dirty(key.slot);
+            }
+            Phase::Handshake | Phase::Gone => self.drop_connection(key, Release::Close),
+        }
+    }
+}
