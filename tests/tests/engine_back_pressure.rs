@@ -15,8 +15,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use throng::protocol::frame::OpCode;
-use throng::{Accept, Close, Config, Conn, Engine, Handler, Message, Reject, Upgrade};
-use throng_tests::engine::{Client, Heard, config, frame, serve_with};
+use throng::{Accept, Cause, Close, Config, Conn, Engine, Handler, Message, Reject, Upgrade};
+use throng_tests::engine::{Client, Heard, config, frame, serve as serve_obedient, serve_with};
 
 /// Echoes, and takes note of the most that ever waited.
 #[derive(Clone, Default)]
@@ -54,6 +54,25 @@ fn serve(config: Config) -> (Engine, Client, Arc<Seen>) {
     let engine = serve_with(config, service);
     let client = Client::connect_small(engine.local_addr().unwrap());
     (engine, client, seen)
+}
+
+/// Answers every message with a large one.
+struct Amplifier {
+    answer: Vec<u8>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Handler for Amplifier {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, _: Message<'_>) {
+        conn.send(&self.answer);
+        self.most.fetch_max(conn.queued().1, Ordering::Relaxed);
+    }
 }
 
 /// Writes the message over and over until the engine takes no more; returns the bytes written.
@@ -162,4 +181,120 @@ fn a_burst_of_who_is_behind_waits() {
     }
     writing.join().unwrap();
     assert_eq!(seen.closed.load(Ordering::Relaxed), 0, "it is not cut");
+}
+
+/// A few bytes may ask for many: what one receive brings is not all answered in one turn.
+#[test]
+fn what_a_turn_makes_is_bounded() {
+    const MIB: usize = 1 << 20;
+    const SIZE: usize = 64 * 1024;
+    const ASKED: usize = 5000;
+    let most = Arc::default();
+    let service = Amplifier {
+        answer: vec![7; SIZE],
+        most: Arc::clone(&most),
+    };
+    let engine = serve_with(config(), service);
+    let address = engine.local_addr().unwrap();
+    let (mut greedy, mut bystander) = (Client::connect(address), Client::connect(address));
+    greedy.write(&frame(true, OpCode::Text, b"x").repeat(ASKED));
+    bystander.text("x");
+    let answer = Heard::Binary(vec![7; SIZE]);
+    assert!(bystander.hear() == answer);
+    for number in 0..ASKED {
+        assert!(greedy.hear() == answer, "answer number {number}");
+    }
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= 5 * MIB, "{most} bytes waited");
+}
+
+/// What a peer said before it ended its stream is handled, though it was held back.
+#[test]
+fn the_end_comes_behind_what_was_held_back() {
+    const SIZE: usize = 64 * 1024;
+    const ASKED: usize = 500;
+    let service = Amplifier {
+        answer: vec![7; SIZE],
+        most: Arc::default(),
+    };
+    let engine = serve_with(config(), service);
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    let close = frame(true, OpCode::Close, &1000u16.to_be_bytes());
+    let asked = frame(true, OpCode::Text, b"x").repeat(ASKED);
+    client.write(&[asked, close].concat());
+    client.finish();
+    let answer = Heard::Binary(vec![7; SIZE]);
+    for number in 0..ASKED {
+        assert!(client.hear() == answer, "answer number {number}");
+    }
+    assert_eq!(client.hear(), Heard::Close(Some(1000), String::new()));
+    assert_eq!(client.hear(), Heard::End);
+}
+
+/// Who is behind is not read from, so what it says cannot be missed.
+#[test]
+fn who_is_behind_is_not_idle() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let config = config()
+        .send_queue_bytes(256 << 20)
+        .idle_timeout(TIMEOUT)
+        .write_timeout(Duration::from_secs(3600));
+    let served = serve_obedient(config);
+    let mut client = Client::connect_small(served.address());
+    client.text(&format!("!flood 1 {}", 64 << 20));
+    std::thread::sleep(TIMEOUT * 3);
+    client.text("still here");
+    assert!(matches!(client.hear(), Heard::Binary(_)));
+    assert_eq!(client.hear(), Heard::Text("still here".into()));
+    // From then on it is read from, and has nothing to say.
+    assert_eq!(client.hear(), Heard::Close(Some(1008), "idle".into()));
+}
+
+/// The answer to a ping is waited for again once its peer is read from.
+#[test]
+fn who_catches_up_must_answer_pings() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let config = config()
+        .send_queue_bytes(256 << 20)
+        .ping_interval(Some(TIMEOUT))
+        .pong_timeout(TIMEOUT)
+        .write_timeout(Duration::from_secs(3600));
+    let served = serve_obedient(config);
+    let mut client = Client::connect_small(served.address());
+    client.text(&format!("!flood 1 {}", 64 << 20));
+    std::thread::sleep(TIMEOUT * 3);
+    assert!(matches!(client.hear(), Heard::Binary(_)));
+    assert_eq!(client.hear(), Heard::Ping(Vec::new()));
+    assert_eq!(served.next_close().1.cause, Cause::HeartbeatMissed);
+}
+
+/// Publishes to its own room and answers how much waits for it then.
+struct Publisher;
+
+impl Handler for Publisher {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        conn.join("room").unwrap();
+        for _ in 0..3 {
+            conn.to("room").message(message).publish();
+        }
+        let (messages, bytes) = conn.queued();
+        conn.send(&format!("{messages} messages, {bytes} bytes"));
+    }
+}
+
+#[test]
+fn what_was_published_to_a_room_waits_for_its_members() {
+    let engine = serve_with(config(), Publisher);
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    client.text("news");
+    for _ in 0..3 {
+        assert_eq!(client.hear(), Heard::Text("news".into()));
+    }
+    assert_eq!(client.hear(), Heard::Text("3 messages, 18 bytes".into()));
 }

@@ -242,8 +242,12 @@ fn a_full_engine_says_so_and_has_room_again() {
     assert_eq!(status, 503, "{response}");
     assert!(response.contains("Retry-After: "), "{response}");
     assert_eq!(second.ask("hello"), "hello");
+    // It is well all the same.
+    let (status, response) = answer(&served, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(status, 200, "{response}");
     // Who is turned away and stays is soon gone too.
     let mut stays = Client::silent(served.address());
+    stays.write(request("").as_bytes());
     assert!(stays.read_head().starts_with("HTTP/1.1 503 "));
     until("the reset", || stays.try_write(b"please").is_err());
     drop(first);

@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+use std::time::Duration;
+
 use throng::{Accept, Config, Conn, Handler, Message, Origins, Reject, Upgrade};
 use throng_tests::engine::{
     Client, Happening, Heard, Served, answer, config, request, serve, serve_with,
@@ -173,4 +175,35 @@ fn what_is_sent_at_the_opening_arrives_first() {
     client.text("hello");
     assert_eq!(client.hear(), Heard::Text("welcome".into()));
     assert_eq!(client.hear(), Heard::Text("hello".into()));
+}
+
+/// Slow is not stuck: a long explanation is given to the end.
+#[test]
+fn a_refusal_may_be_taken_in_slowly() {
+    const SIZE: usize = 32 << 20;
+    const STEPS: usize = 32;
+    struct Verbose;
+    impl Handler for Verbose {
+        type State = ();
+
+        fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+            Err(Reject::new(403).text("no".repeat(SIZE / 2)))
+        }
+
+        fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
+    }
+    let engine = serve_with(config(), Verbose);
+    let mut client = Client::silent_small(engine.local_addr().unwrap());
+    client.write(request("").as_bytes());
+    let mut bytes = Vec::new();
+    for step in 1..=STEPS {
+        // Three seconds in all: longer than somebody who takes nothing is waited for.
+        std::thread::sleep(Duration::from_millis(100));
+        while bytes.len() < SIZE / STEPS * step {
+            client.read_some(&mut bytes, 64 * 1024);
+        }
+    }
+    client.finish();
+    bytes.extend(client.read_to_end());
+    assert!(bytes.len() > SIZE && bytes.ends_with(b"nono"));
 }

@@ -165,3 +165,48 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A drain of one of `shards`, which has `connections` to tell within a second.
+    fn draining(shard: u8, shards: u8, connections: usize) -> Draining {
+        Draining {
+            code: CloseCode::GOING_AWAY,
+            began: Duration::ZERO,
+            window: Duration::from_secs(1),
+            untold: Vec::new(),
+            told_in_all: connections,
+            phase: f64::from(shard) / f64::from(shards),
+            report: ShardDrained::default(),
+            answer: crossbeam_channel::bounded(1).0,
+        }
+    }
+
+    #[test]
+    fn shards_with_few_connections_tell_them_one_after_the_other() {
+        const SHARDS: u8 = 10;
+        for connections in [1, 3] {
+            let drains = (0..SHARDS).map(|shard| draining(shard, SHARDS, connections));
+            let drains: Vec<Draining> = drains.collect();
+            let all = connections * usize::from(SHARDS);
+            let untold_at = |millis| {
+                let now = Duration::from_millis(millis);
+                drains
+                    .iter()
+                    .map(|drain| drain.untold_at(now))
+                    .sum::<usize>()
+            };
+            assert_eq!((untold_at(0), untold_at(1000)), (all, 0));
+            for millis in 1..1000 {
+                let told = all - untold_at(millis);
+                let due = (all as u64 * millis / 1000) as usize;
+                assert!(
+                    told.abs_diff(due) <= 1,
+                    "{told} instead of {due} told at {millis} ms"
+                );
+            }
+        }
+    }
+}

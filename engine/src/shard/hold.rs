@@ -24,8 +24,9 @@ impl Core {
             let outbox = &connection.outbox;
             outbox.messages() >= limits.messages / 2 || outbox.bytes() >= limits.bytes / 2
         };
-        let is_laden = self.chunks.produced() >= PRODUCED_PER_TURN
-            || connection.outbox.is_in_flight() && is_half_full();
+        // One whose send was completed in this turn is behind until it is seen what follows.
+        let is_behind = connection.outbox.is_in_flight() || connection.paused;
+        let is_laden = self.chunks.produced() >= PRODUCED_PER_TURN || is_behind && is_half_full();
         is_laden && connection.is_open()
     }
 

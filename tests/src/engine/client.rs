@@ -94,13 +94,18 @@ impl Client {
 
     /// An upgraded connection with small buffers, so that being slow is soon felt.
     pub fn connect_small(address: SocketAddr) -> Client {
+        let mut client = Client::silent_small(address);
+        client.upgrade(&request(""));
+        client
+    }
+
+    /// The same, and nothing has been said on it.
+    pub fn silent_small(address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         // Before connecting: a window that was announced cannot be taken back.
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&address.into()).expect("connect");
-        let mut client = Client::over(socket);
-        client.upgrade(&request(""));
-        client
+        Client::over(socket)
     }
 
     /// An upgraded connection over a Unix socket.
