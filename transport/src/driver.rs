@@ -118,6 +118,10 @@ pub trait Driver {
 
     /// Bytes of the pending send that the operating system has not taken; 0 when none is pending.
     /// It falls as the peer takes what was sent, which tells a slow peer from one that is gone.
+    ///
+    /// A driver that hears of room only once there is plenty offers the system the rest again
+    /// before it answers, at most once per wait. When that completes the send, or finds it
+    /// failed, the answer is 0, and the following `wait` tells.
     fn unsent(&mut self, key: SocketKey) -> usize;
 
     /// Stops delivering received bytes.
