@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | `streams` | [`Fixture`] | everything between two connected ends |
 //! | `resets` | [`Far`]: [`Reset`] | connections that break rather than end |
+//! | `urgency` | [`Far`]: [`Urge`] | data that the system treats out of order |
 //! | `listening` | [`Listens`] | accepting |
 //! | `descriptors` | [`Listens`], sockets that are descriptors of this process | running out of them |
 //!
@@ -47,6 +48,7 @@ mod rig;
 pub mod sending;
 mod suite;
 mod system;
+pub mod urgency;
 pub mod waking;
 
 use std::io::{self, Read, Write};
@@ -95,6 +97,12 @@ pub trait Far: Read + Write {
 pub trait Reset: Far {
     /// Resets the connection, dropping what was not delivered.
     fn reset(self);
+}
+
+/// A far end that can send urgent data.
+pub trait Urge: Far {
+    /// Sends one byte as urgent. Whether it is part of the stream is up to the system.
+    fn urge(&mut self, byte: u8);
 }
 
 /// A fixture whose driver accepts connections.

@@ -94,6 +94,12 @@ macro_rules! driver_suite {
                 a_failed_slot_is_free;
         }
     };
+    (@urgency $fixture:ty) => {
+        $crate::driver_suite! { @tests $fixture;
+            urgency:
+                urgent_data_hides_nothing;
+        }
+    };
     (@listening $fixture:ty) => {
         $crate::driver_suite! { @tests $fixture;
             accepting:

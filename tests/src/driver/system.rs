@@ -10,7 +10,7 @@ use throng_transport::{
     BindAddress, Driver, ListenOptions, Listener, Socket, SocketOptions, StdStream,
 };
 
-use super::{Buffers, Far, Fixture, Listens, Reset};
+use super::{Buffers, Far, Fixture, Listens, Reset, Urge};
 
 /// What is asked of the system for [`Buffers::Small`]; it rounds up as it likes.
 const SMALL: usize = 8 * 1024;
@@ -92,6 +92,13 @@ impl<B: Build> Listens for OverTcp<B> {
 impl Far for TcpStream {
     fn finish(&mut self) {
         self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Urge for TcpStream {
+    fn urge(&mut self, byte: u8) {
+        let sent = SockRef::from(&*self).send_out_of_band(&[byte]);
+        assert_eq!(sent.unwrap(), 1);
     }
 }
 

@@ -36,6 +36,14 @@ const DISCARDS: usize = 64;
 /// not asked until it said that there is nothing. On Windows mio watches again only then.
 const SHORT_RECEIVE_DRAINS: bool = cfg!(unix);
 
+/// What a socket is watched for. A receive stops at urgent data, and no edge follows for what lies
+/// behind; with the last of these the edge before says so.
+#[cfg(target_os = "linux")]
+const INTEREST: Interest = BOTH_WAYS.add(Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+const INTEREST: Interest = BOTH_WAYS;
+const BOTH_WAYS: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Generations of keys are below this, so no key looks like the tokens that follow.
 const GENERATIONS: u32 = 1 << 31;
 /// The token of the waker.
@@ -98,9 +106,11 @@ impl PollDriver {
         let poll = Poll::new()?;
         let unparker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let waker = Waker::new(move || {
-            if let Err(error) = unparker.wake() {
+            let woken = unparker.wake();
+            if let Err(error) = &woken {
                 tracing::error!(%error, "a driver could not be woken");
             }
+            woken.is_ok()
         });
         Ok(PollDriver {
             poll,
@@ -141,6 +151,7 @@ impl PollDriver {
             return;
         };
         entry.hung_up |= closed;
+        entry.urgent |= event.is_priority();
         if event.is_writable() && entry.held.is_some() {
             self.continue_send(key, service);
         }
@@ -175,7 +186,7 @@ impl PollDriver {
             Ok(count) => {
                 self.budget = self.budget.saturating_sub(count);
                 let full = count == self.buffer.len();
-                let more = entry.hung_up || entry.has_failed();
+                let more = entry.hung_up || entry.urgent || entry.has_failed();
                 entry.readable = full || more || !SHORT_RECEIVE_DRAINS;
                 if entry.readable {
                     self.look_again(key);
@@ -184,6 +195,7 @@ impl PollDriver {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.readable = false;
+                entry.urgent = false;
                 self.report_failure(key, service);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.look_again(key),
@@ -351,8 +363,7 @@ impl Driver for PollDriver {
         if key.generation >= GENERATIONS || self.sockets.is_taken(key.slot) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        socket.register(self.poll.registry(), token(key), interest)?;
+        socket.register(self.poll.registry(), token(key), INTEREST)?;
         self.sockets.insert(key, socket);
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) readable: bool,
     /// The end of the stream or an error waits behind the bytes.
     pub(super) hung_up: bool,
+    /// A receive may stop short of bytes that are there: urgent data lies between.
+    pub(super) urgent: bool,
     /// The socket is on the `again` list.
     pub(super) again: bool,
     /// Our side ends once what is held is sent.
