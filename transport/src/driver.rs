@@ -43,8 +43,10 @@
 //!    [`Driver::finish`] sends what is pending, then ends our side only. Bytes that the peer sends
 //!    after a `close` may make its system drop what it has not read: who wants the last words to
 //!    arrive finishes, receives until `ended`, and closes then.
-//! 9. **Accepting** survives a lack of descriptors: it backs off without spinning, open sockets
-//!    are served meanwhile, and the service is told ([`Service::accept_failed`]).
+//! 9. **Accepting** survives a lack of descriptors, or whatever else keeps it from succeeding: it
+//!    backs off without spinning, open sockets are served meanwhile, and the service is told
+//!    ([`Service::accept_failed`]). A listener that was shut down by somebody else who holds it
+//!    is reported once and let go of.
 
 use std::io;
 use std::time::Duration;
@@ -151,7 +153,8 @@ pub trait Service {
     /// A connection was accepted. It is the service's to adopt, hand on or drop.
     fn accepted(&mut self, socket: Socket, peer: Peer);
 
-    /// Connections could not be accepted; the driver tries again by itself.
+    /// Connections could not be accepted; the driver tries again by itself, unless the listener is
+    /// one no more.
     fn accept_failed(&mut self, error: &io::Error);
 
     /// Bytes have arrived. Never empty; the service may change them in place.

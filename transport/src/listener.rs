@@ -12,7 +12,8 @@ use socket2::{Domain, Protocol, Type};
 
 use crate::socket::{Peer, Socket, SocketOptions};
 
-/// How long accepting rests after the system had no descriptor left.
+/// How long accepting rests after an error that would be the same at once: the system had no
+/// descriptor left, or somebody forbids it.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Connections turned away at once when descriptors run out.
@@ -200,8 +201,10 @@ pub(crate) enum Accepted {
     Connection(Socket, Peer),
     /// Nobody is waiting.
     Drained,
-    /// A connection was lost or refused for want of resources.
+    /// A connection was lost, or accepting rests.
     Failed(io::Error),
+    /// The listener listens no more.
+    Over(io::Error),
 }
 
 /// Accepts from a listener, and keeps doing so when descriptors run out.
@@ -216,6 +219,8 @@ pub(crate) struct Acceptor {
     resting_until: Option<Instant>,
     /// Connections may be waiting.
     pub(crate) pending: bool,
+    /// The system has reported an end, as it does when somebody shuts the listener down.
+    pub(crate) hung_up: bool,
 }
 
 impl Acceptor {
@@ -225,6 +230,7 @@ impl Acceptor {
             spare: spare_descriptor(),
             resting_until: None,
             pending: true,
+            hung_up: false,
         }
     }
 
@@ -250,6 +256,8 @@ impl Acceptor {
             match self.listener.accept() {
                 Ok((socket, peer)) => return Accepted::Connection(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Of a Unix listener that was shut down Linux says no more than that nobody waits.
+                Err(_) if self.hung_up => return Accepted::Over(shut_down()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.pending = false;
                     return Accepted::Drained;
@@ -257,7 +265,13 @@ impl Acceptor {
                 Err(error) if is_exhaustion(&error) => {
                     return self.shed(error, now);
                 }
-                Err(error) => return Accepted::Failed(error),
+                Err(error) if is_over(&error) => return Accepted::Over(error),
+                Err(error) => {
+                    if !concerns_one_connection(&error) {
+                        self.resting_until = Some(now + ACCEPT_BACKOFF);
+                    }
+                    return Accepted::Failed(error);
+                }
             }
         }
     }
@@ -307,10 +321,97 @@ fn is_exhaustion(error: &io::Error) -> bool {
     })
 }
 
+fn shut_down() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the listener was shut down")
+}
+
+/// EINVAL, EBADF and ENOTSOCK: this will never accept again. Somebody else who holds it has shut it
+/// down, or it never was a listener.
+fn is_over(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    const ENOTSOCK: i32 = if cfg!(target_os = "linux") { 88 } else { 38 };
+    const WSAENOTSOCK: i32 = 10038;
+    error.kind() == io::ErrorKind::InvalidInput
+        || error.raw_os_error().is_some_and(|code| {
+            if cfg!(windows) {
+                code == WSAENOTSOCK
+            } else {
+                [EBADF, ENOTSOCK].contains(&code)
+            }
+        })
+}
+
+/// Whether the next connection may do better: this one was lost while it waited, or the system
+/// passes on an error of its network, as accept(2) says of Linux.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    const ENONET: i32 = 64;
+    const EPROTO: i32 = 71;
+    const ENOPROTOOPT: i32 = 92;
+    const EHOSTDOWN: i32 = 112;
+    let code = error.raw_os_error();
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+    ) || cfg!(target_os = "linux")
+        && code.is_some_and(|code| [ENONET, EPROTO, ENOPROTOOPT, EHOSTDOWN].contains(&code))
+}
+
 fn spare_descriptor() -> Option<File> {
     if cfg!(unix) {
         File::open("/dev/null").ok()
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+    fn acceptor(descriptor: impl Into<OwnedFd>) -> Acceptor {
+        let listener = TcpListener::from(descriptor.into());
+        Acceptor::new(Listener::from_tcp(listener, SocketOptions::default()).unwrap())
+    }
+
+    /// Accepting from a datagram socket is an error that persists, as one of a security policy is.
+    #[test]
+    fn accepting_rests_after_an_error_that_would_persist() {
+        let mut acceptor = acceptor(UdpSocket::bind(ANY).unwrap());
+        let mut now = Instant::now();
+        for _ in 0..3 {
+            assert!(acceptor.is_due(now));
+            assert!(matches!(acceptor.accept(now), Accepted::Failed(_)));
+            assert!(!acceptor.is_due(now));
+            now += ACCEPT_BACKOFF;
+        }
+    }
+
+    #[test]
+    fn what_does_not_listen_is_over() {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let mut acceptor = acceptor(socket);
+        let accepted = acceptor.accept(Instant::now());
+        assert!(matches!(accepted, Accepted::Over(_)), "{accepted:?}");
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_reason_to_rest() {
+        use io::ErrorKind::{ConnectionAborted, NetworkDown, PermissionDenied};
+        for kind in [ConnectionAborted, NetworkDown] {
+            assert!(concerns_one_connection(&kind.into()), "{kind:?}");
+        }
+        assert!(!concerns_one_connection(&PermissionDenied.into()));
+        let protocol = io::Error::from(rustix::io::Errno::PROTO);
+        assert!(concerns_one_connection(&protocol));
     }
 }

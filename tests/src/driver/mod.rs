@@ -116,6 +116,10 @@ pub trait Listens: Fixture {
     /// A new listener made elsewhere and inherited, and its address.
     fn inherited(&mut self) -> (Listener, Self::Address);
 
+    /// A new listener that somebody else holds, too, its address, and how they shut it
+    /// down; they hold it as long as the test holds that.
+    fn held_elsewhere(&mut self) -> (Listener, Self::Address, Box<dyn Fn()>);
+
     /// Connects without waiting to be accepted. Takes one descriptor where descriptors are real.
     ///
     /// # Errors

@@ -105,6 +105,7 @@ macro_rules! driver_suite {
             accepting:
                 several_listeners,
                 many_connections_at_once,
+                a_listener_shut_down_elsewhere_is_let_go,
                 stopping_refuses_newcomers,
                 stopping_turns_away_who_waits;
         }

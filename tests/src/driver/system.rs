@@ -81,6 +81,14 @@ impl<B: Build> Listens for OverTcp<B> {
         (listener, address)
     }
 
+    fn held_elsewhere(&mut self) -> (Listener, SocketAddr, Box<dyn Fn()>) {
+        let listener = listen_tcp();
+        let address = listener.local_addr().unwrap();
+        let shut_down = shut_down_later(listener.try_clone().unwrap());
+        let listener = Listener::from_tcp(listener, SocketOptions::default()).unwrap();
+        (listener, address, shut_down)
+    }
+
     fn connect(&mut self, address: &SocketAddr) -> io::Result<TcpStream> {
         let far = TcpStream::connect(address)?;
         far.set_nodelay(true)?;
@@ -114,6 +122,15 @@ fn listen_tcp() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
 }
 
+/// Shuts a listener down when called, and holds it until dropped.
+fn shut_down_later<S>(listener: S) -> Box<dyn Fn()>
+where
+    for<'a> SockRef<'a>: From<&'a S>,
+    S: 'static,
+{
+    Box::new(move || SockRef::from(&listener).shutdown(Shutdown::Both).unwrap())
+}
+
 fn shrink<S>(socket: &S, buffers: Buffers)
 where
     for<'a> SockRef<'a>: From<&'a S>,
@@ -136,7 +153,7 @@ mod unix {
 
     use super::{
         BindAddress, Buffers, Build, Far, Fixture, ListenOptions, Listener, Listens, PhantomData,
-        Shutdown, Socket, SocketOptions, StdStream, io, shrink,
+        Shutdown, Socket, SocketOptions, StdStream, io, shrink, shut_down_later,
     };
 
     /// The fixture of a driver over Unix sockets.
@@ -201,6 +218,14 @@ mod unix {
             let listener = UnixListener::bind(&path.0).unwrap();
             let listener = Listener::from_unix(listener, SocketOptions::default()).unwrap();
             (listener, path)
+        }
+
+        fn held_elsewhere(&mut self) -> (Listener, SocketPath, Box<dyn Fn()>) {
+            let path = SocketPath::fresh();
+            let listener = UnixListener::bind(&path.0).unwrap();
+            let shut_down = shut_down_later(listener.try_clone().unwrap());
+            let listener = Listener::from_unix(listener, SocketOptions::default()).unwrap();
+            (listener, path, shut_down)
         }
 
         fn connect(&mut self, address: &SocketPath) -> io::Result<UnixStream> {

@@ -69,7 +69,8 @@ pub struct PollDriver {
     poll: Poll,
     events: Events,
     sockets: Sockets,
-    listeners: Vec<Acceptor>,
+    /// By their tokens. Where a listener is over its place is free.
+    listeners: Vec<Option<Acceptor>>,
     /// Sockets with something to receive or report that no event will announce.
     again: Vec<SocketKey>,
     /// Scratch for `again` while it is worked off.
@@ -133,7 +134,12 @@ impl PollDriver {
             return Some(Duration::ZERO);
         }
         let mut earliest = timeout;
-        for acceptor in self.listeners.iter().filter(|acceptor| acceptor.pending) {
+        let pending = self
+            .listeners
+            .iter()
+            .flatten()
+            .filter(|acceptor| acceptor.pending);
+        for acceptor in pending {
             let rest = match acceptor.resting_until() {
                 Some(until) => until.saturating_duration_since(Instant::now()),
                 None => Duration::ZERO,
@@ -269,26 +275,16 @@ impl PollDriver {
     }
 
     fn accept(&mut self, service: &mut impl Service) {
-        if self.listeners.iter().all(|acceptor| !acceptor.pending) {
+        let mut listeners = self.listeners.iter().flatten();
+        if listeners.all(|acceptor| !acceptor.pending) {
             return;
         }
         let now = Instant::now();
-        for acceptor in self
-            .listeners
-            .iter_mut()
-            .filter(|acceptor| acceptor.is_due(now))
-        {
-            for _ in 0..ACCEPTS_PER_WAIT {
-                match acceptor.accept(now) {
-                    Accepted::Connection(socket, peer) => service.accepted(socket, peer),
-                    Accepted::Drained => break,
-                    Accepted::Failed(error) => {
-                        service.accept_failed(&error);
-                        if acceptor.resting_until().is_some() {
-                            break;
-                        }
-                    }
-                }
+        for place in &mut self.listeners {
+            let acceptor = place.as_mut().filter(|acceptor| acceptor.is_due(now));
+            let is_over = acceptor.is_some_and(|acceptor| accept_from(acceptor, now, service));
+            if is_over && let Some(mut acceptor) = place.take() {
+                let _ = acceptor.listener().deregister(self.poll.registry());
             }
         }
     }
@@ -318,6 +314,27 @@ impl PollDriver {
     }
 }
 
+/// Accepts a bounded number of connections. Whether the listener is over.
+fn accept_from(acceptor: &mut Acceptor, now: Instant, service: &mut impl Service) -> bool {
+    for _ in 0..ACCEPTS_PER_WAIT {
+        match acceptor.accept(now) {
+            Accepted::Connection(socket, peer) => service.accepted(socket, peer),
+            Accepted::Drained => return false,
+            Accepted::Failed(error) => {
+                service.accept_failed(&error);
+                if acceptor.resting_until().is_some() {
+                    return false;
+                }
+            }
+            Accepted::Over(error) => {
+                service.accept_failed(&error);
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Writes as much as the system takes.
 fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
     while queue.bytes() > 0 {
@@ -344,17 +361,22 @@ fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
 
 impl Driver for PollDriver {
     fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
-        let token = FIRST_LISTENER + self.listeners.len();
-        if token == WAKER.0 {
+        let free = self.listeners.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.listeners.len());
+        if place == MAX_LISTENERS {
             return Err(io::Error::other("too many listeners"));
         }
-        listener.register(self.poll.registry(), Token(token), Interest::READABLE)?;
-        self.listeners.push(Acceptor::new(listener));
+        let token = Token(FIRST_LISTENER + place);
+        listener.register(self.poll.registry(), token, Interest::READABLE)?;
+        if place == self.listeners.len() {
+            self.listeners.push(None);
+        }
+        self.listeners[place] = Some(Acceptor::new(listener));
         Ok(())
     }
 
     fn stop_listening(&mut self) {
-        for mut acceptor in self.listeners.drain(..) {
+        for mut acceptor in self.listeners.drain(..).flatten() {
             let _ = acceptor.listener().deregister(self.poll.registry());
         }
     }
@@ -398,8 +420,10 @@ impl Driver for PollDriver {
                     service.woken();
                 }
                 Token(listener) if listener >= FIRST_LISTENER => {
-                    if let Some(acceptor) = self.listeners.get_mut(listener - FIRST_LISTENER) {
+                    if let Some(Some(acceptor)) = self.listeners.get_mut(listener - FIRST_LISTENER)
+                    {
                         acceptor.pending = true;
+                        acceptor.hung_up |= event.is_read_closed();
                     }
                 }
                 _ => self.handle_event(event, service),
