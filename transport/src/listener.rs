@@ -33,9 +33,6 @@ pub enum BindAddress {
 pub struct ListenOptions {
     /// Length of the queue of connections not yet accepted; the system may cap it.
     pub backlog: u32,
-    /// Lets several listeners share a TCP address, the system dealing out connections among
-    /// them (`SO_REUSEPORT`; has an effect on Linux only).
-    pub reuse_port: bool,
     /// Options of the sockets accepted.
     pub sockets: SocketOptions,
 }
@@ -44,7 +41,6 @@ impl Default for ListenOptions {
     fn default() -> Self {
         ListenOptions {
             backlog: 4096,
-            reuse_port: false,
             sockets: SocketOptions::default(),
         }
     }
@@ -76,7 +72,7 @@ impl Listener {
     /// the platform lacks.
     pub fn bind(address: &BindAddress, options: &ListenOptions) -> io::Result<Listener> {
         match address {
-            BindAddress::Tcp(address) => Listener::bind_tcp(*address, options),
+            BindAddress::Tcp(address) => listen_tcp(bind_tcp(*address, false)?, options),
             #[cfg(unix)]
             BindAddress::Unix(path) => {
                 let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -89,16 +85,32 @@ impl Listener {
         }
     }
 
-    fn bind_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
-        let domain = Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        #[cfg(target_os = "linux")]
-        socket.set_reuse_port(options.reuse_port)?;
-        socket.bind(&address.into())?;
-        socket.listen(backlog(options))?;
-        Listener::from_tcp(socket.into(), options.sockets)
+    /// Binds `count` listeners of one TCP address, the system dealing out connections among them
+    /// (`SO_REUSEPORT`). With port 0 it chooses one for all. There is a single listener for a Unix
+    /// socket, and where the platform [cannot share](Listener::CAN_SHARE_PORT).
+    ///
+    /// They share among themselves only: where somebody listens already the address is in use,
+    /// even if that somebody would share it. (Two that bind in the very same moment can miss each
+    /// other.)
+    ///
+    /// # Errors
+    /// As for [`Listener::bind`].
+    pub fn bind_shared(
+        address: &BindAddress,
+        options: &ListenOptions,
+        count: usize,
+    ) -> io::Result<Vec<Listener>> {
+        let address = match address {
+            BindAddress::Tcp(address) if Listener::CAN_SHARE_PORT && count > 1 => *address,
+            _ => return Ok(vec![Listener::bind(address, options)?]),
+        };
+        // Unlike those that share, this one cannot be bound where anybody listens. Until they are
+        // bound it keeps a port that the system chose from being given to somebody else.
+        let alone = bind_tcp(address, false)?;
+        let address = alone.local_addr()?.as_socket().unwrap_or(address);
+        (0..count)
+            .map(|_| listen_tcp(bind_tcp(address, true)?, options))
+            .collect()
     }
 
     /// Adopts a TCP listener made elsewhere, inherited for instance.
@@ -152,6 +164,24 @@ impl Listener {
             }
         }
     }
+}
+
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = shared;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen_tcp(socket: socket2::Socket, options: &ListenOptions) -> io::Result<Listener> {
+    socket.listen(backlog(options))?;
+    Listener::from_tcp(socket.into(), options.sockets)
 }
 
 fn backlog(options: &ListenOptions) -> i32 {
@@ -371,12 +401,50 @@ fn spare_descriptor() -> Option<File> {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
     use std::os::fd::OwnedFd;
 
     use super::*;
 
     const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn share(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+        Listener::bind_shared(&BindAddress::Tcp(address), &ListenOptions::default(), count)
+    }
+
+    fn address(listener: &Listener) -> SocketAddr {
+        listener.tcp_address().unwrap().unwrap()
+    }
+
+    #[test]
+    fn shared_listeners_have_one_port_and_each_a_share() {
+        let listeners = share(ANY.into(), 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        let port = address(&listeners[0]);
+        assert!(listeners.iter().all(|listener| address(listener) == port));
+        let connections: Vec<_> = (0..100)
+            .map(|_| TcpStream::connect(port).unwrap())
+            .collect();
+        let mut accepted = [0; 3];
+        let begun = Instant::now();
+        while accepted.iter().sum::<usize>() < connections.len() {
+            assert!(begun.elapsed() < PATIENCE, "{accepted:?} were accepted");
+            for (listener, accepted) in listeners.iter().zip(&mut accepted) {
+                *accepted += std::iter::from_fn(|| listener.accept().ok()).count();
+            }
+        }
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    }
+
+    #[test]
+    fn a_port_is_not_shared_with_others() {
+        for (first, second) in [(1, 1), (1, 3), (3, 1), (3, 3)] {
+            let held = share(ANY.into(), first).unwrap();
+            let taken = share(address(&held[0]), second).map_err(|error| error.kind());
+            assert_eq!(taken.unwrap_err(), io::ErrorKind::AddrInUse);
+        }
+    }
 
     fn acceptor(descriptor: impl Into<OwnedFd>) -> Acceptor {
         let listener = TcpListener::from(descriptor.into());
