@@ -449,6 +449,7 @@ impl Driver for PollDriver {
         match write(socket, queue) {
             Ok(Sent::Done) => return Sent::Done,
             Ok(Sent::Pending) => {
+                queue.compact();
                 *held = Some(Box::new(Held::Rest {
                     queue: std::mem::take(queue),
                     refused_in: self.turn,
