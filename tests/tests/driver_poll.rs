@@ -25,6 +25,8 @@ impl Build for Polling {
 mod tcp {
     use throng_tests::driver::OverTcp;
     throng_tests::driver_suite!(OverTcp<super::Polling>; streams, resets, listening);
+    #[cfg(target_os = "linux")]
+    throng_tests::driver_suite!(OverTcp<super::Polling>; urgency);
     #[cfg(unix)]
     throng_tests::driver_suite!(OverTcp<super::Polling>; descriptors);
 }

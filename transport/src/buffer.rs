@@ -27,6 +27,11 @@ pub const MAX_PACKED: usize = CHUNK_SIZE / 2;
 const CLASSES: usize = 5;
 /// Bytes that one pool keeps at the most for reuse.
 pub const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
+/// Retired chunks that are looked at for one that is free before another is allocated.
+const REUSE_ATTEMPTS: usize = 4;
+/// A slice of less than its chunk's capacity divided by this is worth a copy when it is to be kept
+/// for long: so what is kept occupies no more than that many times its length.
+const SPARSE: usize = 8;
 
 /// The bytes that slices refer to.
 struct Chunk {
@@ -132,6 +137,14 @@ impl Slice {
         self.start += count;
     }
 
+    /// Moves the bytes into memory of their own when they are but a small part of their chunk, for
+    /// which they would keep all of it from being reused. For a slice that will be kept for long.
+    pub fn compact(&mut self) {
+        if self.len() < self.chunk.capacity() / SPARSE {
+            *self = Slice::with_len(self.len(), |out| out.copy_from_slice(self.as_bytes()));
+        }
+    }
+
     /// Splits off and returns the first `count` bytes.
     ///
     /// # Panics
@@ -152,17 +165,24 @@ impl fmt::Debug for Slice {
     }
 }
 
-/// Chunks of one size, oldest first, each reused once nobody else refers to it.
+/// Chunks of one size, each reused once nobody else refers to it, those retired long ago first.
 #[derive(Default)]
 struct Ring {
     retired: VecDeque<Arc<Chunk>>,
 }
 
 impl Ring {
-    /// The oldest retired chunk, if nobody refers to it any more.
+    /// A retired chunk that nobody refers to any more. One that is still referred to goes to the
+    /// back, so that a slice held for ever does not keep the others from being reused.
     fn reuse(&mut self) -> Option<Arc<Chunk>> {
-        Arc::get_mut(self.retired.front_mut()?)?;
-        self.retired.pop_front()
+        for _ in 0..REUSE_ATTEMPTS.min(self.retired.len()) {
+            let mut oldest = self.retired.pop_front()?;
+            if Arc::get_mut(&mut oldest).is_some() {
+                return Some(oldest);
+            }
+            self.retired.push_back(oldest);
+        }
+        None
     }
 }
 
@@ -415,6 +435,11 @@ impl SendQueue {
         }
     }
 
+    /// Makes every slice [compact](Slice::compact), for a queue that will be kept for long.
+    pub fn compact(&mut self) {
+        self.slices.iter_mut().for_each(Slice::compact);
+    }
+
     /// Drops everything, keeping the queue's own memory.
     pub fn clear(&mut self) {
         self.slices.clear();
@@ -424,6 +449,8 @@ impl SendQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn text(pool: &mut ChunkPool, bytes: &[u8]) -> Slice {
@@ -505,6 +532,62 @@ mod tests {
             pooled,
             "free chunks are reused, no more are made"
         );
+    }
+
+    #[test]
+    fn a_slice_held_for_ever_keeps_only_its_own_chunk() {
+        let mut pool = ChunkPool::new();
+        let held = text(&mut pool, b"for ever");
+        let fill_a_chunk = |pool: &mut ChunkPool| {
+            let half = pool.write(MAX_PACKED, |out| out.fill(1));
+            pool.write(MAX_PACKED, |out| out.fill(2));
+            Arc::as_ptr(&half.chunk)
+        };
+        let chunks: HashSet<_> = (0..50).map(|_| fill_a_chunk(&mut pool)).collect();
+        assert!(chunks.len() <= 3, "{} chunks were filled", chunks.len());
+        assert_eq!(held.as_bytes(), b"for ever");
+    }
+
+    #[test]
+    fn a_small_part_of_a_chunk_is_moved_out_of_it() {
+        let mut pool = ChunkPool::new();
+        let mut small = text(&mut pool, b"small");
+        let mut large = pool.write(CHUNK_SIZE / SPARSE, |out| out.fill(7));
+        small.compact();
+        assert_eq!(small.as_bytes(), b"small");
+        assert_eq!(small.chunk.capacity(), 5);
+        large.compact();
+        assert_eq!(large.chunk.capacity(), CHUNK_SIZE, "it fills enough of it");
+        pool.rewind();
+        assert_ne!(pool.written, 0, "the large one is still there");
+        large.advance(1);
+        large.compact();
+        pool.rewind();
+        assert_eq!(pool.written, 0, "nobody refers to the chunk");
+        text(&mut pool, b"other");
+        assert_eq!(small.as_bytes(), b"small");
+        assert!(large.as_bytes().iter().all(|byte| *byte == 7));
+        assert_eq!(large.len(), CHUNK_SIZE / SPARSE - 1);
+        let own = Arc::as_ptr(&small.chunk);
+        small.compact();
+        assert_eq!(Arc::as_ptr(&small.chunk), own, "it is copied once");
+    }
+
+    #[test]
+    fn a_compact_queue_leaves_the_pool_its_chunk() {
+        let mut pool = ChunkPool::new();
+        let mut queue = SendQueue::new();
+        for part in [&b"abc"[..], b"de", b"fghi"] {
+            queue.push(text(&mut pool, part));
+        }
+        queue.advance(1);
+        queue.compact();
+        assert_eq!((queue.len(), queue.bytes()), (3, 8));
+        pool.rewind();
+        assert_eq!(pool.written, 0, "nobody refers to the chunk");
+        pool.write(100, |out| out.fill(0));
+        let left: Vec<&[u8]> = queue.iter().map(Slice::as_bytes).collect();
+        assert_eq!(left.concat(), b"bcdefghi");
     }
 
     #[test]

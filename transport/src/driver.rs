@@ -43,8 +43,10 @@
 //!    [`Driver::finish`] sends what is pending, then ends our side only. Bytes that the peer sends
 //!    after a `close` may make its system drop what it has not read: who wants the last words to
 //!    arrive finishes, receives until `ended`, and closes then.
-//! 9. **Accepting** survives a lack of descriptors: it backs off without spinning, open sockets
-//!    are served meanwhile, and the service is told ([`Service::accept_failed`]).
+//! 9. **Accepting** survives a lack of descriptors, or whatever else keeps it from succeeding: it
+//!    backs off without spinning, open sockets are served meanwhile, and the service is told
+//!    ([`Service::accept_failed`]). A listener that was shut down by somebody else who holds it
+//!    is reported once and let go of.
 
 use std::io;
 use std::time::Duration;
@@ -118,6 +120,10 @@ pub trait Driver {
 
     /// Bytes of the pending send that the operating system has not taken; 0 when none is pending.
     /// It falls as the peer takes what was sent, which tells a slow peer from one that is gone.
+    ///
+    /// A driver that hears of room only once there is plenty offers the system the rest again
+    /// before it answers, at most once per wait. When that completes the send, or finds it
+    /// failed, the answer is 0, and the following `wait` tells.
     fn unsent(&mut self, key: SocketKey) -> usize;
 
     /// Stops delivering received bytes.
@@ -147,7 +153,8 @@ pub trait Service {
     /// A connection was accepted. It is the service's to adopt, hand on or drop.
     fn accepted(&mut self, socket: Socket, peer: Peer);
 
-    /// Connections could not be accepted; the driver tries again by itself.
+    /// Connections could not be accepted; the driver tries again by itself, unless the listener is
+    /// one no more.
     fn accept_failed(&mut self, error: &io::Error);
 
     /// Bytes have arrived. Never empty; the service may change them in place.

@@ -12,7 +12,8 @@ use socket2::{Domain, Protocol, Type};
 
 use crate::socket::{Peer, Socket, SocketOptions};
 
-/// How long accepting rests after the system had no descriptor left.
+/// How long accepting rests after an error that would be the same at once: the system had no
+/// descriptor left, or somebody forbids it.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Connections turned away at once when descriptors run out.
@@ -32,9 +33,6 @@ pub enum BindAddress {
 pub struct ListenOptions {
     /// Length of the queue of connections not yet accepted; the system may cap it.
     pub backlog: u32,
-    /// Lets several listeners share a TCP address, the system dealing out connections among
-    /// them (`SO_REUSEPORT`; has an effect on Linux only).
-    pub reuse_port: bool,
     /// Options of the sockets accepted.
     pub sockets: SocketOptions,
 }
@@ -43,7 +41,6 @@ impl Default for ListenOptions {
     fn default() -> Self {
         ListenOptions {
             backlog: 4096,
-            reuse_port: false,
             sockets: SocketOptions::default(),
         }
     }
@@ -75,7 +72,7 @@ impl Listener {
     /// the platform lacks.
     pub fn bind(address: &BindAddress, options: &ListenOptions) -> io::Result<Listener> {
         match address {
-            BindAddress::Tcp(address) => Listener::bind_tcp(*address, options),
+            BindAddress::Tcp(address) => listen_tcp(bind_tcp(*address, false)?, options),
             #[cfg(unix)]
             BindAddress::Unix(path) => {
                 let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -88,16 +85,32 @@ impl Listener {
         }
     }
 
-    fn bind_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
-        let domain = Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        #[cfg(target_os = "linux")]
-        socket.set_reuse_port(options.reuse_port)?;
-        socket.bind(&address.into())?;
-        socket.listen(backlog(options))?;
-        Listener::from_tcp(socket.into(), options.sockets)
+    /// Binds `count` listeners of one TCP address, the system dealing out connections among them
+    /// (`SO_REUSEPORT`). With port 0 it chooses one for all. There is a single listener for a Unix
+    /// socket, and where the platform [cannot share](Listener::CAN_SHARE_PORT).
+    ///
+    /// They share among themselves only: where somebody listens already the address is in use,
+    /// even if that somebody would share it. (Two that bind in the very same moment can miss each
+    /// other.)
+    ///
+    /// # Errors
+    /// As for [`Listener::bind`].
+    pub fn bind_shared(
+        address: &BindAddress,
+        options: &ListenOptions,
+        count: usize,
+    ) -> io::Result<Vec<Listener>> {
+        let address = match address {
+            BindAddress::Tcp(address) if Listener::CAN_SHARE_PORT && count > 1 => *address,
+            _ => return Ok(vec![Listener::bind(address, options)?]),
+        };
+        // Unlike those that share, this one cannot be bound where anybody listens. Until they are
+        // bound it keeps a port that the system chose from being given to somebody else.
+        let alone = bind_tcp(address, false)?;
+        let address = alone.local_addr()?.as_socket().unwrap_or(address);
+        (0..count)
+            .map(|_| listen_tcp(bind_tcp(address, true)?, options))
+            .collect()
     }
 
     /// Adopts a TCP listener made elsewhere, inherited for instance.
@@ -153,6 +166,24 @@ impl Listener {
     }
 }
 
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = shared;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen_tcp(socket: socket2::Socket, options: &ListenOptions) -> io::Result<Listener> {
+    socket.listen(backlog(options))?;
+    Listener::from_tcp(socket.into(), options.sockets)
+}
+
 fn backlog(options: &ListenOptions) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
@@ -200,8 +231,10 @@ pub(crate) enum Accepted {
     Connection(Socket, Peer),
     /// Nobody is waiting.
     Drained,
-    /// A connection was lost or refused for want of resources.
+    /// A connection was lost, or accepting rests.
     Failed(io::Error),
+    /// The listener listens no more.
+    Over(io::Error),
 }
 
 /// Accepts from a listener, and keeps doing so when descriptors run out.
@@ -216,6 +249,8 @@ pub(crate) struct Acceptor {
     resting_until: Option<Instant>,
     /// Connections may be waiting.
     pub(crate) pending: bool,
+    /// The system has reported an end, as it does when somebody shuts the listener down.
+    pub(crate) hung_up: bool,
 }
 
 impl Acceptor {
@@ -225,6 +260,7 @@ impl Acceptor {
             spare: spare_descriptor(),
             resting_until: None,
             pending: true,
+            hung_up: false,
         }
     }
 
@@ -250,6 +286,8 @@ impl Acceptor {
             match self.listener.accept() {
                 Ok((socket, peer)) => return Accepted::Connection(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Of a Unix listener that was shut down Linux says no more than that nobody waits.
+                Err(_) if self.hung_up => return Accepted::Over(shut_down()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.pending = false;
                     return Accepted::Drained;
@@ -257,7 +295,13 @@ impl Acceptor {
                 Err(error) if is_exhaustion(&error) => {
                     return self.shed(error, now);
                 }
-                Err(error) => return Accepted::Failed(error),
+                Err(error) if is_over(&error) => return Accepted::Over(error),
+                Err(error) => {
+                    if !concerns_one_connection(&error) {
+                        self.resting_until = Some(now + ACCEPT_BACKOFF);
+                    }
+                    return Accepted::Failed(error);
+                }
             }
         }
     }
@@ -307,10 +351,135 @@ fn is_exhaustion(error: &io::Error) -> bool {
     })
 }
 
+fn shut_down() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the listener was shut down")
+}
+
+/// EINVAL, EBADF and ENOTSOCK: this will never accept again. Somebody else who holds it has shut it
+/// down, or it never was a listener.
+fn is_over(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    const ENOTSOCK: i32 = if cfg!(target_os = "linux") { 88 } else { 38 };
+    const WSAENOTSOCK: i32 = 10038;
+    error.kind() == io::ErrorKind::InvalidInput
+        || error.raw_os_error().is_some_and(|code| {
+            if cfg!(windows) {
+                code == WSAENOTSOCK
+            } else {
+                [EBADF, ENOTSOCK].contains(&code)
+            }
+        })
+}
+
+/// Whether the next connection may do better: this one was lost while it waited, or the system
+/// passes on an error of its network, as accept(2) says of Linux.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    const ENONET: i32 = 64;
+    const EPROTO: i32 = 71;
+    const ENOPROTOOPT: i32 = 92;
+    const EHOSTDOWN: i32 = 112;
+    let code = error.raw_os_error();
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+    ) || cfg!(target_os = "linux")
+        && code.is_some_and(|code| [ENONET, EPROTO, ENOPROTOOPT, EHOSTDOWN].contains(&code))
+}
+
 fn spare_descriptor() -> Option<File> {
     if cfg!(unix) {
         File::open("/dev/null").ok()
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn share(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+        Listener::bind_shared(&BindAddress::Tcp(address), &ListenOptions::default(), count)
+    }
+
+    fn address(listener: &Listener) -> SocketAddr {
+        listener.tcp_address().unwrap().unwrap()
+    }
+
+    #[test]
+    fn shared_listeners_have_one_port_and_each_a_share() {
+        let listeners = share(ANY.into(), 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        let port = address(&listeners[0]);
+        assert!(listeners.iter().all(|listener| address(listener) == port));
+        let connections: Vec<_> = (0..100)
+            .map(|_| TcpStream::connect(port).unwrap())
+            .collect();
+        let mut accepted = [0; 3];
+        let begun = Instant::now();
+        while accepted.iter().sum::<usize>() < connections.len() {
+            assert!(begun.elapsed() < PATIENCE, "{accepted:?} were accepted");
+            for (listener, accepted) in listeners.iter().zip(&mut accepted) {
+                *accepted += std::iter::from_fn(|| listener.accept().ok()).count();
+            }
+        }
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    }
+
+    #[test]
+    fn a_port_is_not_shared_with_others() {
+        for (first, second) in [(1, 1), (1, 3), (3, 1), (3, 3)] {
+            let held = share(ANY.into(), first).unwrap();
+            let taken = share(address(&held[0]), second).map_err(|error| error.kind());
+            assert_eq!(taken.unwrap_err(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    fn acceptor(descriptor: impl Into<OwnedFd>) -> Acceptor {
+        let listener = TcpListener::from(descriptor.into());
+        Acceptor::new(Listener::from_tcp(listener, SocketOptions::default()).unwrap())
+    }
+
+    /// Accepting from a datagram socket is an error that persists, as one of a security policy is.
+    #[test]
+    fn accepting_rests_after_an_error_that_would_persist() {
+        let mut acceptor = acceptor(UdpSocket::bind(ANY).unwrap());
+        let mut now = Instant::now();
+        for _ in 0..3 {
+            assert!(acceptor.is_due(now));
+            assert!(matches!(acceptor.accept(now), Accepted::Failed(_)));
+            assert!(!acceptor.is_due(now));
+            now += ACCEPT_BACKOFF;
+        }
+    }
+
+    #[test]
+    fn what_does_not_listen_is_over() {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let mut acceptor = acceptor(socket);
+        let accepted = acceptor.accept(Instant::now());
+        assert!(matches!(accepted, Accepted::Over(_)), "{accepted:?}");
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_reason_to_rest() {
+        use io::ErrorKind::{ConnectionAborted, NetworkDown, PermissionDenied};
+        for kind in [ConnectionAborted, NetworkDown] {
+            assert!(concerns_one_connection(&kind.into()), "{kind:?}");
+        }
+        assert!(!concerns_one_connection(&PermissionDenied.into()));
+        let protocol = io::Error::from(rustix::io::Errno::PROTO);
+        assert!(concerns_one_connection(&protocol));
     }
 }

@@ -74,12 +74,13 @@ pub struct Waker {
 
 struct Inner {
     pending: AtomicBool,
-    unpark: Box<dyn Fn() + Send + Sync>,
+    unpark: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Waker {
-    /// A waker that calls `unpark` when a wake-up is not yet pending.
-    pub fn new(unpark: impl Fn() + Send + Sync + 'static) -> Waker {
+    /// A waker that calls `unpark` when a wake-up is not yet pending. `unpark` returns whether it
+    /// worked: the wake-up that follows a failure tries again.
+    pub fn new(unpark: impl Fn() -> bool + Send + Sync + 'static) -> Waker {
         let inner = Inner {
             pending: AtomicBool::new(false),
             unpark: Box::new(unpark),
@@ -92,8 +93,8 @@ impl Waker {
     /// Makes the driver call [`Service::woken`] soon. What this thread did before is visible to
     /// that call.
     pub fn wake(&self) {
-        if !self.inner.pending.swap(true, Ordering::AcqRel) {
-            (self.inner.unpark)();
+        if !self.inner.pending.swap(true, Ordering::AcqRel) && !(self.inner.unpark)() {
+            self.inner.pending.store(false, Ordering::Release);
         }
     }
 

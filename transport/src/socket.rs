@@ -1,8 +1,8 @@
 //! Connected byte streams: TCP and, on Unix, local sockets.
 
+use std::io::{self, IoSlice};
 #[cfg(not(target_os = "linux"))]
-use std::io::Read;
-use std::io::{self, IoSlice, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 #[cfg(target_os = "linux")]
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 
 /// Who is at the other end of a socket.
@@ -144,6 +144,7 @@ impl Socket {
         on_stream!(&mut self.0, stream => stream.write(bytes))
     }
 
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         on_stream!(&mut self.0, stream => stream.write_vectored(slices))
     }
@@ -166,7 +167,8 @@ impl Socket {
 }
 
 /// Straight to the system: the C library's `send` and `recv` are points of cancellation, for which
-/// they pay two atomic operations per call once a process has threads.
+/// they pay two atomic operations per call once a process has threads. `NOSIGNAL`, because a host
+/// whose `main` is not Rust's dies of SIGPIPE otherwise; `writev` could not be told.
 #[cfg(target_os = "linux")]
 impl Socket {
     /// Receives into `buffer`; 0 is the end of the stream.
@@ -181,6 +183,15 @@ impl Socket {
         Ok(rustix::net::send(
             self.descriptor(),
             bytes,
+            SendFlags::NOSIGNAL,
+        )?)
+    }
+
+    pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::net::sendmsg(
+            self.descriptor(),
+            slices,
+            &mut SendAncillaryBuffer::default(),
             SendFlags::NOSIGNAL,
         )?)
     }
@@ -211,5 +222,34 @@ impl Source for Socket {
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         on_stream!(&mut self.0, stream => stream.deregister(registry))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// A handler of our own in place of Rust's `SIG_IGN`, so that the signal can be seen.
+    #[test]
+    fn sending_to_nobody_raises_no_signal() {
+        let signalled = Arc::new(AtomicBool::new(false));
+        let sigpipe = signal_hook::consts::SIGPIPE;
+        signal_hook::flag::register(sigpipe, Arc::clone(&signalled)).unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let bare = near.try_clone().unwrap();
+        let mut socket = Socket::from_std(StdStream::Unix(near)).unwrap();
+        drop(far);
+        let slices = [IoSlice::new(b"one"), IoSlice::new(b"two")];
+        let gathered = socket.send_gathered(&slices).map_err(|error| error.kind());
+        assert_eq!(gathered, Err(io::ErrorKind::BrokenPipe));
+        let single = socket.send(b"three").map_err(|error| error.kind());
+        assert_eq!(single, Err(io::ErrorKind::BrokenPipe));
+        assert!(!signalled.load(Ordering::Relaxed));
+        assert!(rustix::io::writev(&bare, &slices).is_err());
+        assert!(signalled.load(Ordering::Relaxed), "the test sees signals");
     }
 }

@@ -1,6 +1,7 @@
 //! Promise 9: accepting.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use throng_transport::{Driver, Peer, SocketKey};
 
@@ -9,6 +10,8 @@ use super::{Fixture, Listens, Rig};
 
 /// Connections of the case with many.
 const MANY: usize = 600;
+/// How long a wait parks that has nothing to do.
+const PARK: Duration = Duration::from_millis(20);
 
 impl<F: Fixture> Rig<F> {
     /// Waits until `count` connections have been accepted and takes them over.
@@ -62,7 +65,7 @@ pub fn many_connections_at_once<F: Listens>() {
         .map(|_| rig.fixture.connect(&address).expect("somebody listens"))
         .collect();
     rig.driver.listen(listener).expect("listen");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while rig.record.accepted.len() < MANY {
         rig.wait(PATIENCE);
         assert!(begun.elapsed() < PATIENCE, "a wait parked on connections");
@@ -71,6 +74,36 @@ pub fn many_connections_at_once<F: Listens>() {
     let unix = tcp.contains(&Peer::Unix);
     assert_eq!(tcp.len(), if unix { 1 } else { MANY }, "peers told apart");
     assert_eq!(fars.len(), rig.record.accepted.len());
+}
+
+/// A listener is shut down by somebody else who holds it: that is told once, the driver parks, the
+/// others go on, and new ones can take its place.
+pub fn a_listener_shut_down_elsewhere_is_let_go<F: Listens>() {
+    let mut rig = Rig::<F>::new();
+    let (before, before_address) = rig.fixture.listener();
+    rig.driver.listen(before).expect("listen");
+    for round in 1..=3 {
+        let (listener, address, shut_down) = rig.fixture.held_elsewhere();
+        let (behind, behind_address) = rig.fixture.listener();
+        rig.driver.listen(listener).expect("listen");
+        rig.driver.listen(behind).expect("listen");
+        let mut far = rig.fixture.connect(&address).expect("somebody listens");
+        let mut keys = rig.adopt_accepted(1);
+        shut_down();
+        rig.until("told", |rig| rig.record.accept_failed.len() >= round);
+        rig.until("a wait that parks", |rig| {
+            let begun = Instant::now();
+            rig.wait(PARK);
+            begun.elapsed() >= PARK
+        });
+        assert_eq!(rig.record.accept_failed.len(), round, "told once");
+        rig.assert_alive(keys[0], &mut far, 160);
+        for address in [&before_address, &behind_address] {
+            let mut far = rig.fixture.connect(address).expect("somebody listens");
+            keys = rig.adopt_accepted(1);
+            rig.assert_alive(keys[0], &mut far, 162);
+        }
+    }
 }
 
 /// After listening has stopped newcomers are refused, connections go on, and listening can begin

@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | `streams` | [`Fixture`] | everything between two connected ends |
 //! | `resets` | [`Far`]: [`Reset`] | connections that break rather than end |
+//! | `urgency` | [`Far`]: [`Urge`] | data that the system treats out of order |
 //! | `listening` | [`Listens`] | accepting |
 //! | `descriptors` | [`Listens`], sockets that are descriptors of this process | running out of them |
 //!
@@ -47,6 +48,7 @@ mod rig;
 pub mod sending;
 mod suite;
 mod system;
+pub mod urgency;
 pub mod waking;
 
 use std::io::{self, Read, Write};
@@ -97,6 +99,12 @@ pub trait Reset: Far {
     fn reset(self);
 }
 
+/// A far end that can send urgent data.
+pub trait Urge: Far {
+    /// Sends one byte as urgent. Whether it is part of the stream is up to the system.
+    fn urge(&mut self, byte: u8);
+}
+
 /// A fixture whose driver accepts connections.
 pub trait Listens: Fixture {
     /// Where a listener is reached.
@@ -107,6 +115,10 @@ pub trait Listens: Fixture {
 
     /// A new listener made elsewhere and inherited, and its address.
     fn inherited(&mut self) -> (Listener, Self::Address);
+
+    /// A new listener that somebody else holds, too, its address, and how they shut it
+    /// down; they hold it as long as the test holds that.
+    fn held_elsewhere(&mut self) -> (Listener, Self::Address, Box<dyn Fn()>);
 
     /// Connects without waiting to be accepted. Takes one descriptor where descriptors are real.
     ///

@@ -1,7 +1,7 @@
 //! Promise 2, failures: a broken connection is told once, after the bytes before it, and then
 //! its key is stale.
 
-use throng_transport::{Sent, SocketKey};
+use throng_transport::{Driver, Sent, SocketKey};
 
 use super::rig::{TICK, write_some};
 use super::{Buffers, Bytes, Fixture, Reset, Rig};
@@ -96,6 +96,25 @@ pub fn reset_found_by_a_send<F: Fixture<Far: Reset>>() {
         far.reset();
         let _: Sent = rig.send(key, b"unheard");
         until_failed(&mut rig, key);
+        let received = &rig.connection(key).received;
+        Bytes::assert_same(received, &bytes, "before the reset");
+    }
+}
+
+/// A reset that is found by asking how a pending send stands: nothing is left of the send, and what
+/// the peer had said before still comes ahead of the one failure.
+pub fn reset_found_by_asking<F: Fixture<Far: Reset>>() {
+    let mut rig = Rig::<F>::with_receive_buffer(100);
+    for length in [0, 1, 250] {
+        let (key, mut far) = rig.open_with(Buffers::Small);
+        rig.send_until_pending(key, 37, 100_000);
+        rig.quiet();
+        let bytes = Bytes::of(38, length);
+        assert_eq!(write_some(&mut far, &bytes), length);
+        far.reset();
+        rig.driver.unsent(key);
+        until_failed(&mut rig, key);
+        assert_eq!(rig.connection(key).sent, 0);
         let received = &rig.connection(key).received;
         Bytes::assert_same(received, &bytes, "before the reset");
     }

@@ -1,10 +1,14 @@
 //! Promise 4: sending. Done or pending, told once, and buffers untouched until then.
 
+use std::time::Duration;
+
 use throng_transport::{ChunkPool, Driver, SendQueue, Sent, Slice};
 
-use super::rig::{End, TICK, read_some};
+use super::rig::{End, PATIENCE, TICK, read_some};
 use super::{Buffers, Bytes, Far, Fixture, Random, Rig};
 
+/// What a reader can take at most without being seen to.
+const A_LITTLE: usize = 128 * 1024;
 /// Turns of the case that keeps writing into one pool.
 const TURNS: u64 = 300;
 
@@ -63,6 +67,69 @@ pub fn a_slow_reader_holds_a_send_up<F: Fixture>() {
         rig.until("sent", |rig| !rig.connection(key).pending);
         rig.quiet();
         assert_eq!(rig.connection(key).sent as u64, round);
+    }
+}
+
+/// A reader that takes a little now and then is seen to do so, however long it will be until the
+/// system tells of room.
+pub fn a_little_progress_shows<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let (key, mut far) = rig.open();
+    let bytes = Bytes::of(57, 16 << 20);
+    assert_eq!(rig.send(key, &bytes), Sent::Pending);
+    rig.quiet();
+    let mut before = rig.driver.unsent(key);
+    let mut read = Vec::new();
+    for _ in 0..5 {
+        let upto = read.len() + A_LITTLE;
+        while rig.driver.unsent(key) == before {
+            assert!(read.len() < upto, "{A_LITTLE} bytes were read unseen");
+            read.extend(rig.far_reads(&mut far, 4096));
+            rig.wait(TICK);
+        }
+        let left = rig.driver.unsent(key);
+        assert!(left < before, "{left} bytes unsent after {before}");
+        before = left;
+    }
+    let rest = rig.far_reads(&mut far, bytes.len() - read.len());
+    read.extend(rest);
+    Bytes::assert_same(&read, &bytes, "to a slow reader");
+    rig.until("sent", |rig| rig.connection(key).sent == 1);
+    rig.quiet();
+}
+
+/// A send that is completed by asking how it stands is reported by the following wait, once, and
+/// our side ends behind it when it was finished meanwhile.
+pub fn a_send_completed_by_asking_is_reported_once<F: Fixture>() {
+    for finished in [false, true] {
+        let mut rig = Rig::<F>::new();
+        let (key, mut far) = rig.open();
+        let stuck = rig.send_until_pending(key, 58, 1000);
+        rig.wait(TICK);
+        if finished {
+            rig.driver.finish(key);
+        }
+        let mut read = Vec::new();
+        while rig.driver.unsent(key) > 0 {
+            rig.wait(Duration::ZERO);
+            read.extend(rig.far_reads(&mut far, 4096));
+        }
+        // A driver that heard of room by itself has reported already.
+        if rig.connection(key).pending {
+            assert_eq!(rig.driver.unsent(key), 0);
+            assert!(rig.driver.detach(key).is_none(), "not before the report");
+            rig.wait(PATIENCE);
+        }
+        assert_eq!(rig.connection(key).sent, 1, "reported without an event");
+        let rest = rig.far_reads(&mut far, stuck.bytes.len() - read.len());
+        read.extend(rest);
+        Bytes::assert_same(&read, &stuck.bytes, "completed by asking");
+        if finished {
+            assert_eq!(rig.far_reads_to_end(&mut far).1, End::Ended);
+        } else {
+            rig.assert_alive(key, &mut far, 59);
+        }
+        rig.quiet();
     }
 }
 
@@ -166,7 +233,7 @@ pub fn buffers_are_not_reused_before_they_are_sent<F: Fixture>() {
         let most = random.between(1, part.len());
         let (count, _) = read_some(&mut far, &mut part[..most]);
         arrived.extend_from_slice(&part[..count]);
-        rig.wait(std::time::Duration::ZERO);
+        rig.wait(Duration::ZERO);
     }
     let rest = rig.far_reads(&mut far, expected.len() - arrived.len());
     arrived.extend_from_slice(&rest);
@@ -196,7 +263,7 @@ pub fn released_with_a_send_pending<F: Fixture>() {
         for turn in 1000..1100 {
             pool.rewind();
             let _ = write_turn(&mut pool, turn);
-            rig.wait(std::time::Duration::ZERO);
+            rig.wait(Duration::ZERO);
         }
         let (read, end) = rig.far_reads_to_end(&mut far);
         Bytes::assert_prefix(&read, &expected, "before the release");

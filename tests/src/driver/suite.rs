@@ -34,6 +34,8 @@ macro_rules! driver_suite {
                 what_fits_is_done_at_once,
                 sending_nothing_is_harmless,
                 a_slow_reader_holds_a_send_up,
+                a_little_progress_shows,
+                a_send_completed_by_asking_is_reported_once,
                 gathered_slices_arrive_in_order,
                 large_slices_arrive,
                 slices_are_shared_between_sockets,
@@ -87,8 +89,15 @@ macro_rules! driver_suite {
                 reset_while_paused,
                 reset_while_paused_with_a_send_pending,
                 reset_found_by_a_send,
+                reset_found_by_asking,
                 failures_die_with_their_socket,
                 a_failed_slot_is_free;
+        }
+    };
+    (@urgency $fixture:ty) => {
+        $crate::driver_suite! { @tests $fixture;
+            urgency:
+                urgent_data_hides_nothing;
         }
     };
     (@listening $fixture:ty) => {
@@ -96,6 +105,7 @@ macro_rules! driver_suite {
             accepting:
                 several_listeners,
                 many_connections_at_once,
+                a_listener_shut_down_elsewhere_is_let_go,
                 stopping_refuses_newcomers,
                 stopping_turns_away_who_waits;
         }

@@ -10,7 +10,7 @@ use throng_transport::{
     BindAddress, Driver, ListenOptions, Listener, Socket, SocketOptions, StdStream,
 };
 
-use super::{Buffers, Far, Fixture, Listens, Reset};
+use super::{Buffers, Far, Fixture, Listens, Reset, Urge};
 
 /// What is asked of the system for [`Buffers::Small`]; it rounds up as it likes.
 const SMALL: usize = 8 * 1024;
@@ -81,6 +81,14 @@ impl<B: Build> Listens for OverTcp<B> {
         (listener, address)
     }
 
+    fn held_elsewhere(&mut self) -> (Listener, SocketAddr, Box<dyn Fn()>) {
+        let listener = listen_tcp();
+        let address = listener.local_addr().unwrap();
+        let shut_down = shut_down_later(listener.try_clone().unwrap());
+        let listener = Listener::from_tcp(listener, SocketOptions::default()).unwrap();
+        (listener, address, shut_down)
+    }
+
     fn connect(&mut self, address: &SocketAddr) -> io::Result<TcpStream> {
         let far = TcpStream::connect(address)?;
         far.set_nodelay(true)?;
@@ -95,6 +103,13 @@ impl Far for TcpStream {
     }
 }
 
+impl Urge for TcpStream {
+    fn urge(&mut self, byte: u8) {
+        let sent = SockRef::from(&*self).send_out_of_band(&[byte]);
+        assert_eq!(sent.unwrap(), 1);
+    }
+}
+
 impl Reset for TcpStream {
     fn reset(self) {
         SockRef::from(&self)
@@ -105,6 +120,15 @@ impl Reset for TcpStream {
 
 fn listen_tcp() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+}
+
+/// Shuts a listener down when called, and holds it until dropped.
+fn shut_down_later<S>(listener: S) -> Box<dyn Fn()>
+where
+    for<'a> SockRef<'a>: From<&'a S>,
+    S: 'static,
+{
+    Box::new(move || SockRef::from(&listener).shutdown(Shutdown::Both).unwrap())
 }
 
 fn shrink<S>(socket: &S, buffers: Buffers)
@@ -129,7 +153,7 @@ mod unix {
 
     use super::{
         BindAddress, Buffers, Build, Far, Fixture, ListenOptions, Listener, Listens, PhantomData,
-        Shutdown, Socket, SocketOptions, StdStream, io, shrink,
+        Shutdown, Socket, SocketOptions, StdStream, io, shrink, shut_down_later,
     };
 
     /// The fixture of a driver over Unix sockets.
@@ -194,6 +218,14 @@ mod unix {
             let listener = UnixListener::bind(&path.0).unwrap();
             let listener = Listener::from_unix(listener, SocketOptions::default()).unwrap();
             (listener, path)
+        }
+
+        fn held_elsewhere(&mut self) -> (Listener, SocketPath, Box<dyn Fn()>) {
+            let path = SocketPath::fresh();
+            let listener = UnixListener::bind(&path.0).unwrap();
+            let shut_down = shut_down_later(listener.try_clone().unwrap());
+            let listener = Listener::from_unix(listener, SocketOptions::default()).unwrap();
+            (listener, path, shut_down)
         }
 
         fn connect(&mut self, address: &SocketPath) -> io::Result<UnixStream> {

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_waker_hands_over_what_came_before() {
         let (unpark, parked) = mpsc::channel();
-        let waker = Waker::new(move || unpark.send(()).unwrap());
+        let waker = Waker::new(move || unpark.send(()).is_ok());
         let post = Post {
             waker: waker.clone(),
             mailbox: Arc::default(),
@@ -323,5 +323,21 @@ mod tests {
             parked.try_recv().is_err(),
             "an unpark that nobody asked for"
         );
+    }
+
+    #[test]
+    fn a_wake_after_one_that_failed_is_not_swallowed() {
+        let (unpark, parked) = mpsc::channel();
+        let attempts = AtomicU64::new(0);
+        let waker = Waker::new(move || {
+            attempts.fetch_add(1, Ordering::Relaxed) > 0 && unpark.send(()).is_ok()
+        });
+        waker.wake();
+        assert!(parked.try_recv().is_err(), "the first attempt fails");
+        waker.wake();
+        assert!(parked.try_recv().is_ok(), "the second is made");
+        waker.wake();
+        assert!(parked.try_recv().is_err(), "wake-ups coalesce");
+        assert!(waker.take());
     }
 }

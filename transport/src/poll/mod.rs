@@ -36,6 +36,14 @@ const DISCARDS: usize = 64;
 /// not asked until it said that there is nothing. On Windows mio watches again only then.
 const SHORT_RECEIVE_DRAINS: bool = cfg!(unix);
 
+/// What a socket is watched for. A receive stops at urgent data, and no edge follows for what lies
+/// behind; with the last of these the edge before says so.
+#[cfg(target_os = "linux")]
+const INTEREST: Interest = BOTH_WAYS.add(Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+const INTEREST: Interest = BOTH_WAYS;
+const BOTH_WAYS: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Generations of keys are below this, so no key looks like the tokens that follow.
 const GENERATIONS: u32 = 1 << 31;
 /// The token of the waker.
@@ -61,7 +69,8 @@ pub struct PollDriver {
     poll: Poll,
     events: Events,
     sockets: Sockets,
-    listeners: Vec<Acceptor>,
+    /// By their tokens. Where a listener is over its place is free.
+    listeners: Vec<Option<Acceptor>>,
     /// Sockets with something to receive or report that no event will announce.
     again: Vec<SocketKey>,
     /// Scratch for `again` while it is worked off.
@@ -98,9 +107,11 @@ impl PollDriver {
         let poll = Poll::new()?;
         let unparker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let waker = Waker::new(move || {
-            if let Err(error) = unparker.wake() {
+            let woken = unparker.wake();
+            if let Err(error) = &woken {
                 tracing::error!(%error, "a driver could not be woken");
             }
+            woken.is_ok()
         });
         Ok(PollDriver {
             poll,
@@ -123,7 +134,12 @@ impl PollDriver {
             return Some(Duration::ZERO);
         }
         let mut earliest = timeout;
-        for acceptor in self.listeners.iter().filter(|acceptor| acceptor.pending) {
+        let pending = self
+            .listeners
+            .iter()
+            .flatten()
+            .filter(|acceptor| acceptor.pending);
+        for acceptor in pending {
             let rest = match acceptor.resting_until() {
                 Some(until) => until.saturating_duration_since(Instant::now()),
                 None => Duration::ZERO,
@@ -141,6 +157,7 @@ impl PollDriver {
             return;
         };
         entry.hung_up |= closed;
+        entry.urgent |= event.is_priority();
         if event.is_writable() && entry.held.is_some() {
             self.continue_send(key, service);
         }
@@ -175,7 +192,7 @@ impl PollDriver {
             Ok(count) => {
                 self.budget = self.budget.saturating_sub(count);
                 let full = count == self.buffer.len();
-                let more = entry.hung_up || entry.has_failed();
+                let more = entry.hung_up || entry.urgent || entry.has_failed();
                 entry.readable = full || more || !SHORT_RECEIVE_DRAINS;
                 if entry.readable {
                     self.look_again(key);
@@ -184,6 +201,7 @@ impl PollDriver {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.readable = false;
+                entry.urgent = false;
                 self.report_failure(key, service);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.look_again(key),
@@ -191,7 +209,7 @@ impl PollDriver {
         }
     }
 
-    /// Has the following wait receive from the socket, whether or not there is an event.
+    /// Has the following wait look at the socket, whether or not there is an event.
     fn look_again(&mut self, key: SocketKey) {
         if let Some(entry) = self.sockets.get(key)
             && !std::mem::replace(&mut entry.again, true)
@@ -204,13 +222,13 @@ impl PollDriver {
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
-        let (Some(socket), Some(Held::Rest(queue))) =
+        let (Some(socket), Some(Held::Rest { queue, refused_in })) =
             (&mut entry.socket, entry.held.as_deref_mut())
         else {
             return;
         };
         match write(socket, queue) {
-            Ok(Sent::Pending) => {}
+            Ok(Sent::Pending) => *refused_in = self.turn,
             Ok(Sent::Done) => {
                 if entry.finishing {
                     socket.finish();
@@ -257,26 +275,16 @@ impl PollDriver {
     }
 
     fn accept(&mut self, service: &mut impl Service) {
-        if self.listeners.iter().all(|acceptor| !acceptor.pending) {
+        let mut listeners = self.listeners.iter().flatten();
+        if listeners.all(|acceptor| !acceptor.pending) {
             return;
         }
         let now = Instant::now();
-        for acceptor in self
-            .listeners
-            .iter_mut()
-            .filter(|acceptor| acceptor.is_due(now))
-        {
-            for _ in 0..ACCEPTS_PER_WAIT {
-                match acceptor.accept(now) {
-                    Accepted::Connection(socket, peer) => service.accepted(socket, peer),
-                    Accepted::Drained => break,
-                    Accepted::Failed(error) => {
-                        service.accept_failed(&error);
-                        if acceptor.resting_until().is_some() {
-                            break;
-                        }
-                    }
-                }
+        for place in &mut self.listeners {
+            let acceptor = place.as_mut().filter(|acceptor| acceptor.is_due(now));
+            let is_over = acceptor.is_some_and(|acceptor| accept_from(acceptor, now, service));
+            if is_over && let Some(mut acceptor) = place.take() {
+                let _ = acceptor.listener().deregister(self.poll.registry());
             }
         }
     }
@@ -288,8 +296,15 @@ impl PollDriver {
         while served < self.due.len() && self.budget > 0 {
             let key = self.due[served];
             served += 1;
-            if let Some(entry) = self.sockets.get(key) {
-                entry.again = false;
+            let Some(entry) = self.sockets.get(key) else {
+                continue;
+            };
+            entry.again = false;
+            let is_readable = entry.readable;
+            if entry.has_sent() {
+                self.continue_send(key, service);
+            }
+            if is_readable {
                 self.receive(key, service);
             }
         }
@@ -297,6 +312,27 @@ impl PollDriver {
         self.due.append(&mut self.again);
         std::mem::swap(&mut self.again, &mut self.due);
     }
+}
+
+/// Accepts a bounded number of connections. Whether the listener is over.
+fn accept_from(acceptor: &mut Acceptor, now: Instant, service: &mut impl Service) -> bool {
+    for _ in 0..ACCEPTS_PER_WAIT {
+        match acceptor.accept(now) {
+            Accepted::Connection(socket, peer) => service.accepted(socket, peer),
+            Accepted::Drained => return false,
+            Accepted::Failed(error) => {
+                service.accept_failed(&error);
+                if acceptor.resting_until().is_some() {
+                    return false;
+                }
+            }
+            Accepted::Over(error) => {
+                service.accept_failed(&error);
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Writes as much as the system takes.
@@ -325,17 +361,22 @@ fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
 
 impl Driver for PollDriver {
     fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
-        let token = FIRST_LISTENER + self.listeners.len();
-        if token == WAKER.0 {
+        let free = self.listeners.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.listeners.len());
+        if place == MAX_LISTENERS {
             return Err(io::Error::other("too many listeners"));
         }
-        listener.register(self.poll.registry(), Token(token), Interest::READABLE)?;
-        self.listeners.push(Acceptor::new(listener));
+        let token = Token(FIRST_LISTENER + place);
+        listener.register(self.poll.registry(), token, Interest::READABLE)?;
+        if place == self.listeners.len() {
+            self.listeners.push(None);
+        }
+        self.listeners[place] = Some(Acceptor::new(listener));
         Ok(())
     }
 
     fn stop_listening(&mut self) {
-        for mut acceptor in self.listeners.drain(..) {
+        for mut acceptor in self.listeners.drain(..).flatten() {
             let _ = acceptor.listener().deregister(self.poll.registry());
         }
     }
@@ -344,8 +385,7 @@ impl Driver for PollDriver {
         if key.generation >= GENERATIONS || self.sockets.is_taken(key.slot) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        socket.register(self.poll.registry(), token(key), interest)?;
+        socket.register(self.poll.registry(), token(key), INTEREST)?;
         self.sockets.insert(key, socket);
         Ok(())
     }
@@ -380,8 +420,10 @@ impl Driver for PollDriver {
                     service.woken();
                 }
                 Token(listener) if listener >= FIRST_LISTENER => {
-                    if let Some(acceptor) = self.listeners.get_mut(listener - FIRST_LISTENER) {
+                    if let Some(Some(acceptor)) = self.listeners.get_mut(listener - FIRST_LISTENER)
+                    {
                         acceptor.pending = true;
+                        acceptor.hung_up |= event.is_read_closed();
                     }
                 }
                 _ => self.handle_event(event, service),
@@ -406,7 +448,13 @@ impl Driver for PollDriver {
         debug_assert!(held.is_none(), "one send per socket");
         match write(socket, queue) {
             Ok(Sent::Done) => return Sent::Done,
-            Ok(Sent::Pending) => *held = Some(Box::new(Held::Rest(std::mem::take(queue)))),
+            Ok(Sent::Pending) => {
+                queue.compact();
+                *held = Some(Box::new(Held::Rest {
+                    queue: std::mem::take(queue),
+                    refused_in: self.turn,
+                }));
+            }
             Err(error) => {
                 queue.clear();
                 self.break_off(key, error);
@@ -416,14 +464,28 @@ impl Driver for PollDriver {
     }
 
     fn unsent(&mut self, key: SocketKey) -> usize {
-        match self
-            .sockets
-            .get(key)
-            .and_then(|entry| entry.held.as_deref())
-        {
-            Some(Held::Rest(queue)) => queue.bytes(),
-            _ => 0,
+        let Some(entry) = self.sockets.get(key) else {
+            return 0;
+        };
+        let (Some(socket), Some(Held::Rest { queue, refused_in })) =
+            (&mut entry.socket, entry.held.as_deref_mut())
+        else {
+            return 0;
+        };
+        // Linux tells of room once a third of a TCP buffer is free, or three quarters of a Unix
+        // socket's: at the pace of a slow peer that is many seconds. It takes bytes long before.
+        if *refused_in == self.turn {
+            return queue.bytes();
         }
+        match write(socket, queue) {
+            Ok(Sent::Pending) => {
+                *refused_in = self.turn;
+                return queue.bytes();
+            }
+            Ok(Sent::Done) => self.look_again(key),
+            Err(error) => self.break_off(key, error),
+        }
+        0
     }
 
     fn pause(&mut self, key: SocketKey) {

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) readable: bool,
     /// The end of the stream or an error waits behind the bytes.
     pub(super) hung_up: bool,
+    /// A receive may stop short of bytes that are there: urgent data lies between.
+    pub(super) urgent: bool,
     /// The socket is on the `again` list.
     pub(super) again: bool,
     /// Our side ends once what is held is sent.
@@ -38,8 +40,12 @@ pub(super) struct Entry {
 /// What a send left behind.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// What the system did not take yet.
-    Rest(SendQueue),
+    /// What the system did not take yet; nothing once all that is left to do is to report it.
+    Rest {
+        queue: SendQueue,
+        /// The wait in or after which the system last refused more.
+        refused_in: u32,
+    },
     /// The send failed; reported once the bytes received before are delivered.
     Failure(io::Error),
 }
@@ -50,6 +56,11 @@ impl Entry {
         matches!(self.held.as_deref(), Some(Held::Failure(_)))
     }
 
+    /// Whether a send is done and that was not reported.
+    pub(super) fn has_sent(&self) -> bool {
+        matches!(self.held.as_deref(), Some(Held::Rest { queue, .. }) if queue.is_empty())
+    }
+
     /// Takes the failure of a send.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         match *self
@@ -57,7 +68,7 @@ impl Entry {
             .take_if(|held| matches!(**held, Held::Failure(_)))?
         {
             Held::Failure(error) => Some(error),
-            Held::Rest(_) => None,
+            Held::Rest { .. } => None,
         }
     }
 }
@@ -112,7 +123,10 @@ mod tests {
     #[test]
     fn only_a_failure_is_taken() {
         let mut entry = Entry {
-            held: Some(Box::new(Held::Rest(SendQueue::new()))),
+            held: Some(Box::new(Held::Rest {
+                queue: SendQueue::new(),
+                refused_in: 0,
+            })),
             ..Entry::default()
         };
         assert!(!entry.has_failed() && entry.take_failure().is_none() && entry.held.is_some());
