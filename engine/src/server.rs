@@ -137,8 +137,7 @@ impl<H: Handler> Builder<H> {
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
         let shared = Arc::new(Shared::new(self.config, epoch, senders));
         #[cfg(feature = "http")]
-        let side_door =
-            SideDoor::start(pages, Arc::clone(&shared.draining), SideLimits::default())?;
+        let side_door = SideDoor::start(pages, SideLimits::default())?;
         let mut engine = Engine {
             handle: EngineHandle::new(&shared),
             addresses: listening.addresses,
