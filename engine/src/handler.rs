@@ -226,7 +226,8 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// Answers with this HTTP status, from 300 to 599; another one is answered as 500.
+    /// Answers with this HTTP status, from 300 to 599; another one is answered as 500. With 304
+    /// the body is left out, since HTTP allows none.
     pub fn new(status: u16) -> Reject {
         Reject {
             status,
@@ -248,8 +249,34 @@ impl Reject {
     }
 
     /// Adds a header to the answer; the conditions are those of [`Accept::header`].
+    ///
+    /// There is one `Content-Type`: that of the last call that gave one, be it this,
+    /// [`body`](Reject::body) or [`text`](Reject::text).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Reject {
-        self.headers.push((name.into(), value.into()));
+        let (name, value) = (name.into(), value.into());
+        if name.eq_ignore_ascii_case("Content-Type") {
+            self.content_type = value;
+        } else {
+            self.headers.push((name, value));
+        }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_has_one_content_type() {
+        let json = Reject::new(400).body("application/json", "{}");
+        let as_text = Reject::new(400).text("{}");
+        assert_eq!(
+            as_text.header("content-type", "application/json"),
+            json,
+            "a header in place of what the body said"
+        );
+        let header_first = Reject::new(400).header("Content-Type", "text/html");
+        assert_eq!(header_first.body("application/json", "{}"), json);
     }
 }

@@ -76,7 +76,9 @@ impl Origins {
     }
 
     /// What `check` says of the `Origin` and the `Host` of a request, as they were sent. It is
-    /// called on the shard's thread for every upgrade with an `Origin`, and must not block.
+    /// called on the shard's thread for every upgrade with an `Origin`, and must not block. Both are
+    /// the peer's, who may have written anything; a panic is answered 500, like one in
+    /// [`on_upgrade`](crate::Handler::on_upgrade).
     pub fn check(check: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Origins {
         Origins(Rule::Check(Arc::new(check)))
     }

@@ -138,8 +138,7 @@ impl<H: Handler> Builder<H> {
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
         let shared = Arc::new(Shared::new(self.config, epoch, senders));
         #[cfg(feature = "http")]
-        let side_door =
-            SideDoor::start(pages, Arc::clone(&shared.draining), SideLimits::default())?;
+        let side_door = SideDoor::start(pages, SideLimits::default())?;
         let mut engine = Engine {
             handle: EngineHandle::new(&shared),
             addresses: listening.addresses,
@@ -169,6 +168,7 @@ impl<H: Handler> Builder<H> {
         }
         #[cfg(feature = "http")]
         engine.side_door.replace(side_door);
+        listening.files.keep();
         Ok(engine)
     }
 }
@@ -208,6 +208,7 @@ struct Listening {
     addresses: Vec<SocketAddr>,
     /// Whether the first shard accepts TCP connections for all.
     deals_tcp: bool,
+    files: BoundFiles,
 }
 
 impl Listening {
@@ -225,26 +226,24 @@ impl Listening {
         let shares = Listener::CAN_SHARE_PORT && config.shards > 1 && !inherits_tcp;
         let options = ListenOptions {
             backlog: config.backlog,
-            reuse_port: shares,
             sockets: SocketOptions::default(),
         };
+        let count = if shares { config.shards } else { 1 };
         let mut by_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
         let mut bound = Vec::new();
+        let mut files = BoundFiles::default();
         for address in addresses {
             let fail = |source| StartError::Listen {
                 address: show(&address),
                 source,
             };
-            let first = Listener::bind(&address, &options).map_err(fail)?;
-            let local = first.tcp_address().map_err(fail)?;
-            by_shard[0].push(first);
-            bound.extend(local);
-            let Some(local) = local.filter(|_| shares) else {
-                continue;
-            };
-            for listeners in &mut by_shard[1..] {
-                let next = Listener::bind(&BindAddress::Tcp(local), &options).map_err(fail)?;
-                listeners.push(next);
+            let shared = Listener::bind_shared(&address, &options, count).map_err(fail)?;
+            bound.extend(shared[0].tcp_address().map_err(fail)?);
+            for (listeners, listener) in by_shard.iter_mut().zip(shared) {
+                listeners.push(listener);
+            }
+            if let BindAddress::Unix(path) = address {
+                files.0.push(path);
             }
         }
         for source in inherited {
@@ -260,7 +259,30 @@ impl Listening {
             by_shard,
             addresses: bound,
             deals_tcp: !shares,
+            files,
         })
+    }
+}
+
+/// Unix sockets that were bound for an engine. If it does not start they are removed, so that
+/// another attempt finds their addresses free.
+#[derive(Debug, Default)]
+struct BoundFiles(Vec<PathBuf>);
+
+impl BoundFiles {
+    /// The engine has started.
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for BoundFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "a socket's file is left behind");
+            }
+        }
     }
 }
 

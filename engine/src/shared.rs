@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// Open connections.
     open: AtomicUsize,
     /// Set once the engine drains or stops.
-    pub(crate) draining: Arc<AtomicBool>,
+    draining: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl Shared {
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
-            draining: Arc::default(),
+            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -151,6 +151,21 @@ pub(crate) enum Seat {
     Regular,
     /// One beyond them, to be told so or to go to the side door.
     Surplus,
+}
+
+/// The seat of a socket that has left its shard, given up when dropped.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) struct HeldSeat {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) seat: Seat,
+}
+
+#[cfg(feature = "http")]
+impl Drop for HeldSeat {
+    fn drop(&mut self) {
+        self.shared.discharge(self.seat);
+    }
 }
 
 /// Counts one more, unless that is too many.

@@ -7,6 +7,9 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+use std::io::Write;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use throng_tests::engine::{Client, Heard, Served, answer, config, request, serve, until};
@@ -179,7 +182,7 @@ fn a_request_may_arrive_in_any_pieces() {
         let mut client = Client::silent(served.address());
         client.write(&whole.as_bytes()[..cut]);
         if cut % 16 == 0 {
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
         client.upgrade(&whole[cut..]);
     }
@@ -215,15 +218,22 @@ fn dripping_does_not_help() {
     let timeout = Duration::from_millis(200);
     let served = serve(config().handshake_timeout(timeout));
     let mut slow = Client::silent(served.address());
-    let whole = request(&"X: y\r\n".repeat(50));
-    let begun = Instant::now();
-    let dripped = whole.bytes().take_while(|byte| {
-        std::thread::sleep(timeout / 20);
-        slow.try_write(&[*byte]).is_ok() && begun.elapsed() < timeout * 2
+    let mut writer = slow.writer();
+    let (answered, is_answered) = channel::<()>();
+    // A line without an end: only the timeout, or a head of 16 KiB after minutes, has an answer.
+    let dripping = thread::spawn(move || {
+        let begin = b"GET / HTTP/1.1\r\nX: ".iter();
+        for byte in begin.chain(std::iter::repeat(&b'y')) {
+            let waited = is_answered.recv_timeout(timeout / 20);
+            if waited != Err(RecvTimeoutError::Timeout) || writer.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
     });
-    assert!(dripped.count() < whole.len());
     let head = slow.read_head();
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    drop(answered);
+    dripping.join().unwrap();
     assert_eq!(served.connect().ask("hello"), "hello");
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use throng::{Engine, Page};
-use throng_tests::engine::{Client, Heard, Obedient, Served, config};
+use throng_tests::engine::{Client, Happening, Heard, Obedient, Served, config};
 
 fn serve() -> Served {
     let (reports, happenings) = channel();
@@ -117,31 +117,45 @@ fn slow_downloads_delay_nobody() {
     }
 }
 
-#[test]
-fn who_is_at_the_side_door_is_no_connection() {
-    let served = serve();
-    let mut waiting = Client::silent(served.address());
-    waiting.write(b"GET /healthz HTTP/1.1\r\nHost: ");
-    assert_eq!(served.engine.connections(), 0);
-    waiting.write(b"localhost\r\n\r\n");
-    assert!(waiting.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
-    assert!(served.rest().is_empty());
+/// Waits until the one shard has read what was written to it before.
+///
+/// The first answer tells that the shard has taken in whoever connected before it was asked for;
+/// the second, that it has since looked once more at everybody who had written.
+fn let_it_be_read(client: &mut Client) {
+    for _ in 0..2 {
+        assert_eq!(client.ask("hello"), "hello");
+    }
 }
 
 #[test]
-fn who_asks_while_the_engine_drains_is_told_so() {
+fn who_is_at_the_side_door_is_no_connection() {
     let served = serve();
     let mut client = served.connect();
-    assert_eq!(client.ask("hello"), "hello");
-    let address = served.address();
-    // Asked while it still listens, and answered while it drains.
-    let mut asked = Client::silent(address);
-    asked.write(b"GET /healthz HTTP/1.1\r\nHost: ");
-    assert_eq!(client.ask("the shard has seen it"), "the shard has seen it");
+    assert!(matches!(served.next(), Happening::Opened(_)));
+    let mut waiting = Client::silent(served.address());
+    waiting.write(b"GET /healthz HTTP/1.1\r\nHost: ");
+    let_it_be_read(&mut client);
+    assert_eq!(served.engine.connections(), 1, "the one who asks");
+    waiting.write(b"localhost\r\n\r\n");
+    assert!(waiting.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(served.engine.connections(), 1, "the one who asks");
+    assert_eq!(served.rest(), [], "the service has heard of nobody else");
+}
+
+#[test]
+fn who_has_not_finished_asking_when_the_engine_drains_is_refused() {
+    let served = serve();
+    let mut client = served.connect();
+    let mut asking = Client::silent(served.address());
+    asking.write(b"GET /healthz HTTP/1.1\r\nHost: ");
+    let_it_be_read(&mut client);
     let drained = std::thread::spawn(move || served.engine.drain(Duration::from_secs(2)));
+    let head = asking.read_head();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("Retry-After: "), "{head}");
+    asking.finish();
+    assert_eq!(asking.read_to_end(), b"the server is going down");
     assert!(matches!(client.hear(), Heard::Close(Some(1012), _)));
     drop(client);
-    let head = asked.read_head();
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     drained.join().unwrap();
 }

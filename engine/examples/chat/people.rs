@@ -34,14 +34,9 @@ impl People {
         Ok(())
     }
 
-    /// Gives the name back and forgets where it was.
+    /// Gives the name back, once it is in no room any more.
     pub(crate) fn exit(&self, name: &str) {
-        let mut lists = self.lists();
-        lists.connections.remove(name);
-        lists.rooms.retain(|_, names| {
-            names.remove(name);
-            !names.is_empty()
-        });
+        self.lists().connections.remove(name);
     }
 
     pub(crate) fn join(&self, name: &str, room: &str) {

@@ -57,18 +57,12 @@ impl Handler for Chat {
             return;
         };
         let rooms: Vec<String> = conn.rooms().map(str::to_owned).collect();
-        self.people.exit(&name);
         for room in &rooms {
-            tell(
-                conn,
-                room,
-                &Notice::Left {
-                    room,
-                    name: &name,
-                    why: why(&close.cause),
-                },
-            );
+            self.depart(conn, &name, room, why(&close.cause));
         }
+        // Last: were the name free before, others could hear that its next owner has come, and only
+        // then that this one has left.
+        self.people.exit(&name);
     }
 }
 
@@ -109,7 +103,12 @@ impl Chat {
                     timestamp: timestamp(),
                 };
                 let sent = conn.to_connection(id).high().send_json(&notice);
-                sent.map_err(|error| Refusal::new("internal", error.to_string()))?;
+                let receipt = sent.map_err(|error| Refusal::new("internal", error.to_string()))?;
+                // What became of it on another shard is not known here.
+                if receipt.queued + receipt.forwarded == 0 {
+                    let message = format!("{to} did not get what you wrote");
+                    return Err(Refusal::new("not_delivered", message));
+                }
                 if to != name {
                     notify(conn, &notice);
                 }
@@ -155,18 +154,16 @@ impl Chat {
 
     fn leave(&self, conn: &mut Client<'_>, name: &str, room: &str) -> Result<(), Refusal> {
         check_member(conn, room)?;
-        tell(
-            conn,
-            room,
-            &Notice::Left {
-                room,
-                name,
-                why: "",
-            },
-        );
+        self.depart(conn, name, room, "");
         conn.leave(room);
-        self.people.leave(name, room);
         Ok(())
+    }
+
+    /// Takes somebody off a room's list, then tells its members: whoever joins meanwhile either
+    /// finds the list without them or is told.
+    fn depart(&self, conn: &mut Client<'_>, name: &str, room: &str, why: &str) {
+        self.people.leave(name, room);
+        tell(conn, room, &Notice::Left { room, name, why });
     }
 }
 

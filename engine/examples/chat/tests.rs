@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use throng::{Config, Engine};
+use throng::{Config, Engine, Overflow};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -15,7 +16,7 @@ use crate::protocol::{MAX_CONTENT, MAX_NAME};
 use crate::start;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -43,16 +44,29 @@ impl Client {
             .unwrap();
     }
 
+    /// The next notice, pings aside.
     async fn hear(&mut self) -> Value {
-        let next = timeout(PATIENCE, self.0.next())
-            .await
-            .expect("nothing is heard");
-        let mut value: Value =
-            serde_json::from_str(next.unwrap().unwrap().to_text().unwrap()).unwrap();
+        let text = loop {
+            let next = timeout(PATIENCE, self.0.next()).await;
+            if let Message::Text(text) = next.expect("nothing is heard").unwrap().unwrap() {
+                break text;
+            }
+        };
+        let mut value: Value = serde_json::from_str(&text).unwrap();
         if let Some(fields) = value.as_object_mut() {
             fields.remove("timestamp");
         }
         value
+    }
+
+    /// Hears what happens next to somebody.
+    async fn hear_of(&mut self, name: &str) -> String {
+        loop {
+            let notice = self.hear().await;
+            if notice["name"] == name {
+                return notice["type"].as_str().unwrap().to_owned();
+            }
+        }
     }
 
     /// Joins a room and hears who is in it.
@@ -124,7 +138,7 @@ async fn who_leaves_is_missed() {
     let engine = chat();
     let mut ann = Client::named(&engine, "Ann").await;
     ann.join("tea", "Ann", &["Ann"]).await;
-    for (why, name) in [("left", "Bob"), ("lost the connection", "Bob")] {
+    for (why, name) in [("left", "Bob"), ("lost the connection", "Rob")] {
         let mut bob = Client::named(&engine, name).await;
         bob.join("tea", name, &["Ann", name]).await;
         assert_eq!(ann.hear().await["type"], "joined");
@@ -144,6 +158,69 @@ async fn who_leaves_is_missed() {
     );
     ann.assert_refused(json!({"type": "members", "room": "tea"}), "not_member")
         .await;
+}
+
+#[tokio::test]
+async fn a_name_is_free_once_everybody_has_been_told() {
+    /// So many that telling them all takes a while, in which somebody could take the name.
+    const OTHER_ROOMS: usize = 6000;
+    let engine = start("127.0.0.1:0", Config::default().shards(2)).unwrap();
+    let mut ann = Client::named(&engine, "Ann").await;
+    for number in 0..OTHER_ROOMS {
+        ann.join(&format!("room {number}"), "Ann", &["Ann"]).await;
+    }
+    // So many that some are surely on the other shard.
+    let mut watchers = Vec::new();
+    for number in 0..8 {
+        let name = format!("Eve {number}");
+        let mut watcher = Client::named(&engine, &name).await;
+        watcher.ask(json!({"type": "join", "room": "tea"})).await;
+        assert_eq!(watcher.hear_of(&name).await, "joined");
+        watchers.push(watcher);
+    }
+    ann.ask(json!({"type": "join", "room": "tea"})).await;
+    for watcher in &mut watchers {
+        assert_eq!(watcher.hear_of("Ann").await, "joined");
+    }
+    let mut next = JoinSet::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(&engine).await;
+        next.spawn(async move {
+            loop {
+                client.ask(json!({"type": "hello", "name": "Ann"})).await;
+                if client.hear().await["type"] == "welcome" {
+                    client.ask(json!({"type": "join", "room": "tea"})).await;
+                    return client;
+                }
+            }
+        });
+    }
+    drop(ann);
+    let _next_ann = next.join_next().await.unwrap().unwrap();
+    for watcher in &mut watchers {
+        let heard = [watcher.hear_of("Ann").await, watcher.hear_of("Ann").await];
+        assert_eq!(heard, ["left", "joined"]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_writes_to_somebody_who_takes_nothing_is_told() {
+    let config = Config::default().shards(1).overflow(Overflow::RefuseNewest);
+    let engine = start("127.0.0.1:0", config).unwrap();
+    let mut ann = Client::named(&engine, "Ann").await;
+    let _bob = Client::named(&engine, "Bob").await;
+    let content = "x".repeat(MAX_CONTENT);
+    // Far more than his queue and the system's buffers hold.
+    for _ in 0..20_000 {
+        ann.ask(json!({"type": "private", "to": "Bob", "content": content}))
+            .await;
+        let heard = ann.hear().await;
+        if heard["type"] != "private" {
+            assert_eq!(heard["code"], "not_delivered", "{heard}");
+            return;
+        }
+    }
+    panic!("Bob cannot have taken all this");
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::ConfigError;
+use super::{ConfigError, open_file_limit};
+use crate::protocol::handshake::is_token;
 
 pub(super) const KIB: usize = 1024;
 pub(super) const MIB: usize = 1024 * KIB;
@@ -13,7 +14,7 @@ pub(super) const MIB: usize = 1024 * KIB;
 pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
 /// The default of `max_connections` where the system sets no limit on open files.
 const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
-/// Open files kept for listeners, the side door, logs and what else the service opens.
+/// Open files kept for what is no connection: see [`Config::max_connections`](super::Config).
 const RESERVED_FILES: usize = 64;
 /// The timer wheel's tick; nothing shorter can be timed.
 const MIN_TIME: Duration = Duration::from_millis(10);
@@ -100,7 +101,7 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
     counts(0..=MAX_SUBPROTOCOLS).check("subprotocols", names.len())?;
     let mut seen = HashSet::new();
     for name in names {
-        let rule = if name.is_empty() || !name.bytes().all(is_token_byte) {
+        let rule = if !is_token(name) {
             "is not a token (RFC 9110 §5.6.2)"
         } else if !seen.insert(name) {
             "is named twice"
@@ -116,11 +117,6 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// RFC 9110 §5.6.2 `tchar`.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 pub(super) fn default_shards() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     cores.min(crate::limits::MAX_SHARDS)
@@ -133,16 +129,4 @@ pub(super) fn default_max_connections() -> usize {
             .clamp(1, MAX_CONNECTIONS),
         None => DEFAULT_MAX_CONNECTIONS,
     }
-}
-
-/// The soft limit on open files, where there is one.
-pub(crate) fn open_file_limit() -> Option<usize> {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit};
-        let limit = getrlimit(Resource::Nofile).current?;
-        Some(usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-    #[cfg(not(unix))]
-    None
 }

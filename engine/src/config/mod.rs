@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::limits::MAX_SHARDS;
 use crate::origin::Origins;
 
-pub(crate) use bounds::open_file_limit;
 pub use choice::{Backend, Overflow};
 pub use error::{ConfigError, SettingSource};
 pub(crate) use form::split_list;
@@ -45,6 +44,12 @@ table::settings! {
     /// and every contradiction, and the engine calls it before it binds anything.
     pub struct Config {
         /// Connections open at once in the whole engine; one more is answered `503`.
+        ///
+        /// Each takes an open file, and so does what is none of them: each shard (2), each listener
+        /// of a shard (2), a client that is being turned away or answered at the side door, and
+        /// whatever the service opens itself. All this must fit in what is left of the limit on open
+        /// files: with more than a dozen shards or many files of your own, raise the limit or set
+        /// this lower than the default. When there are no files left, clients are reset.
         ///
         /// Default: the soft limit on open files less 64, or 16,384 where there is no such limit.
         /// Bounds: 1 to 16,777,216.
@@ -260,6 +265,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The soft limit on open files, where there is one.
+pub(crate) fn open_file_limit() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        let limit = getrlimit(Resource::Nofile).current?;
+        Some(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ const MAX_PAGES: usize = 1024;
 /// ```
 ///
 /// `GET` and `HEAD` of its path are answered `200`; a query is ignored. The path is compared as it
-/// was sent, byte for byte, without decoding.
+/// was sent, byte for byte, without decoding. A client that has not taken the whole answer within
+/// 30 s is cut off: what is large, or meant for slow networks, is better served elsewhere.
 #[derive(Clone, Debug)]
 pub struct Page {
     path: String,

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,9 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::answer::Answers;
 use super::page::Pages;
-use super::serve::serve;
+use super::serve::{Desk, serve};
 
 /// How long connections may take to finish once the side door stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -23,10 +21,12 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Bounds of the side door.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SideLimits {
-    /// Connections at once.
+    /// Connections that wait for their answer or are being sent it, at once.
     pub(crate) connections: usize,
-    /// How long a client may take to complete its request's head.
-    pub(crate) header: Duration,
+    /// Connections that are listened to after their answer, at once; one more is closed instead.
+    pub(crate) lingering: usize,
+    /// How long a connection is listened to after its answer.
+    pub(crate) linger: Duration,
     /// How long a connection may take in all, from the moment it came to the side door.
     pub(crate) total: Duration,
     /// Bytes of a request's head; a longer one is answered `431`. At least 8 KiB.
@@ -37,7 +37,8 @@ impl Default for SideLimits {
     fn default() -> SideLimits {
         SideLimits {
             connections: 256,
-            header: Duration::from_secs(10),
+            lingering: 256,
+            linger: Duration::from_secs(1),
             total: Duration::from_secs(30),
             buffer: 16 * 1024,
         }
@@ -53,23 +54,19 @@ pub(crate) struct SideDoor {
 }
 
 impl SideDoor {
-    /// Starts the thread. `/healthz` answers `503` while `draining` is set.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When the system refuses the thread or what its runtime needs.
-    pub(crate) fn start(
-        pages: Pages,
-        draining: Arc<AtomicBool>,
-        limits: SideLimits,
-    ) -> io::Result<SideDoor> {
+    pub(crate) fn start(pages: Pages, limits: SideLimits) -> io::Result<SideDoor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         // One more than connections, so that there is always room for `Errand::Stop`.
         let (sender, errands) = mpsc::channel(limits.connections + 1);
         let free = Arc::new(Semaphore::new(limits.connections));
-        let answers = Arc::new(Answers { pages, draining });
+        let desk = Arc::new(Desk::new(pages, limits));
         let thread = thread::Builder::new()
             .name("throng-http".to_owned())
-            .spawn(move || run(&runtime, errands, &answers, limits))?;
+            .spawn(move || run(&runtime, errands, &desk))?;
         Ok(SideDoor {
             entrance: Entrance { sender, free },
             thread,
@@ -115,7 +112,7 @@ impl Entrance {
     }
 }
 
-/// A place in the side door, free again when dropped.
+/// A place in the side door, free again when dropped or once its connection has been answered.
 #[derive(Debug)]
 pub(crate) struct Place {
     sender: Sender<Errand>,
@@ -124,50 +121,41 @@ pub(crate) struct Place {
 
 impl Place {
     /// Moves a non-blocking socket to the side door, with the bytes already read from it. Where
-    /// the side door has stopped meanwhile, the connection is closed.
-    pub(crate) fn hand_over(self, stream: StdStream, head: Vec<u8>) {
+    /// the side door has stopped meanwhile, the connection is closed. `seat` is dropped once it is.
+    pub(crate) fn hand_over(self, stream: StdStream, head: Vec<u8>, seat: impl Send + 'static) {
         let Place { sender, permit } = self;
         // There is room for every permit: refused only where the thread has ended.
-        let _ = sender.try_send(Errand::Serve {
+        let _ = sender.try_send(Errand::Serve(Guest {
             stream,
             head,
-            permit,
-        });
+            place: permit,
+            seat: Box::new(seat),
+        }));
     }
 }
 
-#[derive(Debug)]
 enum Errand {
-    Serve {
-        stream: StdStream,
-        head: Vec<u8>,
-        permit: OwnedSemaphorePermit,
-    },
+    Serve(Guest),
     Stop,
 }
 
-fn run(
-    runtime: &Runtime,
-    mut errands: Receiver<Errand>,
-    answers: &Arc<Answers>,
-    limits: SideLimits,
-) {
+/// A connection that has come to the side door.
+pub(super) struct Guest {
+    pub(super) stream: StdStream,
+    pub(super) head: Vec<u8>,
+    pub(super) place: OwnedSemaphorePermit,
+    /// What counts the connection where it came from.
+    pub(super) seat: Box<dyn Send>,
+}
+
+fn run(runtime: &Runtime, mut errands: Receiver<Errand>, desk: &Arc<Desk>) {
     runtime.block_on(async {
         let mut open = JoinSet::new();
-        while let Some(Errand::Serve {
-            stream,
-            head,
-            permit,
-        }) = errands.recv().await
-        {
+        while let Some(Errand::Serve(guest)) = errands.recv().await {
             while let Some(ended) = open.try_join_next() {
                 note(ended);
             }
-            let answers = Arc::clone(answers);
-            open.spawn(async move {
-                serve(stream, head, answers, limits).await;
-                drop(permit);
-            });
+            open.spawn(serve(guest, Arc::clone(desk)));
         }
         errands.close();
         let finish = async {

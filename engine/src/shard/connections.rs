@@ -11,6 +11,29 @@ use super::outbox::{Lane, LaneStock, OutboxLimits, Pushed};
 use super::timer::Tick;
 use crate::id::{GENERATIONS, MAX_SLOTS};
 
+/// A frame on its way to outboxes.
+pub(crate) struct Outgoing<'f> {
+    frame: &'f Slice,
+    kept: Option<Slice>,
+}
+
+impl<'f> Outgoing<'f> {
+    pub(crate) fn new(frame: &'f Slice) -> Outgoing<'f> {
+        Outgoing { frame, kept: None }
+    }
+
+    /// The frame for those that are behind: it may wait for long, and a whole chunk must not wait
+    /// with it.
+    #[cold]
+    fn to_keep(&mut self) -> &Slice {
+        self.kept.get_or_insert_with(|| {
+            let mut kept = self.frame.clone();
+            kept.compact();
+            kept
+        })
+    }
+}
+
 /// Connections by slot.
 pub(crate) struct Connections {
     slots: Slab<Connection>,
@@ -134,7 +157,7 @@ impl Connections {
     pub(crate) fn push(
         &mut self,
         slot: u32,
-        frame: &Slice,
+        frame: &mut Outgoing<'_>,
         lane: Lane,
         wanted: impl FnOnce(u32) -> bool,
     ) -> Option<Pushed> {
@@ -142,9 +165,13 @@ impl Connections {
         if !connection.is_open() || !wanted(connection.generation) {
             return None;
         }
-        let pushed = connection
-            .outbox
-            .push(frame, lane, &self.limits, &mut self.stock);
+        let outbox = &mut connection.outbox;
+        let frame = if outbox.is_in_flight() {
+            frame.to_keep()
+        } else {
+            frame.frame
+        };
+        let pushed = outbox.push(frame, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
             connection.counts.dropped += u64::from(pushed.dropped());
         }

@@ -56,6 +56,7 @@ impl Core {
             match driver.send(key, batch) {
                 Sent::Done => outbox.sent(),
                 Sent::Pending => {
+                    outbox.compact();
                     connection.since.sending = self.tick;
                     connection.unsent = unsent(driver, key);
                     *behind += 1;

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn nothing_stays_in_a_mailbox_that_is_closed() {
         for _ in 0..1000 {
-            let (sender, mailbox) = mailbox(2, Waker::new(|| ()));
+            let (sender, mailbox) = mailbox(2, Waker::new(|| true));
             let (answer, answers) = bounded(4);
             let posting = thread::spawn(move || {
                 let outcomes = [(); 4].map(|()| sender.post_blocking(members(&answer)).is_ok());

@@ -126,7 +126,9 @@ impl<H: Handler> Shard<H> {
         }
         self.settle();
         for key in keys {
-            self.remove(key);
+            if let Some(connection) = self.remove(key) {
+                self.core.shared.discharge(connection.seat);
+            }
         }
     }
 

@@ -397,6 +397,16 @@ impl Outbox {
         self.in_flight_messages = 0;
     }
 
+    /// Has what waits keep no memory but its own: it may wait for long.
+    #[cold]
+    pub(crate) fn compact(&mut self) {
+        self.run.iter_mut().for_each(Slice::compact);
+        if let Some(lanes) = &mut self.lanes {
+            let data = lanes.high.iter_mut().chain(&mut lanes.normal);
+            data.for_each(Slice::compact);
+        }
+    }
+
     /// Whether a batch is in flight.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {

@@ -6,6 +6,7 @@
 
 use throng_transport::{ChunkPool, Slice, SocketKey};
 
+use super::connections::Outgoing;
 use super::core::{Core, Farewell};
 use super::outbox::{Lane, Pushed};
 use crate::event::Cause;
@@ -117,6 +118,7 @@ impl Core {
             return receipt;
         }
         let mut evicted = Vec::new();
+        let mut frame = Outgoing::new(frame);
         let Core {
             rooms,
             connections,
@@ -125,7 +127,7 @@ impl Core {
         } = self;
         for slot in rooms.audience(audience).into_iter().flatten() {
             let wanted = |generation| !audience.excepts(*shard, slot, generation);
-            let Some(pushed) = connections.push(slot, frame, lane, wanted) else {
+            let Some(pushed) = connections.push(slot, &mut frame, lane, wanted) else {
                 continue;
             };
             receipt.count(pushed);
@@ -140,7 +142,8 @@ impl Core {
     /// Queues a frame for one connection, if it is open.
     fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane, receipt: &mut Receipt) {
         let is_it = |generation| generation == key.generation;
-        let Some(pushed) = self.connections.push(key.slot, frame, lane, is_it) else {
+        let mut frame = Outgoing::new(frame);
+        let Some(pushed) = self.connections.push(key.slot, &mut frame, lane, is_it) else {
             return;
         };
         receipt.count(pushed);

@@ -216,8 +216,9 @@ impl<H: Handler> Shard<H> {
     /// Lets go of what is over.
     fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
-            self.remove(departure.key);
-            departure.leave(driver);
+            if let Some(connection) = self.remove(departure.key) {
+                departure.leave(connection.seat, &self.core.shared, driver);
+            }
         }
         while let Some((key, release)) = self.core.released.pop() {
             match release {
@@ -225,20 +226,22 @@ impl<H: Handler> Shard<H> {
                 Release::Close => driver.close(key),
                 Release::Abort => driver.abort(key),
             }
-            if let Some(connection) = self.remove(key)
-                && let Some(draining) = &mut self.draining
-            {
+            let Some(connection) = self.remove(key) else {
+                continue;
+            };
+            self.core.shared.discharge(connection.seat);
+            if let Some(draining) = &mut self.draining {
                 draining.count(&connection);
             }
         }
     }
 
+    /// Takes a connection out of the shard. Its seat is the caller's.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         let core = &mut self.core;
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);
         connection.decoder.release(&mut core.decoders);
-        core.shared.discharge(connection.seat);
         Some(connection)
     }
 }

@@ -1,5 +1,7 @@
 //! The opening handshake: what comes before a connection's first frame (RFC 6455 §4.2).
 
+use std::sync::Arc;
+
 use throng_transport::{Driver, SocketKey};
 
 use super::connection::{Identity, NO_PROTOCOL, Phase, Unhandled};
@@ -13,6 +15,9 @@ use crate::protocol::handshake::{
     Head, MAX_HEAD, MAX_HEADERS, UpgradeRequest, accept_key, check_header, choose_protocol,
     head_end, parse_head, write_accept, write_response,
 };
+#[cfg(feature = "http")]
+use crate::shared::HeldSeat;
+use crate::shared::{Seat, Shared};
 
 /// What clients are told once a drain has begun.
 pub(super) const GOING_DOWN: &str = "the server is going down";
@@ -28,18 +33,21 @@ pub(super) struct Departure {
 }
 
 impl Departure {
-    /// Moves the socket out of the driver.
+    /// Moves the socket out of the driver. Its seat is held for as long as it is open.
     #[cfg(feature = "http")]
-    pub(super) fn leave(self, driver: &mut impl Driver) {
+    pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
+        let shared = Arc::clone(shared);
+        let seat = HeldSeat { shared, seat };
         match driver.detach(self.key) {
-            Some(socket) => self.place.hand_over(socket.into_std(), self.head),
+            Some(socket) => self.place.hand_over(socket.into_std(), self.head, seat),
             None => driver.close(self.key),
         }
     }
 
     #[cfg(not(feature = "http"))]
-    pub(super) fn leave(self, driver: &mut impl Driver) {
+    pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
         driver.close(self.key);
+        shared.discharge(seat);
     }
 }
 

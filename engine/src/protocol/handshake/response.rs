@@ -72,7 +72,8 @@ pub fn write_accept(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a whole response after which the connection is closed.
+/// Appends a whole response after which the connection is closed. Where the status allows no
+/// content, `body` and what would describe it are left out (RFC 9110 §6.4.1, §8.6, §15.4.5).
 ///
 /// `headers` are [`Refusal::headers`](super::Refusal::headers) or have passed [`check_header`];
 /// `Connection: close` is written unless they hold a `Connection` of their own.
@@ -93,12 +94,21 @@ pub fn write_response(
     for (name, value) in headers {
         write_header(out, name, value);
     }
+    if !has_content(status) {
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
     if let Some(content_type) = content_type {
         write_header(out, "Content-Type", content_type);
     }
     write_header(out, "Content-Length", &body.len().to_string());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
+}
+
+/// RFC 9110 §6.4.1.
+fn has_content(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
 }
 
 fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {
@@ -114,6 +124,7 @@ fn phrase(status: u16) -> &'static str {
         204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
+        304 => "Not Modified",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",

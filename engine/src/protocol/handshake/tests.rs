@@ -381,6 +381,18 @@ fn responses_are_whole_and_close() {
 }
 
 #[test]
+fn where_no_content_is_allowed_there_is_none_rfc_9110_6_4_1() {
+    assert_eq!(
+        response(304, &[("ETag", "\"a\"")], Some("text/plain"), b"same"),
+        "HTTP/1.1 304 Not Modified\r\nConnection: close\r\nETag: \"a\"\r\n\r\n"
+    );
+    assert_eq!(
+        response(204, &[], None, b""),
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    );
+}
+
+#[test]
 fn refusals_carry_the_headers_of_their_status_rfc_9110_15_5() {
     let refused = |status| {
         let refusal = Refusal {
