@@ -25,7 +25,7 @@ impl<'f> Outgoing<'f> {
     /// The frame for those that are behind: it may wait for long, and a whole chunk must not wait
     /// with it.
     #[cold]
-    fn to_keep(&mut self) -> &Slice {
+    fn keepsake(&mut self) -> &Slice {
         self.kept.get_or_insert_with(|| {
             let mut kept = self.frame.clone();
             kept.compact();
@@ -167,7 +167,7 @@ impl Connections {
         }
         let outbox = &mut connection.outbox;
         let frame = if outbox.is_in_flight() {
-            frame.to_keep()
+            frame.keepsake()
         } else {
             frame.frame
         };
