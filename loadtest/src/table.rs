@@ -38,12 +38,13 @@ fn connections(report: &Report) -> String {
         opened,
         failed,
         dropped,
+        unclosed,
         connect_seconds,
         ..
     } = report.connections;
     format!(
-        "{opened} opened, {failed} failed, {dropped} dropped; all connected in \
-         {connect_seconds:.3} s"
+        "{opened} opened, {failed} failed, {dropped} dropped, {unclosed} unclosed; all connected \
+         in {connect_seconds:.3} s"
     )
 }
 

@@ -60,6 +60,20 @@ fn several_workers_share_a_run() {
     }
 }
 
+/// Also where the messages are another worker's and do not tell when they were sent.
+#[test]
+fn every_delivery_of_an_open_loop_is_timed() {
+    let addr = start(Kind::Broadcast, Fault::None, Manner::default());
+    for more in [["--workers", "1"], ["--workers", "2"]] {
+        let args = ["broadcast", "--connections", "51", "--rate", "200"];
+        let args = [args.as_slice(), &["--lengths-only", "--json"]].concat();
+        let (_, report) = clean(|file| loadtest(addr, &[args.as_slice(), &[file], &more].concat()));
+        // 300 ms at 200 per second, to everybody.
+        let samples = report.latency.samples;
+        assert!(samples.abs_diff(60 * 51) <= 51, "{samples} with {more:?}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn workers_are_as_many_as_open_files_allow() {
