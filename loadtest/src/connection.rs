@@ -1,8 +1,11 @@
 //! One connection: its socket, and the bytes that wait on either side of it.
 
+#[cfg(not(target_os = "linux"))]
+use std::io::Write;
 use std::io::{self, ErrorKind, Read};
 
 use mio::net::TcpStream;
+#[cfg(target_os = "linux")]
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::clock::now;
@@ -330,6 +333,7 @@ impl Connection {
 }
 
 /// Reads without the C library, whose calls can be cancelled, at some cost.
+#[cfg(target_os = "linux")]
 #[inline]
 fn receive_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
@@ -337,9 +341,20 @@ fn receive_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes in the same way.
+#[cfg(target_os = "linux")]
 #[inline]
 fn send_some(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_some(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    socket.read(buffer)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_some(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.write(bytes)
 }
 
 fn is_transient(error: &io::Error) -> bool {

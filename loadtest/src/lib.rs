@@ -81,6 +81,7 @@ mod frames;
 mod handshake;
 mod job;
 mod latency;
+pub mod machine;
 mod opening;
 mod owed;
 mod payload;

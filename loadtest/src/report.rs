@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{Pace, Scenario};
 use crate::latency::Latency;
+use crate::machine::SATURATED;
 use crate::usage::ProcessMemory;
-
-/// A client whose core is busier than this is the bottleneck, if no thread of the server is.
-const SATURATED: f64 = 0.95;
 
 /// What came out of a run; as JSON, what `--json` writes (see the crate's documentation).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

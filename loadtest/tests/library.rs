@@ -7,7 +7,9 @@ mod server;
 use std::time::Duration;
 
 use server::{Fault, Kind, Manner, STALL, start};
-use throng_loadtest::{Error, Job, Pace, ProcessCpu, Progress, Report, Scenario, Snapshot, run};
+#[cfg(target_os = "linux")]
+use throng_loadtest::ProcessCpu;
+use throng_loadtest::{Error, Job, Pace, Progress, Report, Scenario, Snapshot, run};
 
 const CONNECTIONS: u32 = 100;
 
@@ -248,6 +250,7 @@ fn a_broadcast_without_senders_is_over() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[derive(Default)]
 struct Hooks {
     called: Vec<&'static str>,
@@ -255,6 +258,7 @@ struct Hooks {
     open: u32,
 }
 
+#[cfg(target_os = "linux")]
 impl Progress for Hooks {
     fn opened(&mut self, now: &Snapshot) {
         self.open = now.open;
@@ -277,6 +281,7 @@ impl Progress for Hooks {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn hooks_frame_the_window() {
     let mut hooks = Hooks::default();
