@@ -31,8 +31,8 @@
 //! The load begins 100 ms after the last handshake; what comes before is taken for
 //! greetings and not checked.
 //!
-//! A connection fails whose server breaks the protocol or fragments a message, which is not
-//! supported. The figures of `/proc` are there on Linux only.
+//! A connection fails whose server breaks the protocol, does not answer its close frame, or
+//! fragments a message, which is not supported. The figures of `/proc` are there on Linux only.
 //!
 //! # The report as JSON
 //!
