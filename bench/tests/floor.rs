@@ -163,6 +163,23 @@ fn those_who_left_or_have_not_come_in_get_nothing() {
 }
 
 #[test]
+fn a_close_frame_is_answered_and_ends_the_connection() {
+    let floor = Running::start(Audience::Sender, 20);
+    for messages in 0..3 {
+        let mut client = floor.connect();
+        client
+            .write_all(&client_frame(20).repeat(messages))
+            .unwrap();
+        expect_frames(&mut client, 20, messages);
+        let close = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xE8 ^ 2];
+        client.write_all(&close).unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, [0x88, 2, 0x03, 0xE8]);
+    }
+}
+
+#[test]
 fn what_a_slow_reader_is_owed_arrives_whole() {
     const COUNT: usize = 400;
     let floor = Running::start(Audience::Sender, 65_536);

@@ -9,7 +9,8 @@ use throng_loadtest::{CONNECTIONS_PER_SOURCE, HANDSHAKES, Scenario};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  all connections opened and stayed, every message came once, in order and unchanged
+  0  all connections opened, stayed and closed in order, every message came once, in order and
+     unchanged
   1  something did not, or the run could not be made; standard error says what
   2  the settings cannot be used; nothing was done";
 
@@ -192,7 +193,8 @@ pub(crate) struct Common {
         help_heading = "Time"
     )]
     pub(crate) warmup: Duration,
-    /// Longest seconds for a handshake, and without progress while something is outstanding
+    /// Longest seconds for a handshake and for closing, and without progress while something is
+    /// outstanding
     #[arg(
         long,
         value_name = "SECS",

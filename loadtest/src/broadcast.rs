@@ -3,9 +3,10 @@
 use crate::check::Subject;
 use crate::clock::now;
 use crate::flow::Flow;
-use crate::frames::Frame;
+use crate::frames::{Frame, Keys};
 use crate::job::{Job, Pace};
 use crate::latency::Latency;
+use crate::owed::Owed;
 use crate::payload::Head;
 use crate::report::Faults;
 use crate::traffic::{Due, Traffic};
@@ -19,12 +20,14 @@ pub(crate) struct Broadcast {
     sends: bool,
     /// The senders in this process.
     senders: Vec<Sender>,
+    /// The places among them of those whose connections live.
+    live_senders: Vec<usize>,
     /// What every sender of the run has sent, as far as known.
     sent_each: Vec<u64>,
     /// Whether `sent_each` can be relied on.
     told: bool,
-    /// The stamp of the message sent last.
-    stamp: u64,
+    /// When the batch in flight was sent (closed loop, one sender).
+    batch_at: u64,
     live: Vec<bool>,
     /// Live connections.
     receivers: u64,
@@ -33,7 +36,7 @@ pub(crate) struct Broadcast {
 #[derive(Debug)]
 struct Sender {
     at: usize,
-    owed: u64,
+    owed: Owed,
 }
 
 impl Broadcast {
@@ -44,9 +47,10 @@ impl Broadcast {
             width,
             sends: job.sends,
             senders: Vec::new(),
+            live_senders: Vec::new(),
             sent_each: vec![0; width],
             told: job.sends,
-            stamp: 0,
+            batch_at: 0,
             live: vec![false; connections],
             receivers: 0,
         }
@@ -59,22 +63,28 @@ impl Broadcast {
         }
     }
 
+    /// The place of the sender on that connection.
+    fn sender_at(&self, at: usize) -> Option<usize> {
+        // Senders are the first live connections, in their order.
+        self.senders
+            .binary_search_by_key(&at, |sender| sender.at)
+            .ok()
+    }
+
     /// Whether all that was sent has come to everyone.
     #[inline]
     fn is_delivered(&self) -> bool {
         self.has_sent_all() && self.flow.ledger.advanced() == self.receivers * self.flow.sent
     }
 
-    /// Has the sender whose turn it is owe message `number` of the run.
+    /// Has the live sender whose turn it is owe message `number` of the run.
     fn owe(&mut self, number: u64, due: &mut Due) {
-        let place = number % self.senders.len().max(1) as u64;
-        let sender = usize::try_from(place)
-            .ok()
-            .and_then(|place| self.senders.get_mut(place));
-        if let Some(sender) = sender
-            && self.live.get(sender.at) == Some(&true)
-        {
-            sender.owed += 1;
+        let place = number.checked_rem(self.live_senders.len() as u64);
+        let sender = place
+            .and_then(|place| self.live_senders.get(usize::try_from(place).ok()?))
+            .and_then(|&index| self.senders.get_mut(index));
+        if let Some(sender) = sender {
+            sender.owed.push(number);
             self.flow.owed += 1;
             due.add(sender.at);
         }
@@ -84,7 +94,7 @@ impl Broadcast {
     #[inline]
     fn continue_batch(&mut self, due: &mut Due) {
         if let Pace::Depth(depth) = self.flow.pace
-            && self.sends
+            && self.can_send()
             && !self.flow.stopped
             && self.is_delivered()
         {
@@ -111,7 +121,8 @@ impl Broadcast {
         genuine.then_some(head)
     }
 
-    /// The message the one sender's next one must be, if the frame has its length and opcode.
+    /// The message the one sender's next one must be, if the frame has its length and opcode. As
+    /// there is one sender, a message's number in the run is that in the stream.
     #[inline]
     fn presume(&self, at: usize, frame: &Frame<'_>) -> Option<Head> {
         let sequence = self.flow.ledger.next(at);
@@ -119,10 +130,13 @@ impl Broadcast {
         let presumable = frame.opcode == self.flow.opcode
             && (sequence < sent || !self.told)
             && frame.payload.len() == self.flow.payloads.size();
-        presumable.then_some(Head {
+        presumable.then(|| Head {
             source: 0,
             sequence,
-            stamp: self.stamp,
+            stamp: match self.flow.pace {
+                Pace::Depth(_) => self.batch_at,
+                Pace::Rate(_) => self.flow.schedule.moment(sequence),
+            },
         })
     }
 
@@ -171,7 +185,9 @@ impl Traffic for Broadcast {
         self.receivers = live.len() as u64;
         if self.sends {
             let senders = live.iter().take(self.width);
-            self.senders = senders.map(|&at| Sender { at, owed: 0 }).collect();
+            let owed = Owed::default;
+            self.senders = senders.map(|&at| Sender { at, owed: owed() }).collect();
+            self.live_senders = (0..self.senders.len()).collect();
         }
         self.flow.start(start);
     }
@@ -202,8 +218,11 @@ impl Traffic for Broadcast {
             *live = false;
             self.receivers -= 1;
         }
-        for sender in self.senders.iter_mut().filter(|sender| sender.at == at) {
-            self.flow.owed -= std::mem::take(&mut sender.owed);
+        if let Some(index) = self.sender_at(at)
+            && let Some(sender) = self.senders.get_mut(index)
+        {
+            self.flow.owed -= std::mem::take(&mut sender.owed).len();
+            self.live_senders.retain(|&live| live != index);
         }
         if self.flow.dealt > 0 && self.receivers > 0 {
             self.continue_batch(due);
@@ -211,7 +230,7 @@ impl Traffic for Broadcast {
     }
 
     fn poll_due(&mut self, now: u64, due: &mut Due) -> u64 {
-        if self.flow.stopped || self.senders.is_empty() {
+        if self.flow.stopped || !self.can_send() {
             return u64::MAX;
         }
         if let Pace::Depth(_) = self.flow.pace {
@@ -228,12 +247,10 @@ impl Traffic for Broadcast {
         }
     }
 
-    fn encode(&mut self, at: usize, key: [u8; 4], room: usize, out: &mut Vec<u8>) -> bool {
-        // Senders are the first live connections, in their order.
-        let Ok(index) = self.senders.binary_search_by_key(&at, |sender| sender.at) else {
+    fn encode(&mut self, at: usize, keys: &mut Keys, room: usize, out: &mut Vec<u8>) -> bool {
+        let Some(index) = self.sender_at(at) else {
             return false;
         };
-        let width = self.senders.len() as u64;
         let (Some(sender), Some(sent)) =
             (self.senders.get_mut(index), self.sent_each.get_mut(index))
         else {
@@ -241,11 +258,18 @@ impl Traffic for Broadcast {
         };
         let source = u32::try_from(index).unwrap_or_default();
         let time = now();
-        while sender.owed > 0 && out.len() < room {
+        while out.len() < room
+            && let Some(number) = sender.owed.pop()
+        {
             let sequence = *sent;
             let stamp = match self.flow.pace {
-                Pace::Depth(_) => time,
-                Pace::Rate(_) => self.flow.schedule.moment(sequence * width + index as u64),
+                Pace::Depth(depth) => {
+                    if number.is_multiple_of(u64::from(depth)) {
+                        self.batch_at = time;
+                    }
+                    time
+                }
+                Pace::Rate(_) => self.flow.schedule.moment(number),
             };
             self.flow.write(
                 Head {
@@ -253,14 +277,16 @@ impl Traffic for Broadcast {
                     sequence,
                     stamp,
                 },
-                key,
+                keys.draw(),
                 out,
             );
-            self.stamp = stamp;
             *sent += 1;
-            sender.owed -= 1;
         }
-        sender.owed > 0
+        sender.owed.len() > 0
+    }
+
+    fn can_send(&self) -> bool {
+        !self.live_senders.is_empty()
     }
 
     fn sent_elsewhere(&mut self, sent: &[u64]) {

@@ -1,12 +1,15 @@
 //! One connection: its socket, and the bytes that wait on either side of it.
 
+#[cfg(not(target_os = "linux"))]
+use std::io::Write;
 use std::io::{self, ErrorKind, Read};
 
 use mio::net::TcpStream;
+#[cfg(target_os = "linux")]
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::clock::now;
-use crate::frames::{self, Frame, FrameError, Opcode, Parsed};
+use crate::frames::{self, Frame, FrameError, Keys, Opcode, Parsed};
 use crate::handshake;
 
 /// A frame larger than this that has come in part is read straight into its own buffer
@@ -45,10 +48,19 @@ pub(crate) enum End {
     Handshake(String),
     #[error("no answer to the handshake in time")]
     Late,
+    #[error("no answer to the closing handshake in time")]
+    Unclosed,
     #[error("protocol error: {0}")]
     Frame(#[from] FrameError),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl End {
+    /// Whether it is a close frame of the server.
+    pub(crate) fn is_close(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::ClosedBare)
+    }
 }
 
 /// A connection of any phase.
@@ -57,8 +69,8 @@ pub(crate) struct Connection {
     socket: Option<TcpStream>,
     phase: Phase,
     nonce: [u8; 16],
-    /// Masks all frames of this connection.
-    key: [u8; 4],
+    /// The masking keys of its frames.
+    keys: Keys,
     /// The socket took less than was offered; it will say when it takes more.
     blocked: bool,
     /// What is still to be written, whole frames at its end.
@@ -78,7 +90,7 @@ impl Connection {
             socket: Some(socket),
             phase: Phase::Connecting,
             nonce,
-            key: random.u32(..).to_ne_bytes(),
+            keys: Keys::new(random.u64(..)),
             blocked: false,
             pending: Vec::new(),
             partial: Vec::new(),
@@ -92,7 +104,7 @@ impl Connection {
             socket: None,
             phase: Phase::Gone,
             nonce: [0; 16],
-            key: [0; 4],
+            keys: Keys::new(0),
             blocked: false,
             pending: Vec::new(),
             partial: Vec::new(),
@@ -200,7 +212,8 @@ impl Connection {
 
     /// Queues a close frame with code 1000.
     pub(crate) fn close(&mut self) {
-        frames::encode(&mut self.pending, Opcode::Close, self.key, 2, |out| {
+        let key = self.keys.draw();
+        frames::encode(&mut self.pending, Opcode::Close, key, 2, |out| {
             out.extend_from_slice(&1000_u16.to_be_bytes());
         });
     }
@@ -221,7 +234,7 @@ impl Connection {
     pub(crate) fn flush(
         &mut self,
         scratch: &mut Vec<u8>,
-        encode: impl FnOnce(&mut Vec<u8>, [u8; 4]),
+        encode: impl FnOnce(&mut Vec<u8>, &mut Keys),
     ) -> Result<bool, End> {
         let Some(socket) = &mut self.socket else {
             return Ok(false);
@@ -232,7 +245,7 @@ impl Connection {
         scratch.clear();
         scratch.append(&mut self.pending);
         if self.phase == Phase::Open {
-            encode(scratch, self.key);
+            encode(scratch, &mut self.keys);
         }
         if scratch.is_empty() {
             return Ok(true);
@@ -311,20 +324,16 @@ impl Connection {
     /// Queues the pong to a ping (RFC 6455 §5.5.3).
     fn answer(&mut self, payload: &[u8]) {
         if self.pending.len() < WRITE_BYTES + MAX_PONGS {
-            frames::encode(
-                &mut self.pending,
-                Opcode::Pong,
-                self.key,
-                payload.len(),
-                |out| {
-                    out.extend_from_slice(payload);
-                },
-            );
+            let (key, len) = (self.keys.draw(), payload.len());
+            frames::encode(&mut self.pending, Opcode::Pong, key, len, |out| {
+                out.extend_from_slice(payload);
+            });
         }
     }
 }
 
 /// Reads without the C library, whose calls can be cancelled, at some cost.
+#[cfg(target_os = "linux")]
 #[inline]
 fn receive_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
@@ -332,9 +341,20 @@ fn receive_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes in the same way.
+#[cfg(target_os = "linux")]
 #[inline]
 fn send_some(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_some(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    socket.read(buffer)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_some(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.write(bytes)
 }
 
 fn is_transient(error: &io::Error) -> bool {
@@ -342,8 +362,9 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 fn closed(payload: &[u8]) -> End {
-    match payload.first_chunk() {
-        Some(code) => End::Closed(u16::from_be_bytes(*code)),
-        None => End::ClosedBare,
+    match payload {
+        [] => End::ClosedBare,
+        [_] => FrameError::Close.into(),
+        [high, low, ..] => End::Closed(u16::from_be_bytes([*high, *low])),
     }
 }

@@ -1,7 +1,6 @@
 //! How many connections a process may hold.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use throng_loadtest::Error;
+use throng_loadtest::{Error, machine};
 
 /// Descriptors a process keeps for other things than connections.
 const RESERVED: u64 = 64;
@@ -9,11 +8,7 @@ const RESERVED: u64 = 64;
 /// Connections that a process, this one or one it starts, may hold. Raises the soft limit
 /// on open files to the hard one first.
 pub(crate) fn connections_per_process() -> u32 {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where it may not be raised, the soft limit holds.
-    let _ = setrlimit(Resource::Nofile, limit);
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = machine::raise_open_files();
     u32::try_from(files.saturating_sub(RESERVED).max(1)).unwrap_or(u32::MAX)
 }
 

@@ -3,7 +3,7 @@
 use crate::check::Subject;
 use crate::clock::now;
 use crate::flow::Flow;
-use crate::frames::Frame;
+use crate::frames::{Frame, Keys};
 use crate::job::{Job, Pace};
 use crate::latency::Latency;
 use crate::payload::Head;
@@ -224,7 +224,7 @@ impl Traffic for Echo {
     }
 
     #[inline]
-    fn encode(&mut self, at: usize, key: [u8; 4], room: usize, out: &mut Vec<u8>) -> bool {
+    fn encode(&mut self, at: usize, keys: &mut Keys, room: usize, out: &mut Vec<u8>) -> bool {
         let source = self.flow.number(at);
         let Some(stream) = self.streams.get_mut(at) else {
             return false;
@@ -244,7 +244,7 @@ impl Traffic for Echo {
                     sequence,
                     stamp: 0,
                 },
-                key,
+                keys.draw(),
                 out,
             );
             stream.sent += 1;

@@ -34,6 +34,12 @@ pub enum Error {
         /// Why the first one failed.
         first: String,
     },
+    /// All connections that send in a broadcast were dropped.
+    #[error("no sender of the broadcast is left, the first failure: {first}")]
+    NoSenders {
+        /// Why the first connection failed or was dropped.
+        first: String,
+    },
     /// The run was called off by its [`Progress`](crate::Progress).
     #[error("called off")]
     Cancelled,

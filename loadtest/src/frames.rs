@@ -51,6 +51,8 @@ pub(crate) enum FrameError {
     Fragment,
     #[error("a control frame that is fragmented or longer than 125 bytes (RFC 6455 §5.5)")]
     Control,
+    #[error("a close frame with half a code (RFC 6455 §5.5.1)")]
+    Close,
     #[error("a length that is not in its shortest form (RFC 6455 §5.2)")]
     Length,
     #[error("a frame of {0} bytes, more than the load test takes")]
@@ -117,6 +119,22 @@ fn refused(first: u8) -> FrameError {
         0x0..=0x2 => FrameError::Fragment,
         0x8..=0xA => FrameError::Control,
         other => FrameError::Opcode(other),
+    }
+}
+
+/// The masking keys of a connection, a fresh one for each frame (RFC 6455 §5.3). They are drawn fast
+/// and from the run's seed: whoever knows it can predict them.
+#[derive(Debug)]
+pub(crate) struct Keys(fastrand::Rng);
+
+impl Keys {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    #[inline]
+    pub(crate) fn draw(&mut self) -> [u8; 4] {
+        self.0.u32(..).to_ne_bytes()
     }
 }
 

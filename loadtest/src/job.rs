@@ -72,8 +72,8 @@ pub struct Job {
     pub warmup: Duration,
     /// Length of the measured window.
     pub duration: Duration,
-    /// Longest time for a handshake, and longest wait without progress for what is still
-    /// outstanding when sending has ended.
+    /// Longest time for a handshake and for closing, and longest wait without progress for
+    /// what is still outstanding when sending has ended.
     pub patience: Duration,
     /// Connections started per second; without, as fast as the bound on handshakes in
     /// flight allows.

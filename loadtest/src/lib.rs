@@ -31,8 +31,8 @@
 //! The load begins 100 ms after the last handshake; what comes before is taken for
 //! greetings and not checked.
 //!
-//! A connection fails whose server breaks the protocol or fragments a message, which is not
-//! supported. The figures of `/proc` are there on Linux only.
+//! A connection fails whose server breaks the protocol, does not answer its close frame, or
+//! fragments a message, which is not supported. The figures of `/proc` are there on Linux only.
 //!
 //! # The report as JSON
 //!
@@ -45,9 +45,9 @@
 //! | `scenario` | `"idle"`, `"echo"` or `"broadcast"` |
 //! | `size`, `text`, `seed` | payload bytes, whether text, seed of keys and fillers |
 //! | `pace` | `{"depth": K}` or `{"rate": R}` |
-//! | `connections.asked`, `.opened`, `.failed`, `.dropped` | how many; dropped ones ended before the run did |
+//! | `connections.asked`, `.opened`, `.failed`, `.dropped`, `.unclosed` | how many; dropped ones ended before the run did, unclosed ones with it but without the server's close frame |
 //! | `connections.connect_seconds` | first connect to last answer |
-//! | `connections.first_failure` | why the first one failed or was dropped |
+//! | `connections.first_failure` | what was wrong with the first one that failed, was dropped or unclosed |
 //! | `connections.pings` | pings answered |
 //! | `messages.window_seconds` | length of the measured window |
 //! | `messages.sent`, `.received` | in the whole run; in broadcast each delivery counts as received |
@@ -81,7 +81,9 @@ mod frames;
 mod handshake;
 mod job;
 mod latency;
+pub mod machine;
 mod opening;
+mod owed;
 mod payload;
 mod progress;
 mod report;

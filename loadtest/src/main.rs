@@ -2,7 +2,6 @@
 
 mod args;
 mod console;
-mod cores;
 mod descriptors;
 mod load;
 mod plan;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use throng_loadtest::{Error, Job, ProcessCpu, ProcessMemory, Report, run};
+use throng_loadtest::{Error, Job, ProcessCpu, ProcessMemory, Report, machine, run};
 
 use crate::args::Common;
 use crate::console::Console;
 use crate::load::Load;
 use crate::server::Spawned;
-use crate::{cores, descriptors, table, workers};
+use crate::{descriptors, table, workers};
 
 /// Makes the run, prints the report, and returns what went wrong, a line each.
 pub(crate) fn execute<L: Load>(load: &L) -> Result<Vec<String>, Error> {
@@ -17,8 +17,8 @@ pub(crate) fn execute<L: Load>(load: &L) -> Result<Vec<String>, Error> {
     let mut job = load.job()?;
     let each = descriptors::connections_per_process();
     let workers = descriptors::workers(job.connections, each, common.workers)?;
-    cores::check("cpu", &common.cpu)?;
-    cores::check("server-cpu", &common.server_cpu)?;
+    machine::check_cores("cpu", &common.cpu)?;
+    machine::check_cores("server-cpu", &common.server_cpu)?;
     if common.spawn && job.connections > each {
         let reason = format!("must be at most {each} with --spawn, whose server is one process");
         return Err(Error::setting("connections", &job.connections, reason));
@@ -33,9 +33,11 @@ pub(crate) fn execute<L: Load>(load: &L) -> Result<Vec<String>, Error> {
     if let Some(server) = &spawned {
         (job.addr, job.host) = (server.addr(), server.addr().to_string());
     }
-    let pid = common.server_pid.or(spawned.as_ref().map(Spawned::pid));
+    let known = common.server_pid.or(spawned.as_ref().map(Spawned::pid));
+    let pid = known.filter(|_| ProcessCpu::is_available());
     let (report, sampled) = measure(&job, workers, common, pid)?;
-    table::print(&report).map_err(Error::io("writing the report"))?;
+    let untold = known.is_some() && pid.is_none();
+    table::print(&report, untold).map_err(Error::io("writing the report"))?;
     if let Some(path) = &common.json {
         write_json(path, &report)?;
     }
@@ -61,7 +63,7 @@ fn measure(
     } else {
         let pinned = common.cpu.first();
         pinned
-            .map_or(Ok(()), |&core| cores::pin("cpu", core))
+            .map_or(Ok(()), |&core| machine::pin("cpu", core))
             .and_then(|()| run(job, &mut console))
     };
     console.clear();

@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{Pace, Scenario};
 use crate::latency::Latency;
+use crate::machine::SATURATED;
 use crate::usage::ProcessMemory;
-
-/// A client whose core is busier than this is the bottleneck, if no thread of the server is.
-const SATURATED: f64 = 0.95;
 
 /// What came out of a run; as JSON, what `--json` writes (see the crate's documentation).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,9 +47,11 @@ pub struct Connections {
     pub failed: u32,
     /// How many were open and ended before the run did.
     pub dropped: u32,
+    /// How many lasted as long as the run, but whose closing handshake the server did not complete.
+    pub unclosed: u32,
     /// Seconds from the first connect to the last answer.
     pub connect_seconds: f64,
-    /// Why the first connection failed or was dropped.
+    /// What was wrong with the first of those.
     pub first_failure: Option<String>,
     /// Pings answered.
     pub pings: u64,
@@ -193,15 +193,16 @@ impl Report {
             asked,
             failed,
             dropped,
+            unclosed,
             first_failure,
             ..
         } = &self.connections;
         let mut lines = Vec::new();
-        if failed + dropped > 0 {
+        if failed + dropped + unclosed > 0 {
             let first = first_failure.as_deref().unwrap_or("unknown");
             lines.push(format!(
-                "of {asked} connections {failed} failed to open and {dropped} were dropped, \
-                 the first: {first}"
+                "of {asked} connections {failed} failed to open, {dropped} were dropped and \
+                 {unclosed} were not closed as they should be, the first: {first}"
             ));
         }
         let Faults {
@@ -299,6 +300,7 @@ impl Connections {
         self.opened += other.opened;
         self.failed += other.failed;
         self.dropped += other.dropped;
+        self.unclosed += other.unclosed;
         self.pings += other.pings;
         self.connect_seconds = self.connect_seconds.max(other.connect_seconds);
         if self.first_failure.is_none() {

@@ -19,9 +19,6 @@ const ASK: u64 = 5_000_000;
 /// How long after the last handshake greetings are waited for.
 const SETTLE: u64 = 100_000_000;
 
-/// How long closing handshakes may take.
-const CLOSE: u64 = 2_000_000_000;
-
 /// Puts the load of `job` on its server, in the calling thread, and returns what came out
 /// once everything that was sent has been accounted for.
 ///
@@ -129,6 +126,9 @@ impl<'a, T: Traffic> Run<'a, T> {
         self.turns.traffic.flow_mut().recorder.open(from, to);
         if self.turns.job.sends {
             self.turns.start(start);
+        } else {
+            // They began with their connections; the schedule begins for all at once.
+            self.turns.traffic.flow_mut().start(start);
         }
         self.seen.1 = start;
         self.enter(Stage::WarmUp);
@@ -153,9 +153,17 @@ impl<'a, T: Traffic> Run<'a, T> {
 
     /// Turns until the moment, or until nothing has come for too long though something
     /// should have, or no connection is left.
+    ///
+    /// # Errors
+    /// Those of a turn, and when only connections are left that do not send.
     fn turns_until(&mut self, moment: u64) -> Result<(), Error> {
         while now() < moment && !self.stalled && self.turns.counts.open > 0 {
             self.turn(moment)?;
+            if self.turns.job.sends && !self.turns.traffic.can_send() {
+                let first = self.turns.counts.first_failure.clone();
+                let first = first.unwrap_or_default();
+                return Err(Error::NoSenders { first });
+            }
         }
         Ok(())
     }
@@ -195,10 +203,11 @@ impl<'a, T: Traffic> Run<'a, T> {
     fn close(&mut self) -> Result<(), Error> {
         self.enter(Stage::Closing);
         self.turns.close();
-        let until = now() + CLOSE;
+        let until = now().saturating_add(self.turns.patience());
         while self.turns.counts.open > 0 && now() < until {
             self.turn(until)?;
         }
+        self.turns.give_up();
         Ok(())
     }
 
@@ -270,6 +279,7 @@ impl<'a, T: Traffic> Run<'a, T> {
                 opened: counts.opened,
                 failed: counts.failed,
                 dropped: counts.dropped,
+                unclosed: counts.unclosed,
                 connect_seconds: self.connect_nanos as f64 / 1e9,
                 first_failure: counts.first_failure,
                 pings: counts.pings,

@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
-use throng_loadtest::Error;
+use throng_loadtest::{Error, machine};
 
 use crate::args::{Kind, Serve};
-use crate::{cores, serve};
+use crate::serve;
 
 /// A server process, ended when dropped.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Drop for Spawned {
 /// has no more use for it or is gone.
 pub(crate) fn serve(settings: &Serve) -> Result<Vec<String>, Error> {
     if let Some(core) = settings.cpu {
-        cores::pin("server-cpu", core)?;
+        machine::pin("server-cpu", core)?;
     }
     serve::run(settings.scenario, settings.shards, |port| {
         let mut output = stdout();

@@ -7,16 +7,20 @@ use throng_loadtest::{Client, Connections, Faults, Pace, Report, Scenario, Serve
 /// An open loop that sent less than this part of its rate has not kept it.
 const KEPT: f64 = 0.99;
 
-/// Prints the report to standard output.
-pub(crate) fn print(report: &Report) -> io::Result<()> {
+/// What the system leaves unsaid where it has no `/proc`.
+const UNTOLD: &str = "what the server used is not known: this system has no /proc as Linux has it";
+
+/// Prints the report to standard output; `untold` if the server would have been sampled, but that
+/// the system does not tell.
+pub(crate) fn print(report: &Report, untold: bool) -> io::Result<()> {
     let mut out = stdout().lock();
-    for (name, text) in rows(report) {
+    for (name, text) in rows(report, untold) {
         writeln!(out, "{name:<12}{text}")?;
     }
     out.flush()
 }
 
-fn rows(report: &Report) -> Vec<(&'static str, String)> {
+fn rows(report: &Report, untold: bool) -> Vec<(&'static str, String)> {
     let mut rows = vec![("connections", connections(report))];
     let sends = report.scenario != Scenario::Idle;
     if sends {
@@ -26,7 +30,8 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         rows.extend(server_rows(server));
     }
     rows.push(("client", client(report)));
-    rows.extend(notes(report).into_iter().map(|note| ("note", note)));
+    let notes = notes(report, untold).into_iter();
+    rows.extend(notes.map(|note| ("note", note)));
     if sends {
         rows.push(("faults", faults(&report.faults)));
     }
@@ -38,12 +43,13 @@ fn connections(report: &Report) -> String {
         opened,
         failed,
         dropped,
+        unclosed,
         connect_seconds,
         ..
     } = report.connections;
     format!(
-        "{opened} opened, {failed} failed, {dropped} dropped; all connected in \
-         {connect_seconds:.3} s"
+        "{opened} opened, {failed} failed, {dropped} dropped, {unclosed} unclosed; all connected \
+         in {connect_seconds:.3} s"
     )
 }
 
@@ -110,7 +116,7 @@ fn client(report: &Report) -> String {
 }
 
 /// What to bear in mind with the figures.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &Report, untold: bool) -> Vec<String> {
     let Report {
         client,
         server,
@@ -122,6 +128,7 @@ fn notes(report: &Report) -> Vec<String> {
         _ if !client.is_at_its_limit() => None,
         (false, _) => Some("so was the busiest thread of the server"),
         (true, Some(_)) => Some("no thread of the server was: the client was the bottleneck"),
+        (true, None) if untold => Some("it may have been the bottleneck"),
         (true, None) => Some("it may have been the bottleneck; --server-pid would tell"),
     };
     if let Some(verdict) = verdict {
@@ -139,6 +146,7 @@ fn notes(report: &Report) -> Vec<String> {
             messages.sent_per_second
         ));
     }
+    notes.extend(untold.then(|| UNTOLD.to_owned()));
     notes
 }
 
@@ -199,7 +207,35 @@ fn mebibytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use throng_loadtest::{Latency, Messages};
+
     use super::*;
+
+    fn report() -> Report {
+        Report {
+            scenario: Scenario::Echo,
+            size: 20,
+            text: false,
+            pace: Pace::Depth(1),
+            seed: 0,
+            connections: Connections::default(),
+            messages: Messages::default(),
+            latency: Latency::default(),
+            faults: Faults::default(),
+            client: Client::default(),
+            server: None,
+        }
+    }
+
+    #[test]
+    fn a_server_that_the_system_hides_is_noted_once_asked_for() {
+        let mut report = report();
+        assert_eq!(notes(&report, false), [""; 0]);
+        assert_eq!(notes(&report, true), [UNTOLD]);
+        (report.client.busy, report.client.saturated) = (1.0, true);
+        assert!(notes(&report, false)[0].contains("--server-pid would tell"));
+        assert!(!notes(&report, true)[0].contains("--server-pid"));
+    }
 
     #[test]
     fn times_keep_a_readable_unit() {

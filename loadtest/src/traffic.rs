@@ -1,7 +1,7 @@
 //! What a scenario tells the loop: when to send what, and what to make of an answer.
 
 use crate::flow::Flow;
-use crate::frames::Frame;
+use crate::frames::{Frame, Keys};
 use crate::job::Job;
 use crate::latency::Latency;
 use crate::report::Faults;
@@ -28,9 +28,9 @@ pub(crate) trait Traffic {
     /// to ask again: `u64::MAX` for not before something has come.
     fn poll_due(&mut self, now: u64, due: &mut Due) -> u64;
 
-    /// Appends messages that the connection has to send, masked with `key`, while `out`
-    /// holds less than `room`. Returns whether it has more.
-    fn encode(&mut self, at: usize, key: [u8; 4], room: usize, out: &mut Vec<u8>) -> bool;
+    /// Appends messages that the connection has to send, each masked with one of `keys`, while
+    /// `out` holds less than `room`. Returns whether it has more.
+    fn encode(&mut self, at: usize, keys: &mut Keys, room: usize, out: &mut Vec<u8>) -> bool;
 
     /// What the senders of other processes have sent, each.
     fn sent_elsewhere(&mut self, _sent: &[u64]) {}
@@ -38,6 +38,11 @@ pub(crate) trait Traffic {
     /// What each sender has sent, if other processes have to know.
     fn sent_each(&self) -> Vec<u64> {
         Vec::new()
+    }
+
+    /// Whether any connection of this process is there to send.
+    fn can_send(&self) -> bool {
+        true
     }
 
     /// Whether all that fell due has been sent.
@@ -123,7 +128,7 @@ impl Traffic for Idle {
         u64::MAX
     }
 
-    fn encode(&mut self, _: usize, _: [u8; 4], _: usize, _: &mut Vec<u8>) -> bool {
+    fn encode(&mut self, _: usize, _: &mut Keys, _: usize, _: &mut Vec<u8>) -> bool {
         false
     }
 

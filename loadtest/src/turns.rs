@@ -4,6 +4,7 @@
 //! what has come. Everything is read before anything is written: that is what lets the
 //! server, too, take in many messages in one of its turns.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -60,6 +61,8 @@ pub(crate) struct Counts {
     pub(crate) failed: u32,
     /// Ended before the run did.
     pub(crate) dropped: u32,
+    /// Ended with the run, but without the server's answer to the closing handshake.
+    pub(crate) unclosed: u32,
     pub(crate) pings: u64,
     pub(crate) first_failure: Option<String>,
     /// When the last handshake was over.
@@ -153,6 +156,13 @@ impl<'a, T: Traffic> Turns<'a, T> {
                 connection.close();
                 self.due.add(at);
             }
+        }
+    }
+
+    /// Ends the connections that the server has not closed.
+    pub(crate) fn give_up(&mut self) {
+        for at in 0..self.connections.len() {
+            self.end(at, &End::Unclosed);
         }
     }
 
@@ -293,9 +303,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
                 continue;
             };
             let mut more = false;
-            let flushed = connection.flush(scratch, |out, key| {
+            let flushed = connection.flush(scratch, |out, keys| {
                 if *loaded && !*closing {
-                    more = traffic.encode(at, key, WRITE_BYTES, out);
+                    more = traffic.encode(at, keys, WRITE_BYTES, out);
                 }
             });
             match flushed {
@@ -326,6 +336,9 @@ impl<'a, T: Traffic> Turns<'a, T> {
                     self.counts.dropped += 1;
                     self.note(at, end);
                     self.traffic.handle_gone(at, &mut self.due);
+                } else if !end.is_close() {
+                    self.counts.unclosed += 1;
+                    self.note(at, &format_args!("closing: {end}"));
                 }
             }
             Phase::Gone => {}
@@ -338,7 +351,7 @@ impl<'a, T: Traffic> Turns<'a, T> {
         self.note(at, end);
     }
 
-    fn note(&mut self, at: usize, end: &End) {
+    fn note(&mut self, at: usize, end: &dyn Display) {
         let number = self.job.first_connection as usize + at;
         let first = &mut self.counts.first_failure;
         first.get_or_insert_with(|| format!("connection {number}: {end}"));

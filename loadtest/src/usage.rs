@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,14 @@ pub struct ProcessCpu {
 }
 
 impl ProcessCpu {
+    /// Whether this system tells of processes as Linux does, in `/proc`.
+    pub fn is_available() -> bool {
+        let own = Path::new("/proc/self");
+        ["stat", "status", "task"]
+            .iter()
+            .all(|name| own.join(name).exists())
+    }
+
     /// Reads the CPU time of process `pid`.
     ///
     /// # Errors
@@ -135,6 +144,7 @@ fn kibibytes(status: &str, field: &str) -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -6,9 +6,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
-use throng_loadtest::{Error, Job, Progress, Report, Snapshot, run};
-
-use crate::cores;
+use throng_loadtest::{Error, Job, Progress, Report, Snapshot, machine, run};
 
 /// The first line a worker reads: its task.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +58,7 @@ pub(crate) fn work() -> Result<Vec<String>, Error> {
     };
     let outcome = task
         .cpu
-        .map_or(Ok(()), |core| cores::pin("cpu", core))
+        .map_or(Ok(()), |core| machine::pin("cpu", core))
         .and_then(|()| run(&task.job, &mut line));
     line.say(&match outcome {
         Ok(report) => Word::Done(Box::new(report)),

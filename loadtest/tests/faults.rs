@@ -126,6 +126,30 @@ fn connections_that_fail_or_drop_are_noticed() {
 }
 
 #[test]
+fn connections_that_do_not_close_in_order_are_noticed() {
+    for (fault, part) in [
+        (Fault::GarbageAtClose, "protocol error: a reserved bit"),
+        (Fault::HalfACodeAtClose, "a close frame with half a code"),
+        (Fault::MuteAtClose, "no answer to the closing handshake"),
+        (Fault::HangUpAtClose, "the server hung up"),
+        (Fault::ResetAtClose, "Connection reset"),
+    ] {
+        for (kind, scenario) in [(Kind::Echo, "echo"), (Kind::Broadcast, "broadcast")] {
+            if (kind, fault) == (Kind::Broadcast, Fault::ResetAtClose) {
+                continue;
+            }
+            let addr = start(kind, fault, Manner::default());
+            let output = loadtest(addr, &[scenario, "--connections", "20"]);
+            assert_eq!(output.status.code(), Some(1), "{fault:?} was not noticed");
+            let counts = "0 were dropped and 1 were not closed as they should be";
+            assert_says(&stderr(&output), &[counts, ": closing: ", part]);
+            let table = String::from_utf8_lossy(&output.stdout);
+            assert_says(&table, &["0 dropped, 1 unclosed"]);
+        }
+    }
+}
+
+#[test]
 fn a_server_that_lets_nobody_in_is_said() {
     let manner = Manner {
         everywhere: true,

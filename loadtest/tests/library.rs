@@ -7,9 +7,14 @@ mod server;
 use std::time::Duration;
 
 use server::{Fault, Kind, Manner, STALL, start};
-use throng_loadtest::{Job, Pace, ProcessCpu, Progress, Report, Scenario, Snapshot, run};
+#[cfg(target_os = "linux")]
+use throng_loadtest::ProcessCpu;
+use throng_loadtest::{Error, Job, Pace, Progress, Report, Scenario, Snapshot, run};
 
 const CONNECTIONS: u32 = 100;
+
+/// How long what must come may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn job(kind: Kind, manner: Manner) -> Job {
     let scenario = match kind {
@@ -151,27 +156,101 @@ fn the_ramp_is_kept() {
     assert!(report.connections.connect_seconds >= 0.29, "{report:?}");
 }
 
+/// A job for a server that stalls once.
+fn stalling(kind: Kind, pace: Pace, contents: bool) -> Job {
+    let mut job = job(kind, Manner::default());
+    job.addr = start(kind, Fault::Stall, Manner::default());
+    (job.connections, job.pace, job.contents) = (4, pace, contents);
+    job.duration = Duration::from_secs(1);
+    job
+}
+
+/// The messages that took so long at least.
+fn slower_than(report: &Report, least: Duration) -> u64 {
+    let buckets = report.latency.buckets.iter();
+    let slow = buckets.filter(|(latency, _)| u128::from(*latency) >= least.as_nanos());
+    slow.map(|(_, count)| count).sum()
+}
+
 /// A server that stalls is not asked less often: what should have been sent meanwhile counts
 /// with all the time it had to wait.
 #[test]
 fn the_open_loop_omits_nothing_that_a_stall_delays() {
-    let mut job = job(Kind::Echo, Manner::default());
-    job.addr = start(Kind::Echo, Fault::Stall, Manner::default());
-    (job.connections, job.pace) = (4, Pace::Rate(1000.0));
-    job.duration = Duration::from_secs(1);
-    let report = clean(&job);
-    let slower_than = |least: Duration| -> u64 {
-        let buckets = report.latency.buckets.iter();
-        let slow = buckets.filter(|(latency, _)| u128::from(*latency) >= least.as_nanos());
-        slow.map(|(_, count)| count).sum()
-    };
-    // One connection in four stalls for 400 ms: of its 250 messages per second, those due in
-    // the first 200 ms of the stall wait for 200 ms and more.
-    assert!(slower_than(STALL) >= 1, "{:?}", report.latency);
-    assert!(slower_than(STALL / 2) >= 45, "{:?}", report.latency);
-    assert_eq!(report.messages.sent, 1001);
+    for contents in [true, false] {
+        // One connection in four stalls for 400 ms: of its 250 messages per second, those due in
+        // the first 200 ms of the stall wait for 200 ms and more. In the room all are delayed,
+        // and each of a thousand per second for everybody.
+        for (kind, delayed) in [(Kind::Echo, 45), (Kind::Broadcast, 4 * 180)] {
+            let report = clean(&stalling(kind, Pace::Rate(1000.0), contents));
+            let latency = &report.latency;
+            assert!(slower_than(&report, STALL) >= 1, "{kind:?}: {latency:?}");
+            let slow = slower_than(&report, STALL / 2);
+            assert!(slow >= delayed, "{kind:?}: {slow} of {latency:?}");
+            assert_eq!(report.messages.sent, 1001);
+        }
+    }
 }
 
+/// Where messages are not told apart, a batch counts from its first write, however many it takes.
+#[test]
+fn the_closed_loop_sees_a_stall_too() {
+    for kind in [Kind::Echo, Kind::Broadcast] {
+        let mut job = stalling(kind, Pace::Depth(12), false);
+        // More than the buffers of a connection hold: the rest is written after the stall.
+        job.size = 3 << 20;
+        let report = clean(&job);
+        let latency = &report.latency;
+        // The sixth message of twelve and those behind it.
+        let slow = slower_than(&report, STALL);
+        assert!(slow >= 7, "{kind:?}: {slow} of {latency:?}");
+    }
+}
+
+/// Calls a run off once so many messages were sent.
+struct Until(u64, bool);
+
+impl Progress for Until {
+    fn tick(&mut self, now: &Snapshot) {
+        self.1 = now.sent >= self.0;
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.1
+    }
+}
+
+#[test]
+fn the_turn_of_a_sender_that_is_gone_goes_to_the_others() {
+    for pace in [Pace::Depth(1), Pace::Depth(7), Pace::Rate(1000.0)] {
+        let mut job = job(Kind::Broadcast, Manner::default());
+        job.addr = start(Kind::Broadcast, Fault::HangUp, Manner::default());
+        (job.connections, job.senders, job.pace) = (10, 10, pace);
+        (job.duration, job.patience) = (PATIENCE, Duration::from_secs(2));
+        let error = run(&job, &mut Until(100, false)).map(|report| report.failures());
+        assert!(
+            matches!(error, Err(Error::Cancelled)),
+            "{pace:?}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_broadcast_without_senders_is_over() {
+    let everywhere = Manner {
+        everywhere: true,
+        ..Manner::default()
+    };
+    for pace in [Pace::Depth(2), Pace::Rate(1000.0)] {
+        let mut job = job(Kind::Broadcast, Manner::default());
+        job.addr = start(Kind::Broadcast, Fault::HangUp, everywhere);
+        (job.connections, job.senders, job.pace) = (10, 2, pace);
+        job.duration = PATIENCE;
+        let error = run(&job, &mut ()).unwrap_err();
+        assert!(matches!(error, Error::NoSenders { .. }), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[derive(Default)]
 struct Hooks {
     called: Vec<&'static str>,
@@ -179,6 +258,7 @@ struct Hooks {
     open: u32,
 }
 
+#[cfg(target_os = "linux")]
 impl Progress for Hooks {
     fn opened(&mut self, now: &Snapshot) {
         self.open = now.open;
@@ -201,6 +281,7 @@ impl Progress for Hooks {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn hooks_frame_the_window() {
     let mut hooks = Hooks::default();

@@ -9,7 +9,7 @@ import sys
 try:
     import websockets
 except ImportError:
-    sys.exit("Python's websockets is missing: apt-get install python3-websockets, or pip install websockets")
+    sys.exit("websockets, 10 or later, is missing: see \"Test it\" in the README")
 
 
 def connect(address: str, **options):

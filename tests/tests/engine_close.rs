@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use throng::protocol::frame::OpCode;
-use throng::{Cause, CloseCode, Config};
+use throng::{Cause, CloseCode, Config, ConnectionId, Receipt};
 use throng_tests::engine::{
     Client, Happening, Heard, PATIENCE, Served, config, frame, request, serve, until,
 };
@@ -162,10 +162,48 @@ fn another_thread_closes() {
             code: CloseCode::NORMAL,
         },
     );
-    handle.send("after").unwrap();
-    handle.close(CloseCode::NORMAL, "again").unwrap();
+}
+
+/// Slot and generation, as an id shows them for people.
+fn slot_and_generation(id: ConnectionId) -> (u32, u32) {
+    let shown = format!("{id:?}");
+    let parts = shown.trim_end_matches(')').rsplit('/');
+    let numbers: Vec<u32> = parts.take(2).map(|part| part.parse().unwrap()).collect();
+    (numbers[1], numbers[0])
+}
+
+#[test]
+fn a_stale_id_does_not_reach_who_has_its_slot() {
+    let (served, mut client) = open(config());
+    let id = |client: &mut Client| ConnectionId::from_u64(client.ask("!id").parse().unwrap());
+    let stale = id(&mut client);
+    drop(client);
+    let (slot, generation) = slot_and_generation(stale);
     let mut next = served.connect();
-    assert_eq!(next.ask("hello"), "hello", "a stale handle reaches nobody");
+    until("its slot is used again", || {
+        let found = slot_and_generation(id(&mut next));
+        assert_ne!(found, (slot, generation), "an id is given away once");
+        if found.0 != slot {
+            next = served.connect();
+        }
+        found.0 == slot
+    });
+
+    next.text(&format!("!one {} from a handler", stale.to_u64()));
+    let receipt = loop {
+        if let Happening::Published(receipt) = served.next() {
+            break receipt;
+        }
+    };
+    assert_eq!(receipt, Receipt::default());
+    let handle = served.engine.connection(stale);
+    handle.send("from a thread").unwrap();
+    handle.close(CloseCode::NORMAL, "no more").unwrap();
+    let all_but_it = served.engine.to_all().except(stale);
+    all_but_it.text("for everybody").publish().unwrap();
+    // Posted in this order: what was meant for the other would have come before.
+    assert_eq!(next.hear(), Heard::Text("for everybody".into()));
+    assert_eq!(next.ask("hello"), "hello");
 }
 
 #[test]

@@ -57,12 +57,13 @@ fn every_shard_of_a_port_gets_connections() {
     assert_eq!(shards_used((0..64).map(|_| served.connect())), 2);
 }
 
-/// How many shards the clients are on: the topmost byte of their ids.
+/// How many shards the clients are on: what stands above slot and generation in their ids.
 fn shards_used(clients: impl Iterator<Item = Client>) -> usize {
+    const SLOT_AND_GENERATION: u32 = 24 + 31;
     let mut clients: Vec<Client> = clients.collect();
     let shards = clients
         .iter_mut()
-        .map(|client| client.ask("!id").parse::<u64>().unwrap() >> 55);
+        .map(|client| client.ask("!id").parse::<u64>().unwrap() >> SLOT_AND_GENERATION);
     let mut shards: Vec<u64> = shards.collect();
     shards.sort_unstable();
     shards.dedup();

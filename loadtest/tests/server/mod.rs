@@ -15,6 +15,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
+use socket2::SockRef;
 
 /// The connection, in the order of acceptance, at which faults happen.
 pub(crate) const FAULTY_CONNECTION: usize = 3;
@@ -61,6 +62,16 @@ pub(crate) enum Fault {
     Unavailable,
     /// Never answers the upgrade request.
     Mute,
+    /// Answers a close frame with what is no frame.
+    GarbageAtClose,
+    /// Answers a close frame with one that has half a code.
+    HalfACodeAtClose,
+    /// Does not answer a close frame.
+    MuteAtClose,
+    /// Ends the stream instead of answering a close frame.
+    HangUpAtClose,
+    /// Resets the connection instead of answering a close frame (echo).
+    ResetAtClose,
 }
 
 /// What the server does besides, on every connection.
@@ -130,20 +141,29 @@ fn serve(
     } else {
         answer(&request, &mut own)?;
     }
+    let mut last_key = None;
+    let mut read_frame = || {
+        let (opcode, key, payload) = read_frame(&mut input)?;
+        let is_fresh = last_key.replace(key) != Some(key);
+        assert!(is_fresh, "a key of its own for each frame (RFC 6455 §5.3)");
+        Some((opcode, payload))
+    };
     if manner.pings {
-        let (opcode, payload) = read_frame(&mut input)?;
+        let (opcode, payload) = read_frame()?;
         if (opcode, payload.as_slice()) != (0x8A, b"there?") {
             return None;
         }
     }
     loop {
-        let (opcode, payload) = read_frame(&mut input)?;
+        let (opcode, payload) = read_frame()?;
         match (opcode, kind) {
-            (0x88, Kind::Echo) => return write(socket, 0x88, &payload),
-            (0x88, Kind::Broadcast) => {
+            (0x88, _) => {
                 // With everyone's lock, so that no frame is being written.
-                let _everyone = everyone.lock().unwrap();
-                return write(socket, 0x88, &payload);
+                let everyone = everyone.lock().unwrap();
+                say_goodbye(socket, fault, &payload)?;
+                drop(everyone);
+                // Until the client ends it.
+                return read_array::<1>(&mut input).map(|_| ());
             }
             (_, Kind::Echo) => own.deliver(opcode, &payload)?,
             (_, Kind::Broadcast) => {
@@ -153,6 +173,22 @@ fn serve(
                     .retain_mut(|one| one.deliver(opcode, &payload).is_some());
             }
         }
+    }
+}
+
+/// Answers a close frame; `None` to end the connection.
+fn say_goodbye(mut socket: &TcpStream, fault: Fault, payload: &[u8]) -> Option<()> {
+    match fault {
+        Fault::GarbageAtClose => socket.write_all(&[0xFF; 16]).ok(),
+        Fault::HalfACodeAtClose => write(socket, 0x88, &[3]),
+        Fault::MuteAtClose => Some(()),
+        Fault::HangUpAtClose => socket.shutdown(std::net::Shutdown::Both).ok(),
+        Fault::ResetAtClose => {
+            let linger = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            linger.unwrap();
+            None
+        }
+        _ => write(socket, 0x88, payload),
     }
 }
 
@@ -289,8 +325,8 @@ fn write(mut socket: &TcpStream, opcode: u8, payload: &[u8]) -> Option<()> {
     socket.write_all(&frame(opcode, payload)).ok()
 }
 
-/// The next frame, unmasked: its first byte and its payload.
-fn read_frame(input: &mut BufReader<&TcpStream>) -> Option<(u8, Vec<u8>)> {
+/// The next frame, unmasked: its first byte, its key and its payload.
+fn read_frame(input: &mut BufReader<&TcpStream>) -> Option<(u8, [u8; 4], Vec<u8>)> {
     let [first, second] = read_array(input)?;
     assert!(second & 0x80 != 0, "a client must mask (RFC 6455 §5.1)");
     let len = match second & 0x7F {
@@ -304,7 +340,7 @@ fn read_frame(input: &mut BufReader<&TcpStream>) -> Option<(u8, Vec<u8>)> {
     for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
         *byte ^= key;
     }
-    Some((first, payload))
+    Some((first, key, payload))
 }
 
 fn read_array<const N: usize>(input: &mut BufReader<&TcpStream>) -> Option<[u8; N]> {

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use throng_bench::machine;
-use throng_loadtest::{Job, Pace, ProcessCpu, ProcessMemory, Progress, Report, Scenario};
+use throng_loadtest::{Job, Pace, ProcessCpu, ProcessMemory, Progress, Report, Scenario, machine};
 
 use crate::Error;
 
@@ -99,7 +98,7 @@ impl Measured {
 /// Puts the load on the server, in the calling thread.
 pub(crate) fn put(order: &Order) -> Result<Measured, Error> {
     machine::raise_open_files();
-    machine::pin(order.cpu)?;
+    machine::pin("load-cpu", order.cpu)?;
     let before = ProcessMemory::of(order.server_pid)?;
     let mut window = Window {
         pid: order.server_pid,

@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::engine::Engine;
+use throng_bench::serve::{Engine, Serve, ServeError};
+use throng_loadtest::machine;
+
 use crate::measure::{Plan, Sample};
 
 #[global_allocator]
@@ -48,12 +50,12 @@ struct Settings {
     /// Length of the measured window, after a second of the same load
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
-    /// Core of the server
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    server_cpu: usize,
-    /// Core of the load
-    #[arg(long, value_name = "CORE", default_value_t = 1)]
-    load_cpu: usize,
+    /// Core of the server; without, the first that this process may use
+    #[arg(long, value_name = "CORE")]
+    server_cpu: Option<usize>,
+    /// Core of the load; without, the first that the server does not have
+    #[arg(long, value_name = "CORE")]
+    load_cpu: Option<usize>,
     /// Writes every single measurement to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -69,6 +71,9 @@ enum Part {
         /// What to do, as JSON.
         order: String,
     },
+    /// Serves one engine, as the program `server` does.
+    #[command(hide = true)]
+    Serve(Serve),
 }
 
 /// Why nothing can be said.
@@ -79,7 +84,7 @@ enum Error {
     #[error("{name}: {reason}")]
     Child { name: String, reason: String },
     #[error("{0}")]
-    Pin(#[from] throng_bench::machine::PinError),
+    Serve(#[from] ServeError),
     #[error("{0}")]
     Load(#[from] throng_loadtest::Error),
     #[error("{0}")]
@@ -119,6 +124,7 @@ fn run(settings: Settings) -> Result<(), Error> {
             let measured = load::put(&serde_json::from_str(&order)?)?;
             print(&serde_json::to_string(&measured)?)
         }
+        Some(Part::Serve(serve)) => Ok(serve.run()?),
         None if settings.list => {
             let lines = row::all().map(|row| format!("{:14} {}\n", row.name, row.title()));
             print(&lines.collect::<String>())
@@ -133,13 +139,16 @@ fn compare(settings: Settings) -> Result<(), Error> {
     } else {
         settings.rows
     };
+    let (server_cpu, load_cpu) = cores(settings.server_cpu, settings.load_cpu, &machine::cores());
+    machine::check_cores("server-cpu", [&server_cpu])?;
+    machine::check_cores("load-cpu", [&load_cpu])?;
     let plan = Plan {
         rows,
         engines: settings.engines,
         rounds: settings.rounds,
         seconds: settings.seconds,
-        server_cpu: settings.server_cpu,
-        load_cpu: settings.load_cpu,
+        server_cpu,
+        load_cpu,
     };
     let samples = measure::run(&plan, |sample: &Sample| {
         // Progress is a courtesy; it does not matter if no one reads it.
@@ -150,6 +159,17 @@ fn compare(settings: Settings) -> Result<(), Error> {
         fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))?;
     }
     print(&table::render(&plan, &samples))
+}
+
+/// The cores of server and load: those asked for, otherwise the first of the `usable` ones that are
+/// free. Where there is one only, they share it.
+fn cores(server: Option<usize>, load: Option<usize>, usable: &[usize]) -> (usize, usize) {
+    let first_but = |taken| {
+        let free = usable.iter().find(|core| Some(**core) != taken);
+        free.or(usable.first()).copied().unwrap_or_default()
+    };
+    let server = server.unwrap_or_else(|| first_but(load));
+    (server, load.unwrap_or_else(|| first_but(Some(server))))
 }
 
 fn print(text: &str) -> Result<(), Error> {
@@ -180,6 +200,15 @@ mod tests {
             Settings::try_parse_from(["compare", "--rows", "echo-100,room-1k-32"]).unwrap();
         assert_eq!(settings.engines, [Engine::Floor, Engine::Throng]);
         assert_eq!(settings.rows.len(), 2);
+    }
+
+    #[test]
+    fn server_and_load_have_a_core_each() {
+        assert_eq!(cores(None, None, &[2, 3, 7]), (2, 3));
+        assert_eq!(cores(Some(3), None, &[2, 3, 7]), (3, 2));
+        assert_eq!(cores(None, Some(2), &[2, 3, 7]), (3, 2));
+        assert_eq!(cores(Some(7), Some(7), &[2, 3, 7]), (7, 7));
+        assert_eq!(cores(None, None, &[5]), (5, 5));
     }
 
     #[test]

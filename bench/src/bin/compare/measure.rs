@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde::Serialize;
+use throng_bench::serve::Engine;
 
 use crate::Error;
-use crate::engine::Engine;
+use crate::engine::{self, name};
 use crate::load::{Measured, Order};
 use crate::row::Row;
 
@@ -71,8 +72,8 @@ fn in_turn(engines: &[Engine], round: u32) -> Vec<Engine> {
 }
 
 fn measure(plan: &Plan, program: &Path, row: &Row, engine: Engine) -> Result<Measured, Error> {
-    let directory = program.parent().map(PathBuf::from).unwrap_or_default();
-    let server = Server::start(engine.command(&directory, row, plan.server_cpu), engine)?;
+    let serve = engine::command(program, engine, row, plan.server_cpu);
+    let server = Server::start(serve, engine)?;
     let order = Order {
         server: server.addr,
         server_pid: server.child.id(),
@@ -88,13 +89,13 @@ fn measure(plan: &Plan, program: &Path, row: &Row, engine: Engine) -> Result<Mea
         .stderr(Stdio::inherit())
         .output()
         .map_err(Error::io("starting the load"))?;
-    let name = format!("{} on {}", row.name, engine.name());
+    let cell = format!("{} on {}", row.name, name(engine));
     if !load.status.success() {
-        return Err(Error::child(name, "the load could not be put on it"));
+        return Err(Error::child(cell, "the load could not be put on it"));
     }
     let measured: Measured = serde_json::from_slice(&load.stdout)?;
     if !measured.failures.is_empty() {
-        return Err(Error::child(name, measured.failures.join("; ")));
+        return Err(Error::child(cell, measured.failures.join("; ")));
     }
     Ok(measured)
 }
@@ -123,7 +124,7 @@ impl Server {
             _ => {
                 stop(&mut child);
                 Err(Error::child(
-                    engine.name(),
+                    name(engine),
                     "the server did not say where it listens",
                 ))
             }
@@ -152,7 +153,7 @@ impl fmt::Display for Sample {
             round,
             measured,
         } = self;
-        write!(f, "{row} round {} {}: ", round + 1, engine.name())?;
+        write!(f, "{row} round {} {}: ", round + 1, name(*engine))?;
         match measured.server_us() {
             Some(cost) => write!(
                 f,

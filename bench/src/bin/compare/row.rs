@@ -1,5 +1,7 @@
 //! What servers are measured at.
 
+use throng_bench::serve::Scenario;
+
 use crate::load::Load;
 
 /// One scenario, a row of the table.
@@ -15,34 +17,15 @@ pub(crate) struct Row {
     pub(crate) load: Load,
 }
 
-/// What the server does with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scenario {
-    /// It goes back to its sender.
-    Echo,
-    /// It goes to every connection, the sender included.
-    Room,
-}
-
-impl Scenario {
-    /// The name on the command line of servers.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::Room => "room",
-        }
-    }
-
-    /// What a cost is per.
-    pub(crate) fn unit(self) -> &'static str {
-        match self {
-            Self::Echo => "message",
-            Self::Room => "delivery",
-        }
-    }
-}
-
 impl Row {
+    /// What a cost is per.
+    pub(crate) fn unit(&self) -> &'static str {
+        match self.scenario {
+            Scenario::Echo => "message",
+            Scenario::Room => "delivery",
+        }
+    }
+
     /// The row in words.
     pub(crate) fn title(&self) -> String {
         let (connections, size) = (self.connections, bytes(self.size));

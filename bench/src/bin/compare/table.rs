@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::engine::Engine;
+use throng_bench::serve::Engine;
+use throng_loadtest::machine::SATURATED;
+
+use crate::engine::name;
 use crate::load::{Load, Measured};
 use crate::measure::{Plan, Sample};
 use crate::row::Row;
 use crate::spread::{Spread, digits};
-
-/// A client busier than this sets the pace, if the server is not as busy.
-const SATURATED: f64 = 0.95;
 
 /// All tables that the samples fill, and what has to be known to read them.
 pub(crate) fn render(plan: &Plan, samples: &[Sample]) -> String {
@@ -66,16 +66,16 @@ impl Cells<'_> {
 
 fn costs(cells: &Cells<'_>, rows: &[&Row]) -> String {
     let (base, others) = cells.engines();
-    let base_name = base.map(Engine::name).unwrap_or_default();
+    let base_name = base.map(name).unwrap_or_default();
     let mut header = vec!["server CPU".to_owned(), "per".to_owned()];
     header.extend(base.map(|_| format!("{base_name} µs")));
     for other in others {
-        let name = other.name();
-        header.extend([format!("{name} µs"), format!("{name} ÷ {base_name}")]);
+        let other = name(*other);
+        header.extend([format!("{other} µs"), format!("{other} ÷ {base_name}")]);
     }
     let cost = |measured: &Measured| measured.server_us().unwrap_or(f64::NAN);
     let lines = rows.iter().map(|row| {
-        let mut line = vec![row.title(), row.scenario.unit().to_owned()];
+        let mut line = vec![row.title(), row.unit().to_owned()];
         let base_costs = base
             .map(|base| cells.values(row, base, cost))
             .unwrap_or_default();
@@ -109,7 +109,7 @@ fn throughput(cells: &Cells<'_>, rows: &[&Row]) -> String {
             let percent = |value: f64| format!("{:.0} %", value * 100.0);
             vec![
                 row.title(),
-                engine.name(),
+                name(engine),
                 format!("{:.0}", cells.median(row, engine, Measured::per_second)),
                 percent(cells.median(row, engine, Measured::server_busy)),
                 cells.spread(row, engine, |measured| {
@@ -122,7 +122,7 @@ fn throughput(cells: &Cells<'_>, rows: &[&Row]) -> String {
     table(&header.map(str::to_owned), lines)
 }
 
-/// Says where the client set the pace.
+/// Says where the client, and not the server, set the pace.
 fn notes(cells: &Cells<'_>, rows: &[&Row]) -> Option<String> {
     let mut where_it_did = Vec::new();
     for row in rows {
@@ -130,7 +130,7 @@ fn notes(cells: &Cells<'_>, rows: &[&Row]) -> Option<String> {
             let client = cells.median(row, engine, Measured::client_busy);
             let server = cells.median(row, engine, Measured::server_busy);
             if client > SATURATED && server <= SATURATED {
-                where_it_did.push(format!("{} on {}", row.name, engine.name()));
+                where_it_did.push(format!("{} on {}", row.name, name(engine)));
             }
         }
     }
@@ -161,7 +161,7 @@ fn memory(cells: &Cells<'_>, rows: &[&Row]) -> String {
             };
             vec![
                 row.title(),
-                engine.name(),
+                name(engine),
                 mib(|measured| measured.rss_before),
                 mib(|measured| measured.rss_open),
                 cells.spread(row, engine, Measured::bytes_per_connection),

@@ -1,0 +1,145 @@
+//! Serving one engine for a measurement: what the program `server` does, and `compare` when it
+//! starts itself as a server.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use throng::Config;
+use throng_loadtest::embedded::{Service, start};
+use throng_loadtest::machine;
+
+use crate::floor::{Audience, Floor};
+
+/// What is served, and where. As a command line, these are its options.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// What serves
+    #[arg(long, value_enum)]
+    pub engine: Engine,
+    /// What happens to a message
+    #[arg(long, value_enum, default_value = "echo")]
+    pub scenario: Scenario,
+    /// The address to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Threads that serve
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
+    /// The driver of the sockets
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: Backend,
+    /// Pins all threads to this core
+    #[arg(long, value_name = "CORE")]
+    pub cpu: Option<usize>,
+    /// Payload bytes of every message, which the floor has to know
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<usize>,
+}
+
+/// What serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// A raw TCP loop that parses nothing
+    Floor,
+    /// The engine of this workspace
+    Throng,
+}
+
+/// What happens to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// It goes back to its sender
+    Echo,
+    /// It goes to every connection, the sender included
+    Room,
+}
+
+/// The driver of the sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The best one the platform has
+    Auto,
+    /// Readiness: epoll, kqueue
+    Poll,
+}
+
+/// Why a server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It cannot serve like this.
+    #[error("{0}")]
+    Setting(#[from] throng_loadtest::Error),
+    /// The engine did not start.
+    #[error("{0}")]
+    Start(#[from] throng::StartError),
+    /// The floor failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Serve {
+    /// Serves until the engine ends, in the calling thread and such as it starts. Prints
+    /// `listening on ADDR` as the first line once clients may connect.
+    ///
+    /// # Errors
+    /// When the settings cannot be used, or the engine fails.
+    pub fn run(&self) -> Result<(), ServeError> {
+        machine::raise_open_files();
+        if let Some(core) = self.cpu {
+            machine::pin("cpu", core)?;
+        }
+        match self.engine {
+            Engine::Floor => self.run_floor(),
+            Engine::Throng => self.run_throng(),
+        }
+    }
+
+    fn run_floor(&self) -> Result<(), ServeError> {
+        let refused = |setting, value, reason| {
+            Err(throng_loadtest::Error::setting(setting, value, reason).into())
+        };
+        if self.shards != 1 {
+            return refused("shards", &self.shards, "must be 1: the floor is one thread");
+        }
+        let Some(size) = self.size else {
+            return refused(
+                "size",
+                &"missing",
+                "the floor must be told the payload of a message",
+            );
+        };
+        let audience = match self.scenario {
+            Scenario::Echo => Audience::Sender,
+            Scenario::Room => Audience::Everyone,
+        };
+        let mut floor = Floor::bind(self.listen, audience, size)?;
+        announce(floor.local_addr()?)?;
+        match floor.run()? {}
+    }
+
+    fn run_throng(&self) -> Result<(), ServeError> {
+        let backend = match self.backend {
+            Backend::Auto => throng::Backend::Auto,
+            Backend::Poll => throng::Backend::Poll,
+        };
+        let service = match self.scenario {
+            Scenario::Echo => Service::Echo,
+            Scenario::Room => Service::Room,
+        };
+        let config = Config::default().shards(self.shards).backend(backend);
+        let engine = start(service, self.listen, config)?;
+        announce(engine.local_addr().unwrap_or(self.listen))?;
+        engine.wait();
+        Ok(())
+    }
+}
+
+/// Tells whoever started the server where clients connect to.
+fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "listening on {addr}")?;
+    out.flush()
+}
