@@ -200,3 +200,34 @@ fn a_port_is_free_again_when_its_engine_is_dropped() {
     };
     assert_eq!(second.connect().ask("hello"), "hello");
 }
+
+/// Shards of one engine share its port; nobody else does.
+#[test]
+fn a_port_is_one_engines() {
+    let served = serve(config().shards(2));
+    let second = Engine::builder()
+        .bind(served.address())
+        .unwrap()
+        .config(config().shards(2))
+        .on_message(|_, _| ())
+        .start();
+    let error = second.expect_err("the port is taken").to_string();
+    assert!(error.contains(&served.address().to_string()), "{error}");
+    assert_eq!(served.connect().ask("hello"), "hello");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_engine_that_does_not_start_leaves_no_file_behind() {
+    let served = serve(config());
+    let path = std::env::temp_dir().join(format!("throng-{}-left.sock", std::process::id()));
+    let attempt = || Engine::builder().unix(&path).config(config());
+    let failed = attempt()
+        .bind(served.address())
+        .unwrap()
+        .on_message(|_, _| ())
+        .start();
+    assert!(failed.is_err());
+    drop(attempt().on_message(|_, _| ()).start().unwrap());
+    std::fs::remove_file(&path).unwrap();
+}
