@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 use serde::Serialize;
-use throng_transport::Slice;
 
 use crate::config::Config;
 use crate::error::{MembersError, PublishError};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
+use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, RoomInfo, SharedAudience, Target};
-use crate::shard::{Lane, Mail, PostError, encode_detached};
+use crate::shard::{Frames, Lane, Mail, PostError, encode_detached};
 use crate::shared::Shared;
 
 thread_local! {
@@ -129,10 +129,19 @@ impl EngineHandle {
         &self.0.config
     }
 
+    fn encode(&self, opcode: OpCode, payload: &[u8]) -> Frames {
+        let frame = encode_detached(opcode, payload);
+        if self.0.is_compressible(payload) {
+            Frames::compressible(frame)
+        } else {
+            Frames::plain(frame)
+        }
+    }
+
     fn publish(
         &self,
         audience: &Audience<'_>,
-        frame: &Slice,
+        frames: &Frames,
         lane: Lane,
     ) -> Result<(), PublishError> {
         let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
@@ -143,7 +152,7 @@ impl EngineHandle {
                 .clone();
             let mail = Mail::Publish {
                 audience,
-                frame: frame.clone(),
+                frames: frames.clone(),
                 lane,
             };
             addressed += 1;
@@ -194,8 +203,8 @@ impl sealed::Publish for FromOutside<'_> {
     type Outcome = Result<(), PublishError>;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Result<(), PublishError> {
-        let frame = encode_detached(outgoing.opcode, outgoing.payload);
-        self.0.publish(outgoing.audience, &frame, outgoing.lane)
+        let frames = self.0.encode(outgoing.opcode, outgoing.payload);
+        self.0.publish(outgoing.audience, &frames, outgoing.lane)
     }
 }
 
@@ -236,11 +245,11 @@ impl ConnectionHandle {
     /// When the shard's mailbox is full or the engine has stopped.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), PublishError> {
         let message = message.into();
-        let frame = encode_detached(opcode(message), message.as_bytes());
+        let frames = self.engine.encode(opcode(message), message.as_bytes());
         let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
         let mail = Mail::Publish {
             audience,
-            frame,
+            frames,
             lane: self.lane,
         };
         self.engine.post(self.id.shard(), mail)

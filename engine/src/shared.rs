@@ -78,6 +78,15 @@ impl Shared {
         seats.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether a message is worth compressing, for those that agreed on it.
+    #[inline]
+    pub(crate) fn is_compressible(&self, payload: &[u8]) -> bool {
+        let compression = &self.config.compression;
+        compression
+            .as_ref()
+            .is_some_and(|compression| payload.len() >= compression.threshold)
+    }
+
     pub(crate) fn count_opened(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }

@@ -132,7 +132,8 @@ pub trait Driver {
     /// Delivers received bytes again.
     fn resume(&mut self, key: SocketKey);
 
-    /// Ends our side of the stream once a pending send is done; receiving goes on.
+    /// Ends our side of the stream once a pending send is done; receiving goes on. Once is enough, and
+    /// more do nothing.
     fn finish(&mut self, key: SocketKey);
 
     /// Releases the socket; what the operating system was given is still delivered.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use smallvec::SmallVec;
 use throng_transport::Peer;
 
+use super::compress::Encoding;
 use super::outbox::Outbox;
 use super::timer::Tick;
 use crate::event::Counts;
@@ -58,10 +59,10 @@ pub(crate) struct Connection {
     pub(crate) was_open: bool,
     /// Our close frame is the last of the outbox's messages.
     pub(crate) has_farewell: bool,
-    /// Our side of the stream has ended.
-    pub(crate) finished: bool,
     /// The peer's side of the stream has ended.
     pub(crate) peer_ended: bool,
+    /// How messages to it are encoded.
+    pub(crate) encoding: Encoding,
     /// Index of the subprotocol in the configuration, or [`NO_PROTOCOL`].
     pub(crate) protocol: u8,
     pub(crate) counts: Counts,
@@ -142,8 +143,8 @@ impl Connection {
             seat: Seat::Regular,
             was_open: false,
             has_farewell: false,
-            finished: false,
             peer_ended: false,
+            encoding: Encoding::default(),
             protocol: NO_PROTOCOL,
             counts: Counts::default(),
             decoder: Decoder::default(),

@@ -6,33 +6,12 @@ use std::ops::{Index, IndexMut};
 use slab::Slab;
 use throng_transport::{ChunkPool, Peer, Slice, SocketKey};
 
+use super::compress::Encoding;
 use super::connection::Connection;
-use super::outbox::{Lane, LaneStock, OutboxLimits, Pushed};
+use super::frames::Outgoing;
+use super::outbox::{LaneStock, OutboxLimits, Pushed};
 use super::timer::Tick;
 use crate::id::{GENERATIONS, MAX_SLOTS};
-
-/// A frame on its way to outboxes.
-pub(crate) struct Outgoing<'f> {
-    frame: &'f Slice,
-    kept: Option<Slice>,
-}
-
-impl<'f> Outgoing<'f> {
-    pub(crate) fn new(frame: &'f Slice) -> Outgoing<'f> {
-        Outgoing { frame, kept: None }
-    }
-
-    /// The frame for those that are behind: it may wait for long, and a whole chunk must not wait
-    /// with it.
-    #[cold]
-    fn keepsake(&mut self) -> &Slice {
-        self.kept.get_or_insert_with(|| {
-            let mut kept = self.frame.clone();
-            kept.compact();
-            kept
-        })
-    }
-}
 
 /// Connections by slot.
 pub(crate) struct Connections {
@@ -43,6 +22,8 @@ pub(crate) struct Connections {
     stock: LaneStock,
     /// Connections that have a send in flight.
     behind: usize,
+    /// Connections that messages may be compressed for.
+    compressing: usize,
     pub(crate) limits: OutboxLimits,
 }
 
@@ -54,6 +35,7 @@ impl Connections {
             dirty: Vec::new(),
             stock: LaneStock::default(),
             behind: 0,
+            compressing: 0,
             limits,
         }
     }
@@ -99,6 +81,7 @@ impl Connections {
         self.get(key)?;
         let mut connection = self.slots.remove(key.slot as usize);
         self.behind -= usize::from(connection.outbox.is_in_flight());
+        self.compressing -= usize::from(connection.encoding.compresses());
         connection.outbox.release(&mut self.stock);
         Some(connection)
     }
@@ -157,8 +140,7 @@ impl Connections {
     pub(crate) fn push(
         &mut self,
         slot: u32,
-        frame: &mut Outgoing<'_>,
-        lane: Lane,
+        message: &mut Outgoing<'_>,
         wanted: impl FnOnce(u32) -> bool,
     ) -> Option<Pushed> {
         let connection = self.slots.get_mut(slot as usize)?;
@@ -166,11 +148,8 @@ impl Connections {
             return None;
         }
         let outbox = &mut connection.outbox;
-        let frame = if outbox.is_in_flight() {
-            frame.keepsake()
-        } else {
-            frame.frame
-        };
+        let lane = message.lane();
+        let frame = message.frame(slot, connection.encoding, outbox.is_in_flight());
         let pushed = outbox.push(frame, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
             connection.counts.dropped += u64::from(pushed.dropped());
@@ -208,6 +187,25 @@ impl Connections {
     #[inline]
     pub(crate) fn behind(&self) -> usize {
         self.behind
+    }
+
+    /// Whether a frame will be queued for an open connection, and nothing dropped for it.
+    pub(crate) fn has_room(&mut self, key: SocketKey, frame: &Slice) -> bool {
+        let limits = self.limits;
+        self.open(key)
+            .is_some_and(|connection| connection.outbox.takes(frame, &limits))
+    }
+
+    /// Takes note of how a connection's messages are encoded.
+    pub(crate) fn set_encoding(&mut self, slot: u32, encoding: Encoding) {
+        self.compressing += usize::from(encoding.compresses());
+        self.slots[slot as usize].encoding = encoding;
+    }
+
+    /// Connections that messages may be compressed for.
+    #[inline]
+    pub(crate) fn compressing(&self) -> usize {
+        self.compressing
     }
 
     /// Writes a data frame behind the last one of an open connection, if that is possible.

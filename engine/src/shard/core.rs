@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
+use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel,
     pub(crate) chunks: ChunkPool,
     pub(crate) decoders: Pool,
+    pub(super) compressors: Compressors,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
     pub(crate) ended: VecDeque<(SocketKey, Cause)>,
     /// Connections of which something was held back that can be handled now.
@@ -92,6 +94,9 @@ impl Core {
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
+            compressors: Compressors::new(
+                config.compression.map(|c| c.strength()).unwrap_or_default(),
+            ),
             ended: VecDeque::new(),
             held_back: VecDeque::new(),
             unsettled: 0,

@@ -100,9 +100,7 @@ impl Core {
         let connection = &mut self.connections[key.slot];
         let outbox = &connection.outbox;
         if connection.phase == Phase::Lingering && !outbox.is_in_flight() && outbox.is_empty() {
-            if !std::mem::replace(&mut connection.finished, true) {
-                driver.finish(key);
-            }
+            driver.finish(key);
             if connection.peer_ended {
                 self.drop_connection(key, Release::Close);
             }

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use throng_transport::Slice;
-
 use super::core::Core;
+use super::frames::Frames;
 use super::mailbox::{Mail, MailSender, PostError};
 use super::outbox::Lane;
 use super::publish::Receipt;
@@ -62,11 +61,11 @@ impl Forwarding {
 }
 
 impl Core {
-    /// Hands a frame on to every other shard that has members of the audience.
+    /// Hands a message on to every other shard that has members of the audience.
     pub(crate) fn forward(
         &mut self,
         audience: &Audience<'_>,
-        frame: &Slice,
+        frames: &Frames,
         lane: Lane,
         receipt: &mut Receipt,
     ) {
@@ -80,7 +79,7 @@ impl Core {
             let to = usize::from(shard);
             let mail = Mail::Publish {
                 audience,
-                frame: frame.clone(),
+                frames: frames.clone(),
                 lane,
             };
             match self.forwarding.post(to, &self.shared.mail[to], mail) {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use throng_transport::{Peer, Slice, Socket, SocketKey, Waker};
+use throng_transport::{Peer, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
+use super::frames::Frames;
 use super::outbox::Lane;
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
@@ -16,10 +17,10 @@ use crate::room::SharedAudience;
 /// Something for a shard to do.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Deliver a frame to the audience's members in this shard.
+    /// Deliver a message to the audience's members in this shard.
     Publish {
         audience: SharedAudience,
-        frame: Slice,
+        frames: Frames,
         lane: Lane,
     },
     /// Close a connection on the application's behalf.

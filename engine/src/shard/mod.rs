@@ -4,6 +4,7 @@
 //! service's handler with its states. It never touches a socket by itself: the driver tells it
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
+mod compress;
 mod connection;
 mod connections;
 mod core;
@@ -11,6 +12,7 @@ mod deadline;
 mod drain;
 mod flush;
 mod forward;
+mod frames;
 mod hold;
 mod mailbox;
 pub(crate) mod outbox;
@@ -27,6 +29,7 @@ pub use publish::Receipt;
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
+pub(crate) use frames::Frames;
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 

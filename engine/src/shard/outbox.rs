@@ -193,7 +193,7 @@ impl Outbox {
         stock: &mut LaneStock,
     ) -> Pushed {
         let mut pushed = Pushed::Queued;
-        if self.is_in_flight() && !self.has_room(frame, limits) {
+        if !self.takes(frame, limits) {
             pushed = self.overflow(frame, limits);
             if matches!(pushed, Pushed::Refused | Pushed::Overflow) {
                 return pushed;
@@ -432,6 +432,12 @@ impl Outbox {
     /// Bytes not yet with the system, waiting control frames aside.
     pub(crate) fn bytes(&self) -> u32 {
         self.bytes.saturating_add(self.in_flight_bytes)
+    }
+
+    /// Whether a data frame is appended without anything being dropped.
+    #[inline]
+    pub(crate) fn takes(&self, frame: &Slice, limits: &OutboxLimits) -> bool {
+        !self.is_in_flight() || self.has_room(frame, limits)
     }
 
     fn has_room(&self, frame: &Slice, limits: &OutboxLimits) -> bool {

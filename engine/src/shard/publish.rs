@@ -6,8 +6,8 @@
 
 use throng_transport::{ChunkPool, Slice, SocketKey};
 
-use super::connections::Outgoing;
 use super::core::{Core, Farewell};
+use super::frames::{Frames, Outgoing};
 use super::outbox::{Lane, Pushed};
 use crate::event::Cause;
 use crate::protocol::close::CloseCode;
@@ -56,12 +56,15 @@ impl Core {
         let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
         let len = frame_len(payload);
         let mut receipt = Receipt::default();
+        if self.shared.is_compressible(payload) && self.connections.compressing() > 0 {
+            return self.send_compressed(key, opcode, payload, lane);
+        }
         if lane == Lane::Normal && self.connections.write(key, &mut self.chunks, len, fill) {
             receipt.queued = 1;
             return receipt;
         }
         let frame = self.encode(opcode, payload);
-        self.deliver(key, &frame, lane, &mut receipt);
+        self.deliver(key, &Frames::plain(frame), lane, &mut receipt);
         receipt
     }
 
@@ -90,44 +93,51 @@ impl Core {
         lane: Lane,
     ) -> Receipt {
         let frame = self.encode(opcode, payload);
-        let mut receipt = self.deliver_to(audience, &frame, lane);
+        let frames = if self.shared.is_compressible(payload) {
+            Frames::compressible(frame)
+        } else {
+            Frames::plain(frame)
+        };
+        let mut receipt = self.deliver_to(audience, &frames, lane);
         if self.shared.mail.len() > 1 {
-            self.forward(audience, &frame, lane, &mut receipt);
+            self.forward(audience, &frames, lane, &mut receipt);
         }
         receipt
     }
 
-    /// Queues a frame for everybody of the audience in this shard.
+    /// Queues a message for everybody of the audience in this shard.
     pub(crate) fn deliver_to(
         &mut self,
         audience: &Audience<'_>,
-        frame: &Slice,
+        frames: &Frames,
         lane: Lane,
     ) -> Receipt {
         let mut receipt = Receipt::default();
-        if let Some(room) = self.room_for_run(audience, lane) {
+        let is_same_for_all = frames.is_plain() || self.connections.compressing() == 0;
+        if is_same_for_all && let Some(room) = self.room_for_run(audience, lane) {
             receipt.queued = self.rooms.members_of(room);
-            self.add_to_run(room, frame);
+            self.add_to_run(room, &frames.plain);
             return receipt;
         }
         self.deliver_run();
         if let Target::Connection(id) = audience.target {
             if id.shard() == self.shard {
-                self.deliver(id.key(), frame, lane, &mut receipt);
+                self.deliver(id.key(), frames, lane, &mut receipt);
             }
             return receipt;
         }
         let mut evicted = Vec::new();
-        let mut frame = Outgoing::new(frame);
         let Core {
             rooms,
             connections,
+            compressors,
             shard,
             ..
         } = self;
+        let mut message = Outgoing::new(frames, lane, compressors);
         for slot in rooms.audience(audience).into_iter().flatten() {
             let wanted = |generation| !audience.excepts(*shard, slot, generation);
-            let Some(pushed) = connections.push(slot, &mut frame, lane, wanted) else {
+            let Some(pushed) = connections.push(slot, &mut message, wanted) else {
                 continue;
             };
             receipt.count(pushed);
@@ -140,10 +150,16 @@ impl Core {
     }
 
     /// Queues a frame for one connection, if it is open.
-    fn deliver(&mut self, key: SocketKey, frame: &Slice, lane: Lane, receipt: &mut Receipt) {
+    pub(super) fn deliver(
+        &mut self,
+        key: SocketKey,
+        frames: &Frames,
+        lane: Lane,
+        receipt: &mut Receipt,
+    ) {
         let is_it = |generation| generation == key.generation;
-        let mut frame = Outgoing::new(frame);
-        let Some(pushed) = self.connections.push(key.slot, &mut frame, lane, is_it) else {
+        let mut message = Outgoing::new(frames, lane, &mut self.compressors);
+        let Some(pushed) = self.connections.push(key.slot, &mut message, is_it) else {
             return;
         };
         receipt.count(pushed);

@@ -87,10 +87,10 @@ impl<H: Handler> Shard<H> {
         match mail {
             Mail::Publish {
                 audience,
-                frame,
+                frames,
                 lane,
             } => {
-                audience.with(|audience| core.deliver_to(audience, &frame, lane));
+                audience.with(|audience| core.deliver_to(audience, &frames, lane));
             }
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
@@ -241,6 +241,7 @@ impl<H: Handler> Shard<H> {
         let core = &mut self.core;
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);
+        core.compressors.remove(key.slot);
         connection.decoder.release(&mut core.decoders);
         Some(connection)
     }

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use throng_transport::{Driver, SocketKey};
 
+use super::compress::Encoding;
 use super::connection::{Identity, NO_PROTOCOL, Phase, Unhandled};
 use super::core::{Core, Release};
 use super::{Shard, guard};
+use crate::config::Config;
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::Place;
 use crate::limits::{REFUSAL_LINGER, RETRY_AFTER_SECONDS};
+use crate::protocol::Role;
+use crate::protocol::deflate::{Accepted, negotiate};
 use crate::protocol::handshake::{
-    Head, MAX_HEAD, MAX_HEADERS, UpgradeRequest, accept_key, check_header, choose_protocol,
-    head_end, parse_head, write_accept, write_response,
+    Head, MAX_HEAD, MAX_HEADERS, Refusal, UpgradeRequest, accept_key, check_header,
+    choose_protocol, head_end, parse_head, write_accept, write_response,
 };
+use crate::protocol::message::Decoder;
 #[cfg(feature = "http")]
 use crate::shared::HeldSeat;
 use crate::shared::{Seat, Shared};
@@ -101,6 +106,13 @@ impl<H: Handler> Shard<H> {
             return self.core.refuse_for_now(key, "the server is full");
         }
         let config = &shared.config;
+        let agreed = match agree_on_compression(config, request) {
+            Ok(agreed) => agreed,
+            Err(refusal) => {
+                let Refusal { status, reason } = refusal;
+                return self.core.refuse(key, status, refusal.headers(), reason);
+            }
+        };
         let chosen = choose_protocol(&config.subprotocols, request);
         let upgrade = Upgrade {
             request,
@@ -113,7 +125,7 @@ impl<H: Handler> Shard<H> {
             is_allowed.then(|| self.handler.on_upgrade(&upgrade))
         });
         match decision {
-            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen),
+            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen, agreed),
             Some(Some(Err(reject))) => self.core.reject(key, reject),
             Some(None) => self.core.refuse(key, 403, &[], "origin not allowed"),
             None => {
@@ -129,6 +141,7 @@ impl<H: Handler> Shard<H> {
         request: &UpgradeRequest<'_, '_>,
         accept: Accept<H::State>,
         mut chosen: Option<usize>,
+        compression: Option<Accepted>,
     ) {
         let Accept {
             state,
@@ -167,6 +180,7 @@ impl<H: Handler> Shard<H> {
             &mut response,
             &accept_key(request.key()),
             protocol,
+            compression.as_ref().map(|agreed| &*agreed.response),
             &headers,
         );
 
@@ -181,6 +195,11 @@ impl<H: Handler> Shard<H> {
             .and_then(|at| u8::try_from(at).ok())
             .unwrap_or(NO_PROTOCOL);
         connection.identity = identity.into_box();
+        if let Some(Accepted { params, .. }) = &compression {
+            connection.decoder = Decoder::with_deflate(Role::Server, params);
+            let encoding = Encoding::agreed(params);
+            self.core.connections.set_encoding(key.slot, encoding);
+        }
         self.core.send_head(key.slot, &response);
         self.open(key, state);
     }
@@ -225,6 +244,19 @@ impl<H: Handler> Shard<H> {
         self.core
             .refuse(key, 426, &WEBSOCKET_ONLY, "only WebSocket is spoken here");
     }
+}
+
+/// The answer to the client's offer of compression (RFC 7692 §5), where there is one.
+fn agree_on_compression(
+    config: &Config,
+    request: &UpgradeRequest<'_, '_>,
+) -> Result<Option<Accepted>, Refusal> {
+    let Some(compression) = &config.compression else {
+        return Ok(None);
+    };
+    let is_offer = |name: &str| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions");
+    let lines = request.headers().filter(|(name, _)| is_offer(name));
+    negotiate(lines.map(|(_, value)| value), &compression.params())
 }
 
 impl Core {

@@ -50,11 +50,13 @@ pub fn is_token(name: &str) -> bool {
 
 /// Appends the response that opens the WebSocket (RFC 6455 §4.2.2, item 5).
 ///
-/// `protocol` is one that the client offered; each of `extra` has passed [`check_header`].
+/// `protocol` is one that the client offered, `extensions` the answer to those that it offered;
+/// each of `extra` has passed [`check_header`].
 pub fn write_accept(
     out: &mut Vec<u8>,
     accept: &[u8; ACCEPT_LEN],
     protocol: Option<&str>,
+    extensions: Option<&str>,
     extra: &[(String, String)],
 ) {
     out.extend_from_slice(
@@ -65,6 +67,9 @@ pub fn write_accept(
     out.extend_from_slice(b"\r\n");
     if let Some(protocol) = protocol {
         write_header(out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(extensions) = extensions {
+        write_header(out, "Sec-WebSocket-Extensions", extensions);
     }
     for (name, value) in extra {
         write_header(out, name, value);

@@ -352,7 +352,13 @@ fn the_example_of_rfc_6455_1_3() {
 fn the_accepting_response_rfc_6455_4_2_2() {
     let mut out = Vec::new();
     let extra = [("X-Node".to_owned(), "7".to_owned())];
-    write_accept(&mut out, &accept_key(KEY.as_bytes()), Some("chat"), &extra);
+    write_accept(
+        &mut out,
+        &accept_key(KEY.as_bytes()),
+        Some("chat"),
+        None,
+        &extra,
+    );
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -1,0 +1,113 @@
+//! A message on its way to outboxes: encoded once, compressed once for each way of compressing.
+
+use std::sync::{Arc, OnceLock};
+
+use throng_transport::Slice;
+
+use super::compress::{Compressors, Encoding, WAYS};
+use super::outbox::Lane;
+
+/// A message as a frame, and compressed for those that agreed on it. Cloning copies no bytes, and
+/// what one clone has compressed all others have too, on whichever shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    pub(crate) plain: Slice,
+    /// By window size; none where it is not to be compressed.
+    compressed: Option<Arc<[OnceLock<Option<Slice>>; WAYS]>>,
+}
+
+impl Frames {
+    /// A message that goes to everybody as it is.
+    pub(crate) fn plain(frame: Slice) -> Frames {
+        Frames {
+            plain: frame,
+            compressed: None,
+        }
+    }
+
+    /// A message that is compressed for those that agreed on it.
+    pub(crate) fn compressible(frame: Slice) -> Frames {
+        Frames {
+            plain: frame,
+            compressed: Some(Arc::default()),
+        }
+    }
+
+    /// Whether it is the same for everybody.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.compressed.is_none()
+    }
+}
+
+/// A message while it is handed to the outboxes of one shard.
+pub(crate) struct Outgoing<'f> {
+    frames: &'f Frames,
+    lane: Lane,
+    compressors: &'f mut Compressors,
+    /// The plain frame in memory of its own, once somebody needs it.
+    kept: Option<Slice>,
+}
+
+impl<'f> Outgoing<'f> {
+    pub(crate) fn new(
+        frames: &'f Frames,
+        lane: Lane,
+        compressors: &'f mut Compressors,
+    ) -> Outgoing<'f> {
+        Outgoing {
+            frames,
+            lane,
+            compressors,
+            kept: None,
+        }
+    }
+
+    /// The lane that it goes on.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The frame for a connection of that encoding. One that is behind may keep it for long, and a
+    /// whole chunk must not wait with it.
+    #[inline]
+    pub(crate) fn frame(&mut self, slot: u32, encoding: Encoding, is_behind: bool) -> &Slice {
+        if encoding.compresses() && self.compress(slot, encoding) {
+            return self.compressed(encoding).unwrap_or(&self.frames.plain);
+        }
+        if is_behind {
+            return self.keepsake();
+        }
+        &self.frames.plain
+    }
+
+    #[cold]
+    fn keepsake(&mut self) -> &Slice {
+        self.kept.get_or_insert_with(|| {
+            let mut kept = self.frames.plain.clone();
+            kept.compact();
+            kept
+        })
+    }
+
+    fn compressed(&self, encoding: Encoding) -> Option<&Slice> {
+        let ways = self.frames.compressed.as_ref()?;
+        ways[encoding.way()].get()?.as_ref()
+    }
+
+    /// Whether the connection in the slot is sent the message compressed.
+    fn compress(&mut self, slot: u32, encoding: Encoding) -> bool {
+        let Some(ways) = &self.frames.compressed else {
+            return false;
+        };
+        if encoding.has_context() {
+            if self.lane == Lane::High {
+                return false;
+            }
+            self.compressors.forget(slot);
+        }
+        let (plain, compressors) = (&self.frames.plain, &mut *self.compressors);
+        let made = ways[encoding.way()].get_or_init(|| compressors.compress_frame(plain, encoding));
+        made.is_some()
+    }
+}
