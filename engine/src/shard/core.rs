@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) chunks: ChunkPool,
     pub(crate) decoders: Pool,
     pub(super) compressors: Compressors,
+    /// Bytes of messages that this turn has inflated.
+    pub(super) inflated: usize,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
     pub(crate) ended: VecDeque<(SocketKey, Cause)>,
     /// Connections of which something was held back that can be handled now.
@@ -102,6 +104,7 @@ impl Core {
             unsettled: 0,
             run: None,
             released: Vec::new(),
+            inflated: 0,
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),
             message_limits: MessageLimits {

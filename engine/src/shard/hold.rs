@@ -1,7 +1,7 @@
 //! Holding back what a peer has asked, while there is no room for the answers.
 //!
 //! One receive may bring tens of thousands of messages, and each may be answered by a large one. A
-//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`]), and a connection that is behind
+//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`], what was inflated included), and a connection that is behind
 //! is not handled beyond half of its queue's bounds. What is left of the bytes received waits in
 //! its connection, which is not read from meanwhile.
 
@@ -26,8 +26,13 @@ impl Core {
         };
         // One whose send was completed in this turn is behind until it is seen what follows.
         let is_behind = connection.outbox.is_in_flight() || connection.paused;
-        let is_laden = self.chunks.produced() >= PRODUCED_PER_TURN || is_behind && is_half_full();
-        is_laden && connection.is_open()
+        (self.is_turn_full() || is_behind && is_half_full()) && connection.is_open()
+    }
+
+    /// Whether this turn has made, or inflated, as much as a turn may.
+    #[inline]
+    fn is_turn_full(&self) -> bool {
+        self.chunks.produced() + self.inflated >= PRODUCED_PER_TURN
     }
 
     /// Keeps what was received and not handled.
@@ -46,7 +51,7 @@ impl<H: Handler> Shard<H> {
     /// Handles what was held back, in the order in which it was.
     pub(super) fn handle_held(&mut self) {
         for _ in 0..self.core.held_back.len() {
-            if self.core.chunks.produced() >= PRODUCED_PER_TURN {
+            if self.core.is_turn_full() {
                 return;
             }
             if let Some(key) = self.core.held_back.pop_front() {

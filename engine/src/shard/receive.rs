@@ -62,6 +62,9 @@ impl<H: Handler> Shard<H> {
         connection.active = tick;
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
+        if connection.encoding.compresses() {
+            self.core.inflated += message.len();
+        }
         self.call(key, |handler, conn| handler.on_message(conn, message));
     }
 

@@ -45,6 +45,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.flush(driver);
         self.release(driver);
         self.core.chunks.rewind();
+        self.core.inflated = 0;
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }

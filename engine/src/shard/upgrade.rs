@@ -196,7 +196,7 @@ impl<H: Handler> Shard<H> {
             .unwrap_or(NO_PROTOCOL);
         connection.identity = identity.into_box();
         if let Some(Accepted { params, .. }) = &compression {
-            connection.decoder = Decoder::with_deflate(Role::Server, params);
+            connection.decoder = Decoder::with_compression(Role::Server, params);
             let encoding = Encoding::agreed(params);
             self.core.connections.set_encoding(key.slot, encoding);
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use throng::protocol::Role;
-use throng::protocol::frame::{Header, MAX_HEADER_LEN, OpCode};
+use throng::protocol::deflate::{Deflater, Params, Strength};
+use throng::protocol::frame::{Header, MAX_HEADER_LEN, OpCode, RSV1};
 use throng::protocol::mask;
 use throng::protocol::message::{Decoder, Event, Input, Message, MessageLimits, Pool};
 
@@ -39,6 +40,7 @@ pub struct Client {
     decoder: Decoder,
     pool: Pool,
     heard: VecDeque<Heard>,
+    deflater: Option<Deflater>,
     /// The head of the response to the upgrade.
     pub response: String,
 }
@@ -76,6 +78,7 @@ impl Client {
             decoder: Decoder::new(Role::Client),
             pool: Pool::new(),
             heard: VecDeque::new(),
+            deflater: None,
             response: String::new(),
         }
     }
@@ -106,6 +109,32 @@ impl Client {
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&address.into()).expect("connect");
         Client::over(socket)
+    }
+
+    /// An upgraded connection that offers to compress in these words, which are accepted. What it
+    /// says by [`Client::compressed`] is.
+    pub fn connect_compressed(address: SocketAddr, offer: &str) -> Client {
+        let mut client = Client::silent(address);
+        client.upgrade(&request(&format!("Sec-WebSocket-Extensions: {offer}\r\n")));
+        let params = agreed(&client.response).expect("an answer to the offer");
+        client.decoder = Decoder::with_compression(Role::Client, &params);
+        client.deflater = Some(Deflater::new(
+            Strength {
+                level: 6,
+                memory_level: 8,
+            },
+            params.client_max_window_bits,
+            params.client_no_context_takeover,
+        ));
+        client
+    }
+
+    /// Sends a text message compressed.
+    pub fn compressed(&mut self, text: &str) {
+        let mut payload = Vec::new();
+        let deflater = self.deflater.as_mut().expect("compression was agreed on");
+        deflater.deflate(text.as_bytes(), &mut payload);
+        self.write(&frame_with(true, RSV1, OpCode::Text, &payload));
     }
 
     /// An upgraded connection over a Unix socket.
@@ -314,11 +343,36 @@ impl Client {
     }
 }
 
+/// What a response agrees to.
+fn agreed(response: &str) -> Option<Params> {
+    let lines = response.lines().filter_map(|line| line.split_once(": "));
+    let value = lines
+        .filter(|(name, _)| *name == "Sec-WebSocket-Extensions")
+        .map(|(_, value)| value)
+        .next()?;
+    let bits = |name: &str| {
+        let value = value.split(&format!("{name}=")).nth(1)?;
+        let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    };
+    Some(Params {
+        server_no_context_takeover: value.contains("server_no_context_takeover"),
+        client_no_context_takeover: value.contains("client_no_context_takeover"),
+        server_max_window_bits: bits("server_max_window_bits").unwrap_or(15),
+        client_max_window_bits: bits("client_max_window_bits").unwrap_or(15),
+    })
+}
+
 /// A masked frame, as a client sends it.
 pub fn frame(fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
+    frame_with(fin, 0, opcode, payload)
+}
+
+/// The same with reserved bits.
+pub fn frame_with(fin: bool, rsv: u8, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     let header = Header {
         fin,
-        rsv: 0,
+        rsv,
         opcode,
         mask: Some(KEY),
         len: payload.len() as u64,

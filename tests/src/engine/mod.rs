@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use throng::{Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
 
-pub use client::{Client, Heard, frame, request};
+pub use client::{Client, Heard, frame, frame_with, request};
 pub use service::{Happening, Obedient};
 
 /// How long anything may take before a test gives it up: for a machine under heavy load.

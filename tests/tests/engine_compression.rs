@@ -1,0 +1,247 @@
+//! Compressed messages (RFC 7692) over real sockets: agreed on, sent, published, bounded.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use throng::protocol::frame::{OpCode, RSV1};
+use throng::{Cause, Compression, Config, Overflow};
+use throng_tests::engine::{Client, Heard, Served, config, frame_with, serve};
+
+const DEFLATE: &str = "permessage-deflate";
+
+fn compressing() -> Config {
+    config().compression(Some(Compression::default()))
+}
+
+fn with_context() -> Config {
+    let compression = Compression::default()
+        .server_context_takeover(true)
+        .client_context_takeover(true);
+    config().compression(Some(compression))
+}
+
+/// Long, and compressible.
+fn long(number: usize) -> String {
+    format!("{number:08} {}", "all the same ".repeat(100))
+}
+
+/// The payload of the next frame on the wire, and whether it is marked as compressed.
+fn raw_frame(client: &mut Client) -> (bool, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        client.read_some(&mut bytes, 1);
+        if let [first, len, rest @ ..] = &bytes[..] {
+            let (skipped, len) = match (len, rest) {
+                (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+                (126.., _) => continue,
+                (short, _) => (2, usize::from(*short)),
+            };
+            if bytes.len() == skipped + len {
+                return (first & 0x40 != 0, bytes[skipped..].to_vec());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_compressed_unless_it_is_switched_on() {
+    let served = serve(config());
+    let offer = format!("Sec-WebSocket-Extensions: {DEFLATE}\r\n");
+    let mut client = Client::connect_with(served.address(), &offer);
+    let response = client.response.to_lowercase();
+    assert!(!response.contains("extensions"), "{response}");
+    client.write(&frame_with(true, RSV1, OpCode::Text, b"?"));
+    assert!(matches!(client.hear(), Heard::Close(Some(1002), _)));
+    assert_eq!(served.next_close().1.cause, Cause::ProtocolFault);
+}
+
+#[test]
+fn who_does_not_offer_it_is_served_without() {
+    let served = serve(compressing());
+    let mut client = served.connect();
+    let text = long(1);
+    client.text(&text);
+    let (is_compressed, payload) = raw_frame(&mut client);
+    assert!(!is_compressed && payload == text.as_bytes());
+}
+
+#[test]
+fn what_is_long_enough_is_compressed_and_only_that() {
+    let served = serve(compressing());
+    let mut client = Client::connect_compressed(served.address(), DEFLATE);
+    for text in [long(1), long(2)] {
+        client.compressed(&text);
+        let (is_compressed, payload) = raw_frame(&mut client);
+        assert!(is_compressed && payload.len() < text.len() / 10);
+    }
+    client.compressed("short");
+    assert_eq!(raw_frame(&mut client), (false, b"short".to_vec()));
+    // What would be no smaller goes as it is.
+    let noise: Vec<u8> = (0..1000u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    client.binary(&noise);
+    assert_eq!(raw_frame(&mut client), (false, noise));
+    client.compressed(&long(3));
+    assert_eq!(client.hear(), Heard::Text(long(3)));
+}
+
+#[test]
+fn offers_that_cannot_be_met_are_declined() {
+    let served = serve(compressing());
+    for offer in [
+        "permessage-deflate; server_max_window_bits=7",
+        "permessage-deflate; unknown",
+        "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+        "x-webkit-deflate-frame",
+    ] {
+        let line = format!("Sec-WebSocket-Extensions: {offer}\r\n");
+        let mut client = Client::connect_with(served.address(), &line);
+        let response = client.response.to_lowercase();
+        assert!(!response.contains("extensions"), "{offer}: {response}");
+        assert_eq!(client.ask("hello"), "hello");
+    }
+    // The second of two that can be.
+    let offers = "permessage-deflate; unknown, permessage-deflate; server_max_window_bits=10";
+    let mut client = Client::connect_compressed(served.address(), offers);
+    assert!(client.response.contains("server_max_window_bits=10"));
+    client.compressed(&long(1));
+    assert_eq!(client.hear(), Heard::Text(long(1)));
+}
+
+/// Members who agreed on different things are all sent the same messages.
+fn a_mixed_room_hears_the_same(served: &Served) {
+    let offers = [
+        DEFLATE,
+        "permessage-deflate; server_max_window_bits=9",
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    ];
+    let mut members: Vec<Client> = offers
+        .iter()
+        .map(|offer| Client::connect_compressed(served.address(), offer))
+        .collect();
+    members.push(served.connect());
+    for member in &mut members {
+        assert_eq!(member.ask("!join tea"), "Ok(())");
+    }
+    let mut publisher = served.connect();
+    let handle = served.engine.handle();
+    for round in 0..50 {
+        for (index, member) in members.iter_mut().enumerate() {
+            // What it alone is sent lies between what all are sent.
+            let own = long(1000 * round + index);
+            member.text(&own);
+            assert_eq!(member.hear(), Heard::Text(own));
+        }
+        let text = format!("{} {round}", "the same for all ".repeat(20 + round % 7));
+        publisher.text(&format!("!to tea {text}"));
+        for member in &mut members {
+            assert_eq!(member.hear(), Heard::Text(text.clone()));
+        }
+        publisher.text(&format!("!high tea {text}"));
+        for member in &mut members {
+            assert_eq!(member.hear(), Heard::Text(text.clone()));
+        }
+        handle.to("tea").text(&text).publish().unwrap();
+        handle.to("tea").text("short").publish().unwrap();
+        for member in &mut members {
+            assert_eq!(member.hear(), Heard::Text(text.clone()));
+            assert_eq!(member.hear(), Heard::Text("short".into()));
+        }
+    }
+}
+
+#[test]
+fn members_with_and_without_compression_hear_the_same() {
+    a_mixed_room_hears_the_same(&serve(compressing()));
+}
+
+#[test]
+fn members_with_context_takeover_hear_the_same() {
+    a_mixed_room_hears_the_same(&serve(with_context()));
+}
+
+#[test]
+fn members_on_several_shards_hear_the_same() {
+    a_mixed_room_hears_the_same(&serve(with_context().shards(3)));
+}
+
+/// What is refused was never compressed: nothing that follows refers to it.
+#[test]
+fn what_is_refused_is_not_missed() {
+    let config = with_context()
+        .overflow(Overflow::RefuseNewest)
+        .send_queue_messages(20);
+    let served = serve(config);
+    let mut slow = Client::connect_compressed(served.address(), DEFLATE);
+    let size = 64 << 20;
+    // More than the system takes, so that it is behind; the queue is full soon.
+    slow.text(&format!("!flood 1 {size}"));
+    slow.text("!flood 30 2000");
+    assert!(matches!(slow.hear(), Heard::Binary(bytes) if bytes.len() == size));
+    let mut last = None;
+    loop {
+        slow.text("the end");
+        match slow.hear() {
+            Heard::Binary(bytes) => {
+                let number = u32::from_be_bytes(bytes[..4].try_into().unwrap());
+                assert!(last.is_none_or(|last| last < number) && bytes.len() == 2000);
+                last = Some(number);
+            }
+            other => {
+                assert_eq!(other, Heard::Text("the end".into()));
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn dropping_the_oldest_contradicts_context_takeover() {
+    let error = with_context()
+        .overflow(Overflow::DropOldest)
+        .validate()
+        .expect_err("what is dropped would be referred to");
+    assert_eq!(error.field(), Some("compression"));
+}
+
+#[test]
+fn bombs_are_refused_while_they_are_inflated() {
+    let served = serve(compressing().max_message_size(64 * 1024));
+    let mut bystander = served.connect();
+    let mut client = Client::connect_compressed(served.address(), DEFLATE);
+    client.compressed(&"0".repeat(64 << 20));
+    assert!(matches!(client.hear(), Heard::Close(Some(1009), _)));
+    assert_eq!(served.next_close().1.cause, Cause::TooBig);
+    assert_eq!(bystander.ask("and you?"), "and you?");
+}
+
+#[test]
+fn garbage_is_not_inflated() {
+    let served = serve(compressing());
+    let mut client = Client::connect_compressed(served.address(), DEFLATE);
+    client.write(&frame_with(true, RSV1, OpCode::Text, &[0xff; 16]));
+    assert!(matches!(client.hear(), Heard::Close(Some(1007), _)));
+    assert_eq!(served.next_close().1.cause, Cause::ProtocolFault);
+}
+
+/// A few bytes may stand for much: what one receive brings is not all inflated in one turn.
+#[test]
+fn inflating_is_spread_over_turns() {
+    const MESSAGES: usize = 200;
+    let served = serve(compressing().max_message_size(1 << 20));
+    let mut bystander = served.connect();
+    let mut client = Client::connect_compressed(served.address(), DEFLATE);
+    assert_eq!(client.ask("!join tea"), "Ok(())");
+    let large = "0".repeat(1 << 20);
+    for _ in 0..MESSAGES {
+        client.compressed(&large);
+    }
+    assert_eq!(bystander.ask("and you?"), "and you?");
+    for _ in 0..MESSAGES {
+        assert!(client.hear() == Heard::Text(large.clone()));
+    }
+}
