@@ -96,9 +96,7 @@ impl Core {
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
-            compressors: Compressors::new(
-                config.compression.map(|c| c.strength()).unwrap_or_default(),
-            ),
+            compressors: Compressors::new(config.compression.unwrap_or_default().strength()),
             ended: VecDeque::new(),
             held_back: VecDeque::new(),
             unsettled: 0,
