@@ -40,7 +40,8 @@ fn headers(criterion: &mut Criterion) {
     for len in [20, 1000, 100_000] {
         let frame = client_frame(OpCode::Binary, &vec![0; len]);
         group.bench_function(BenchmarkId::new("decode", len), |bencher| {
-            bencher.iter(|| Header::parse(black_box(&frame[..MAX_HEADER_LEN]), Role::Server));
+            bencher
+                .iter(|| Header::parse(black_box(&frame[..MAX_HEADER_LEN]), Role::Server, false));
         });
         let mut out = vec![0; len + 10];
         group.bench_function(BenchmarkId::new("encode", len), |bencher| {

@@ -41,7 +41,7 @@ mod server;
 mod shard;
 mod shared;
 
-pub use config::{Backend, Config, ConfigError, Overflow, SettingSource};
+pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
 pub use error::{MembersError, PublishError, StartError};
 pub use event::{Cause, Close, Counts};

@@ -5,11 +5,16 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use std::marker::PhantomData;
+
 use serde::Deserializer;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Error, MapAccess, SeqAccess, Visitor};
 
 /// What stands for `None`.
 const NOTHING: [&str; 2] = ["off", "none"];
+/// What stands for a section with its defaults.
+pub(super) const ON: &str = "on";
 
 const COUNT: &str = "a whole number";
 const SIZE: &str = "a size such as \"512 KiB\", or a number of bytes";
@@ -75,6 +80,15 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(input: D) -> Result<bool, D::Error
         expects: FLAG,
         read: |text| text.parse().ok(),
     })
+}
+
+/// A section that may be switched off: a table, or one word.
+pub(super) fn section<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    input.deserialize_any(Section(PhantomData))
 }
 
 /// A list of words; in one text they are parted by commas, and an empty text is an empty list.
@@ -155,6 +169,33 @@ impl<T> Visitor<'_> for Optional<T> {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Option<T>, E> {
         self.visit_str(&number.to_string())
+    }
+
+    /// `null`, in formats that have it.
+    fn visit_unit<E: Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+}
+
+struct Section<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Section<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{ON}\", \"off\" or a table")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<T>, E> {
+        match text.trim() {
+            ON => Ok(Some(T::default())),
+            word if NOTHING.contains(&word) => Ok(None),
+            _ => Err(E::custom(format_args!("expected \"{ON}\" or \"off\""))),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Some)
     }
 
     /// `null`, in formats that have it.

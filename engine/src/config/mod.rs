@@ -2,6 +2,7 @@
 
 mod bounds;
 mod choice;
+mod compression;
 mod error;
 mod form;
 mod read;
@@ -13,6 +14,7 @@ use crate::limits::MAX_SHARDS;
 use crate::origin::Origins;
 
 pub use choice::{Backend, Overflow};
+pub use compression::Compression;
 pub use error::{ConfigError, SettingSource};
 pub(crate) use form::split_list;
 
@@ -42,7 +44,7 @@ table::settings! {
     ///
     /// Nothing is checked while a field is set or read; [`Config::validate`] checks every bound
     /// and every contradiction, and the engine calls it before it binds anything.
-    pub struct Config {
+    pub struct Config at "" {
         /// Connections open at once in the whole engine; one more is answered `503`.
         ///
         /// Each takes an open file, and so does what is none of them: each shard (2), each listener
@@ -207,6 +209,16 @@ table::settings! {
         /// Default: 16,384. Bounds: 1 to 16,777,216.
         #[serde(deserialize_with = "form::count")]
         pub mailbox_capacity: usize = 16_384, within counts(1..=bounds::MAX_MAILBOX);
+
+        /// Whether and how messages are compressed with clients that offer it
+        /// (`permessage-deflate`, RFC 7692); `None` sends and takes them as they are.
+        ///
+        /// In text `"on"`, `"off"`, or fields of their own; see [`Compression`].
+        ///
+        /// Default: none. Bounds: see [`Compression`].
+        #[serde(deserialize_with = "form::section")]
+        pub compression: Option<Compression> = None,
+            set from impl Into<Option<Compression>> => Into::into;
     }
 }
 
@@ -217,9 +229,13 @@ impl Config {
     /// The first field out of range, in the order of declaration; then the first of: a subprotocol
     /// that is no token or named twice, an entry of `origins` that is none, `idle_timeout` below
     /// `ping_interval`, `max_frame_size` above `max_message_size`, `send_queue_bytes` too small
-    /// for a message of `max_message_size`.
+    /// for a message of `max_message_size`, `server_context_takeover` where `overflow` drops
+    /// messages that are queued.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check_bounds()?;
+        if let Some(compression) = &self.compression {
+            compression.check_bounds()?;
+        }
         bounds::check_subprotocols(&self.subprotocols)?;
         self.origins.check_entries()?;
         self.check_contradictions()
@@ -263,6 +279,16 @@ impl Config {
                 rule,
             ));
         }
+        let refers_back = self.compression.as_ref();
+        if refers_back.is_some_and(|compression| compression.server_context_takeover)
+            && self.overflow == Overflow::DropOldest
+        {
+            return Err(ConfigError::invalid(
+                "compression.server_context_takeover",
+                "true",
+                "must be false where overflow is drop-oldest: later messages refer to the dropped",
+            ));
+        }
         Ok(())
     }
 }
@@ -279,5 +305,7 @@ pub(crate) fn open_file_limit() -> Option<usize> {
     None
 }
 
+#[cfg(test)]
+mod compression_tests;
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,20 @@
 
 use std::iter;
 
-use serde::Deserialize;
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{Error, IntoDeserializer};
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
+use super::table::Table;
 use super::{Config, ConfigError, SettingSource};
 
 /// What the names of variables begin with.
 const PREFIX: &str = "THRONG_";
+/// The field that is a section of its own; how errors name what is in it, and variables do.
+const SECTION: &str = "compression";
+const SECTION_PATH: &str = "compression.";
+const SECTION_VARIABLES: &str = "compression_";
 
 impl Config {
     /// Reads settings from TOML; what the text does not name keeps its default.
@@ -35,9 +40,16 @@ impl Config {
         })?;
         let mut config = Config::default();
         for (key, value) in table.into_inner() {
-            let at = SettingSource::Line(line_of(text, key.span().start));
-            let written = text.get(value.span()).unwrap_or_default();
-            config.set::<toml::de::Error>(key.get_ref(), written, value, at, toml_reason)?;
+            if key.get_ref() == SECTION
+                && let DeValue::Table(section) = value.get_ref()
+            {
+                let compression = config.compression.get_or_insert_default();
+                for (key, value) in section {
+                    set_from_toml(compression, SECTION_PATH, text, key, value.clone())?;
+                }
+            } else {
+                set_from_toml(&mut config, "", text, &key, value)?;
+            }
         }
         Ok(config)
     }
@@ -51,7 +63,9 @@ impl Config {
     }
 
     /// Changes the settings that the environment names: `THRONG_` and the field in capitals, as
-    /// in `THRONG_PING_INTERVAL=10s`. Lists are parted by commas.
+    /// in `THRONG_PING_INTERVAL=10s`. Lists are parted by commas. Those of [`Compression`](super::Compression) add its
+    /// name, as in `THRONG_COMPRESSION_LEVEL=6`, and switch it on; `THRONG_COMPRESSION=off` next to
+    /// them switches it off.
     ///
     /// # Errors
     /// A variable beginning with `THRONG_` that names no setting, and a value that cannot be
@@ -70,46 +84,94 @@ impl Config {
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
+        let mut switch = None;
         for (name, value) in variables {
             let Some(suffix) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            let field = suffix.to_ascii_lowercase();
-            let at = SettingSource::Variable(name.clone());
-            if suffix != field.to_ascii_uppercase() {
+            if suffix != suffix.to_ascii_uppercase() {
+                let at = SettingSource::Variable(name.clone());
                 return Err(ConfigError::Unknown { name, at });
             }
-            let written = format!("{value:?}");
-            self.set::<ValueError>(&field, &written, value.as_str(), at, ToString::to_string)?;
+            let field = suffix.to_ascii_lowercase();
+            if let Some(field) = field.strip_prefix(SECTION_VARIABLES) {
+                let compression = self.compression.get_or_insert_default();
+                set_from_variable(compression, SECTION_PATH, field, &name, &value)?;
+            } else if field == SECTION {
+                let mut alone = Config::default();
+                set_from_variable(&mut alone, "", &field, &name, &value)?;
+                switch = Some(alone.compression);
+            } else {
+                set_from_variable(&mut self, "", &field, &name, &value)?;
+            }
+        }
+        // Last, so that the order of variables, which nobody chose, does not matter.
+        match switch {
+            Some(None) => self.compression = None,
+            Some(Some(defaults)) => {
+                self.compression.get_or_insert(defaults);
+            }
+            None => {}
         }
         Ok(self)
     }
+}
 
-    /// Sets one field from a value in some format, `written` so in its source.
-    fn set<'de, E: Error>(
-        &mut self,
-        name: &str,
-        written: &str,
-        value: impl IntoDeserializer<'de, E>,
-        at: SettingSource,
-        reason: fn(&E) -> String,
-    ) -> Result<(), ConfigError> {
-        let Some(field) = Config::FIELDS.iter().find(|field| **field == name) else {
-            return Err(ConfigError::Unknown {
-                name: name.to_owned(),
-                at,
-            });
-        };
-        let alone = MapDeserializer::new(iter::once((*field, value)));
-        let read = Config::deserialize(alone).map_err(|error| ConfigError::Unreadable {
-            field,
-            value: written.to_owned(),
-            at,
-            reason: reason(&error),
-        })?;
-        self.adopt(field, read);
-        Ok(())
-    }
+/// Sets the field of a table that errors call `path`.
+fn set_from_toml<'de, K: AsRef<str>>(
+    table: &mut impl Table,
+    path: &str,
+    text: &str,
+    key: &Spanned<K>,
+    value: Spanned<DeValue<'de>>,
+) -> Result<(), ConfigError> {
+    let name = key.get_ref().as_ref();
+    let at = SettingSource::Line(line_of(text, key.span().start));
+    let written = text.get(value.span()).unwrap_or_default();
+    set::<_, toml::de::Error>(table, (path, name), written, value, at, toml_reason)
+}
+
+fn set_from_variable(
+    table: &mut impl Table,
+    path: &str,
+    field: &str,
+    variable: &str,
+    value: &str,
+) -> Result<(), ConfigError> {
+    let at = SettingSource::Variable(variable.to_owned());
+    let written = format!("{value:?}");
+    set::<_, ValueError>(
+        table,
+        (path, field),
+        &written,
+        value,
+        at,
+        ToString::to_string,
+    )
+}
+
+/// Sets one field from a value in some format, `written` so in its source.
+fn set<'de, T: Table, E: Error>(
+    table: &mut T,
+    (path, name): (&str, &str),
+    written: &str,
+    value: impl IntoDeserializer<'de, E>,
+    at: SettingSource,
+    reason: fn(&E) -> String,
+) -> Result<(), ConfigError> {
+    let Some(field) = T::FIELDS.iter().find(|field| field.name == name) else {
+        let name = format!("{path}{name}");
+        return Err(ConfigError::Unknown { name, at });
+    };
+    let alone = MapDeserializer::new(iter::once((field.name, value)));
+    let read = T::deserialize(alone).map_err(|error| ConfigError::Unreadable {
+        field: field.path,
+        value: written.to_owned(),
+        at,
+        reason: reason(&error),
+    })?;
+    table.adopt(field.name, read);
+    Ok(())
 }
 
 /// The message alone: the excerpt that `Display` adds would be one of a text of one value.

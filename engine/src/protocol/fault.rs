@@ -9,7 +9,7 @@ use super::close::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// RSV1, RSV2 or RSV3 set without an extension that defines it (RFC 6455 §5.2).
+    /// RSV1, RSV2 or RSV3 set where no extension defines it (RFC 6455 §5.2, RFC 7692 §6).
     #[error("reserved bits are set")]
     ReservedBits,
     /// An opcode that RFC 6455 §5.2 reserves.
@@ -42,6 +42,9 @@ pub enum Fault {
     /// Text or a close reason that is not UTF-8 (RFC 6455 §8.1).
     #[error("text is not UTF-8")]
     InvalidUtf8,
+    /// A message marked as compressed that is not (RFC 7692 §7.2.2).
+    #[error("compressed data is malformed")]
+    InvalidDeflate,
     /// A close frame with a payload of one byte (RFC 6455 §5.5.1).
     #[error("close frame has half a code")]
     InvalidClosePayload,
@@ -56,7 +59,7 @@ pub enum Fault {
         /// Payload bytes allowed.
         max: usize,
     },
-    /// A message longer than `max_message_size`, all its fragments together.
+    /// A message longer than `max_message_size`, all its fragments together, inflated.
     #[error("message is over the limit of {max} bytes")]
     MessageTooBig {
         /// Bytes allowed.
@@ -68,7 +71,7 @@ impl Fault {
     /// The code that the connection is closed with (RFC 6455 §7.4.1): 1002, 1007 or 1009.
     pub fn close_code(self) -> CloseCode {
         match self {
-            Fault::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Fault::InvalidUtf8 | Fault::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Fault::FrameTooBig { .. } | Fault::MessageTooBig { .. } => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
@@ -88,6 +91,7 @@ impl Fault {
             Fault::UnexpectedContinuation => "nothing to continue",
             Fault::ExpectedContinuation => "continuation expected",
             Fault::InvalidUtf8 => "invalid UTF-8",
+            Fault::InvalidDeflate => "invalid compressed data",
             Fault::InvalidClosePayload => "invalid close payload",
             Fault::InvalidCloseCode(_) => "invalid close code",
             Fault::FrameTooBig { .. } => "frame too big",

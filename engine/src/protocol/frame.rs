@@ -1,4 +1,4 @@
-//! Frame headers (RFC 6455 §5.2).
+//! Frame headers (RFC 6455 §5.2; RFC 7692 §6 for RSV1).
 
 use super::Role;
 use super::fault::Fault;
@@ -10,8 +10,12 @@ pub const MAX_SERVER_HEADER_LEN: usize = 10;
 /// The longest payload of a control frame (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
+/// The bit of [`Header::rsv`] that marks a compressed message, on its first frame (RFC 7692 §6).
+pub const RSV1: u8 = 4;
+
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+const RSV_SHIFT: u32 = 4;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LEN: u8 = 0x7f;
@@ -83,22 +87,26 @@ pub struct Header {
 
 impl Header {
     /// Reads the header at the start of `bytes`, and its length. `None` while more bytes are
-    /// needed. `role` is ours: the frame is the other side's.
+    /// needed. `role` is ours: the frame is the other side's. `compression` tells whether RSV1 was
+    /// agreed on to mark the first frame of a compressed message (RFC 7692 §6).
     ///
     /// # Errors
     ///
-    /// What RFC 6455 forbids: reserved bits, opcodes that are not defined, a length that is not
+    /// What RFC 6455 forbids: reserved bits without a meaning, opcodes that are not defined, a length that is not
     /// minimal or has its top bit set (§5.2), control frames over 125 bytes or fragmented (§5.5),
     /// frames of a client that are not masked or of a server that are (§5.1).
     #[inline]
-    pub fn parse(bytes: &[u8], role: Role) -> Result<Option<(Header, usize)>, Fault> {
+    pub fn parse(
+        bytes: &[u8],
+        role: Role,
+        compression: bool,
+    ) -> Result<Option<(Header, usize)>, Fault> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
         };
         let fin = first & FIN != 0;
-        let rsv = (first & RSV) >> 4;
-        // The one place where a negotiated extension lets a bit of its own pass.
-        if rsv != 0 {
+        let rsv = (first & RSV) >> RSV_SHIFT;
+        if rsv != 0 && !(compression && rsv == RSV1 && may_begin_message(first & OPCODE)) {
             return Err(Fault::ReservedBits);
         }
         let opcode = OpCode::try_from(first & OPCODE)?;
@@ -136,7 +144,7 @@ impl Header {
 
     /// Writes the header and returns its length.
     pub fn encode(&self, out: &mut [u8; MAX_HEADER_LEN]) -> usize {
-        let first = u8::from(self.fin) << 7 | (self.rsv << 4 & RSV) | self.opcode as u8;
+        let first = u8::from(self.fin) << 7 | (self.rsv << RSV_SHIFT & RSV) | self.opcode as u8;
         let len = write_first_and_length(out, first, self.len);
         match self.mask {
             None => len,
@@ -169,6 +177,17 @@ pub fn write_server_header(out: &mut [u8], opcode: OpCode, payload: usize) -> us
     write_first_and_length(out, FIN | opcode as u8, payload as u64)
 }
 
+/// As [`write_server_header`], of a frame that is a whole compressed message (RFC 7692 §6).
+///
+/// # Panics
+///
+/// When `out` is shorter than [`server_header_len`] of the payload.
+#[inline]
+pub fn write_compressed_server_header(out: &mut [u8], opcode: OpCode, payload: usize) -> usize {
+    let first = FIN | RSV1 << RSV_SHIFT | opcode as u8;
+    write_first_and_length(out, first, payload as u64)
+}
+
 /// Length, header included, of the frame of ours that `bytes` begin with; `None` when too little
 /// of it is there to tell. Steps over frames of our own outbox.
 #[inline]
@@ -183,6 +202,12 @@ pub fn server_frame_len(bytes: &[u8]) -> Option<usize> {
     };
     let payload = usize::try_from(payload).ok()?;
     payload.checked_add(server_header_len(payload))
+}
+
+/// Whether the opcode is that of a data message's first frame; continuations and control frames
+/// never carry RSV1 (RFC 7692 §6.1).
+fn may_begin_message(opcode: u8) -> bool {
+    opcode == OpCode::Text as u8 || opcode == OpCode::Binary as u8
 }
 
 fn check_control(fin: bool, short: u8) -> Result<(), Fault> {
@@ -251,7 +276,7 @@ mod tests {
     const KEY: [u8; 4] = [1, 2, 3, 4];
 
     fn server(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
-        Header::parse(bytes, Role::Server)
+        Header::parse(bytes, Role::Server, false)
     }
 
     #[test]
@@ -295,7 +320,7 @@ mod tests {
         let (masked, plain) = ([0x81, 0x81, 1, 2, 3, 4, 0], [0x81, 0x01, b'a']);
         assert_eq!(server(&plain), Err(Fault::MaskMissing));
         assert_eq!(
-            Header::parse(&masked, Role::Client),
+            Header::parse(&masked, Role::Client, false),
             Err(Fault::MaskUnexpected)
         );
         let header = Header {
@@ -310,7 +335,36 @@ mod tests {
             mask: None,
             ..header
         };
-        assert_eq!(Header::parse(&plain, Role::Client), Ok(Some((header, 2))));
+        assert_eq!(
+            Header::parse(&plain, Role::Client, false),
+            Ok(Some((header, 2)))
+        );
+    }
+
+    #[test]
+    fn rsv1_marks_the_first_frame_of_a_message_where_agreed_on_rfc_7692_6() {
+        let compressed = |first| Header::parse(&[first, 0x80, 1, 2, 3, 4], Role::Server, true);
+        for first in [0xc1, 0xc2, 0x41, 0x42] {
+            let (header, _) = compressed(first).unwrap().unwrap();
+            assert_eq!(header.rsv, RSV1, "{first:x}");
+        }
+        for first in [0xc0, 0x40, 0xc8, 0xc9, 0xca, 0xa1, 0x91, 0xe1, 0xd2, 0xf1] {
+            assert_eq!(compressed(first), Err(Fault::ReservedBits), "{first:x}");
+        }
+        assert_eq!(compressed(0x81).unwrap().unwrap().0.rsv, 0);
+    }
+
+    #[test]
+    fn compressed_server_headers_differ_in_rsv1_alone() {
+        for payload in [0, 125, 126, 65_535, 65_536] {
+            let (mut out, mut plain) = ([0; MAX_SERVER_HEADER_LEN], [0; MAX_SERVER_HEADER_LEN]);
+            let len = write_compressed_server_header(&mut out, OpCode::Text, payload);
+            assert_eq!(write_server_header(&mut plain, OpCode::Text, payload), len);
+            let stepped = server_frame_len(&out[..len]);
+            assert_eq!(stepped, Some(len + payload));
+            out[0] ^= 0x40;
+            assert_eq!(out, plain);
+        }
     }
 
     #[test]
@@ -330,7 +384,7 @@ mod tests {
                 header
             );
             assert_eq!(server_frame_len(&out[..header]), Some(header + payload));
-            let (parsed, len) = Header::parse(&out, Role::Client).unwrap().unwrap();
+            let (parsed, len) = Header::parse(&out, Role::Client, false).unwrap().unwrap();
             assert_eq!(
                 (parsed.fin, parsed.opcode, len),
                 (true, OpCode::Binary, header)
@@ -345,18 +399,27 @@ mod tests {
     fn any_header() -> impl Strategy<Value = Header> {
         let data = (
             any::<bool>(),
-            prop::sample::select(vec![OpCode::Continuation, OpCode::Text, OpCode::Binary]),
+            prop::sample::select(vec![
+                (OpCode::Continuation, 0),
+                (OpCode::Text, 0),
+                (OpCode::Text, RSV1),
+                (OpCode::Binary, RSV1),
+            ]),
             prop_oneof![0..300_u64, 65_000..66_000_u64, 0..=i64::MAX as u64],
         );
         let control = (
             Just(true),
-            prop::sample::select(vec![OpCode::Close, OpCode::Ping, OpCode::Pong]),
+            prop::sample::select(vec![
+                (OpCode::Close, 0),
+                (OpCode::Ping, 0),
+                (OpCode::Pong, 0),
+            ]),
             0..=MAX_LEN_7,
         );
         (prop_oneof![data, control], any::<Option<[u8; 4]>>()).prop_map(
-            |((fin, opcode, len), mask)| Header {
+            |((fin, (opcode, rsv), len), mask)| Header {
                 fin,
-                rsv: 0,
+                rsv,
                 opcode,
                 mask,
                 len,
@@ -368,18 +431,20 @@ mod tests {
         #[test]
         fn what_is_encoded_parses_back_and_no_prefix_of_it_does(header in any_header()) {
             let role = if header.mask.is_some() { Role::Server } else { Role::Client };
+            let compression = header.rsv != 0;
             let mut out = [0; MAX_HEADER_LEN];
             let len = header.encode(&mut out);
-            prop_assert_eq!(Header::parse(&out, role), Ok(Some((header, len))));
+            prop_assert_eq!(Header::parse(&out, role, compression), Ok(Some((header, len))));
             for cut in 0..len {
-                prop_assert_eq!(Header::parse(&out[..cut], role), Ok(None));
+                prop_assert_eq!(Header::parse(&out[..cut], role, compression), Ok(None));
             }
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
-            for role in [Role::Server, Role::Client] {
-                if let Ok(Some((header, len))) = Header::parse(&bytes, role) {
+            let sides = [(Role::Server, true), (Role::Server, false), (Role::Client, true)];
+            for (role, compression) in sides {
+                if let Ok(Some((header, len))) = Header::parse(&bytes, role, compression) {
                     let mut out = [0; MAX_HEADER_LEN];
                     let written = header.encode(&mut out);
                     prop_assert_eq!(&out[..written], &bytes[..len]);

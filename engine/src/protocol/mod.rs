@@ -1,11 +1,13 @@
-//! RFC 6455 without I/O: bytes come in as slices, events and bytes go out.
+//! RFC 6455 and RFC 7692 without I/O: bytes come in as slices, events and bytes go out.
 //!
 //! Nothing here opens a socket, reads a clock or draws randomness, and no byte from a peer can
 //! panic. A connection's life is [`handshake`] first, then a [`message::Decoder`] for what
-//! arrives and [`frame::write_server_header`] for what is sent, and [`close`] at the end. What a
-//! peer did wrong is a [`fault::Fault`].
+//! arrives and [`frame::write_server_header`] for what is sent, and [`close`] at the end. Messages
+//! may be compressed where the handshake agreed on [`deflate`]. What a peer did wrong is a
+//! [`fault::Fault`].
 
 pub mod close;
+pub mod deflate;
 pub mod fault;
 pub mod frame;
 pub mod handshake;

@@ -3,8 +3,8 @@
 use std::mem;
 
 use super::pool::Pool;
-use super::{Input, Kind, MessageLimits};
-use crate::protocol::Role;
+use super::{Compression, Input, Kind, MessageLimits, Rules};
+use crate::protocol::deflate::Inflater;
 use crate::protocol::fault::Fault;
 use crate::protocol::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode};
 use crate::protocol::mask;
@@ -23,9 +23,13 @@ pub(super) struct Assembly {
     header_len: usize,
     control: [u8; MAX_CONTROL_PAYLOAD],
     control_len: usize,
-    /// The message's bytes so far, unmasked.
+    /// The message's bytes so far, unmasked and inflated.
     data: Vec<u8>,
     utf8: Utf8Validator,
+    /// The message is compressed: its first frame said so.
+    compressed: bool,
+    /// While a compressed message is arriving; with context takeover ever after the first.
+    pub(super) inflater: Option<Inflater>,
 }
 
 /// A frame's header as far as its payload needs it.
@@ -33,6 +37,7 @@ pub(super) struct Assembly {
 struct Frame {
     kind: Kind,
     fin: bool,
+    compressed: bool,
     key: Option<[u8; 4]>,
     len: usize,
     /// Payload bytes that have arrived.
@@ -60,6 +65,8 @@ impl Default for Assembly {
             control_len: 0,
             data: Vec::new(),
             utf8: Utf8Validator::default(),
+            compressed: false,
+            inflater: None,
         }
     }
 }
@@ -69,7 +76,7 @@ impl Assembly {
     pub(super) fn advance<'b>(
         &mut self,
         input: &mut Input<'b>,
-        role: Role,
+        rules: Rules,
         limits: &MessageLimits,
         pool: &mut Pool,
     ) -> Result<Step<'b>, Fault> {
@@ -77,19 +84,20 @@ impl Assembly {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.read_header(input, role)? {
+                None => match self.read_header(input, rules)? {
                     Some(header) => self.begin(&header, limits)?,
                     None => return Ok(Step::Hungry),
                 },
             };
             if frame.done == 0
+                && !frame.compressed
                 && (frame.kind.is_control() || (frame.fin && self.open.is_none()))
                 && let Some(payload) = input.take(frame.len)
             {
                 frame.unmask(payload);
                 return Ok(Step::Whole(frame.kind, payload));
             }
-            self.store(&mut frame, input, pool)?;
+            self.store(&mut frame, input, limits, pool)?;
             if frame.done < frame.len {
                 self.frame = Some(frame);
                 return Ok(Step::Hungry);
@@ -98,6 +106,9 @@ impl Assembly {
                 self.open = if frame.fin { None } else { Some(frame.kind) };
             }
             if frame.fin {
+                if frame.compressed {
+                    self.finish_inflating(&frame, rules, limits, pool)?;
+                }
                 if frame.kind == Kind::Text {
                     self.utf8.finish()?;
                 }
@@ -115,9 +126,12 @@ impl Assembly {
         }
     }
 
-    /// Whether nothing incomplete is kept.
+    /// Whether nothing incomplete is kept, nor the context of compressed messages.
     pub(super) fn is_idle(&self) -> bool {
-        self.open.is_none() && self.frame.is_none() && self.header_len == 0
+        self.open.is_none()
+            && self.frame.is_none()
+            && self.header_len == 0
+            && self.inflater.is_none()
     }
 
     /// Capacity held for the message.
@@ -142,12 +156,16 @@ impl Assembly {
         }
     }
 
-    fn read_header(&mut self, input: &mut Input<'_>, role: Role) -> Result<Option<Header>, Fault> {
+    fn read_header(
+        &mut self,
+        input: &mut Input<'_>,
+        rules: Rules,
+    ) -> Result<Option<Header>, Fault> {
         let kept = self.header_len;
         let unread = input.unread();
         let added = unread.len().min(MAX_HEADER_LEN - kept);
         self.header[kept..kept + added].copy_from_slice(&unread[..added]);
-        match Header::parse(&self.header[..kept + added], role)? {
+        match rules.parse(&self.header[..kept + added])? {
             Some((header, len)) => {
                 input.take(len - kept);
                 self.header_len = 0;
@@ -173,16 +191,24 @@ impl Assembly {
             (OpCode::Ping, _) => Kind::Ping,
             (OpCode::Pong, _) => Kind::Pong,
         };
+        if matches!(header.opcode, OpCode::Text | OpCode::Binary) {
+            self.compressed = header.rsv != 0;
+        }
+        let compressed = self.compressed && !kind.is_control();
         let len = if kind.is_control() {
             self.control_len = 0;
             // At most 125: the header was parsed.
             usize::try_from(header.len).unwrap_or(MAX_CONTROL_PAYLOAD)
+        } else if compressed {
+            // How long the message is shows when it is inflated.
+            limits.check_frame(header.len)?
         } else {
             limits.check(header.len, self.data.len())?
         };
         Ok(Frame {
             kind,
             fin: header.fin,
+            compressed,
             key: header.mask,
             len,
             done: 0,
@@ -194,6 +220,7 @@ impl Assembly {
         &mut self,
         frame: &mut Frame,
         input: &mut Input<'_>,
+        limits: &MessageLimits,
         pool: &mut Pool,
     ) -> Result<(), Fault> {
         let Some(piece) = input.take((frame.len - frame.done).min(input.remaining())) else {
@@ -206,12 +233,73 @@ impl Assembly {
             self.control_len = frame.done;
             return Ok(());
         }
-        if frame.kind == Kind::Text {
+        if frame.compressed {
+            self.inflating(pool, |inflater, scratch, message, pool| {
+                let keep = |part: &[u8]| message.keep_inflated(frame.kind, part, limits, pool);
+                inflater.push(piece, scratch, keep)
+            })
+        } else {
+            self.keep(frame.kind, piece, pool)
+        }
+    }
+
+    /// Keeps the next bytes of the message.
+    fn keep(&mut self, kind: Kind, piece: &[u8], pool: &mut Pool) -> Result<(), Fault> {
+        if kind == Kind::Text {
             self.utf8.push(piece)?;
         }
         self.make_room(piece.len(), pool);
         self.data.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// As [`Assembly::keep`], bounded here because no header tells the length.
+    fn keep_inflated(
+        &mut self,
+        kind: Kind,
+        piece: &[u8],
+        limits: &MessageLimits,
+        pool: &mut Pool,
+    ) -> Result<(), Fault> {
+        limits.check_message(self.data.len(), piece.len())?;
+        self.keep(kind, piece, pool)
+    }
+
+    /// Inflates the end of a compressed message. The inflater stays only where the next message
+    /// may refer to this one.
+    fn finish_inflating(
+        &mut self,
+        frame: &Frame,
+        rules: Rules,
+        limits: &MessageLimits,
+        pool: &mut Pool,
+    ) -> Result<(), Fault> {
+        self.inflating(pool, |inflater, scratch, message, pool| {
+            inflater.finish(scratch, |part| {
+                message.keep_inflated(frame.kind, part, limits, pool)
+            })
+        })?;
+        if rules.compression != Compression::InContext
+            && let Some(inflater) = self.inflater.take()
+        {
+            pool.give_inflater(inflater);
+        }
+        Ok(())
+    }
+
+    /// Has `work` done with the message's inflater and the pool's scratch space.
+    fn inflating(
+        &mut self,
+        pool: &mut Pool,
+        work: impl FnOnce(&mut Inflater, &mut [u8], &mut Assembly, &mut Pool) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let inflater = self.inflater.take();
+        let mut inflater = inflater.unwrap_or_else(|| pool.take_inflater());
+        let mut scratch = pool.take_scratch();
+        let result = work(&mut inflater, &mut scratch, self, pool);
+        pool.give_scratch(scratch);
+        self.inflater = Some(inflater);
+        result
     }
 
     /// Grows with what has arrived, never with what a header declares: a peer's promise of a

@@ -1,17 +1,22 @@
 //! Messages out of bytes (RFC 6455 §5, §6.2).
 
 mod assembly;
+#[cfg(test)]
+mod compressed_tests;
 mod pool;
 #[cfg(test)]
 mod tests;
 
 use super::Role;
 use super::close::{CloseFrame, parse_close};
+use super::deflate::Params;
 use super::fault::Fault;
 use super::frame::{Header, OpCode};
 use super::mask;
 use assembly::{Assembly, Step};
-pub use pool::{MAX_BUFFER, MAX_SPARE_ASSEMBLIES, MAX_SPARE_BYTES, MIN_BUFFER, Pool};
+pub use pool::{
+    MAX_BUFFER, MAX_SPARE_ASSEMBLIES, MAX_SPARE_BYTES, MAX_SPARE_INFLATERS, MIN_BUFFER, Pool,
+};
 
 /// A whole message, all fragments of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,21 +107,35 @@ pub enum Event<'e> {
 /// How much a peer may send at once. Control frames have their own bound of 125 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
-    /// Payload bytes of a message, all its fragments together.
+    /// Payload bytes of a message, all its fragments together and inflated.
     pub max_message_size: usize,
-    /// Payload bytes of a frame.
+    /// Payload bytes of a frame, as it arrives.
     pub max_frame_size: usize,
 }
 
 impl MessageLimits {
     /// The length of a data frame that follows `kept` bytes of its message, if it is allowed.
+    #[inline]
     fn check(&self, len: u64, kept: usize) -> Result<usize, Fault> {
+        let frame = self.check_frame(len)?;
+        self.check_message(kept, frame)?;
+        Ok(frame)
+    }
+
+    /// The length of a data frame, if it is allowed.
+    #[inline]
+    fn check_frame(&self, len: u64) -> Result<usize, Fault> {
         let max = self.max_frame_size;
         let frame = usize::try_from(len).ok().filter(|len| *len <= max);
-        let frame = frame.ok_or(Fault::FrameTooBig { len, max })?;
+        frame.ok_or(Fault::FrameTooBig { len, max })
+    }
+
+    /// Whether `kept` bytes of a message may be followed by `more`.
+    #[inline]
+    fn check_message(&self, kept: usize, more: usize) -> Result<(), Fault> {
         let max = self.max_message_size;
-        match kept.checked_add(frame) {
-            Some(message) if message <= max => Ok(frame),
+        match kept.checked_add(more) {
+            Some(message) if message <= max => Ok(()),
             _ => Err(Fault::MessageTooBig { max }),
         }
     }
@@ -164,10 +183,40 @@ impl<'b> Input<'b> {
 /// While nothing is incomplete it owns nothing. What is incomplete at the end of an input is
 /// kept in buffers of a [`Pool`] that grow with what has arrived, to less than twice as much
 /// (at least [`MIN_BUFFER`]) whatever length a header declares.
+///
+/// Compressed messages are inflated as they arrive, each by an inflater of the pool that goes
+/// back at its end. Only a peer that may refer from one message to those before it (context
+/// takeover) makes the decoder keep one, from the first such message on.
 #[derive(Debug, Default)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
+    rules: Rules,
+}
+
+/// What the handshake settled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rules {
     role: Role,
+    compression: Compression,
+}
+
+/// What the peer may do about compressing messages (RFC 7692).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Compression {
+    /// It was not agreed on.
+    #[default]
+    Off,
+    /// Each message on its own.
+    Alone,
+    /// With reference to the messages before.
+    InContext,
+}
+
+impl Rules {
+    #[inline]
+    fn parse(self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+        Header::parse(bytes, self.role, self.compression != Compression::Off)
+    }
 }
 
 /// Events by name: an [`OpCode`] with continuations resolved.
@@ -183,22 +232,41 @@ enum Kind {
 impl Decoder {
     /// A decoder at the first byte after the handshake. `role` is our side.
     pub fn new(role: Role) -> Decoder {
+        let compression = Compression::Off;
         Decoder {
             assembly: None,
-            role,
+            rules: Rules { role, compression },
+        }
+    }
+
+    /// As [`Decoder::new`], where the handshake agreed on compression.
+    pub fn with_compression(role: Role, params: &Params) -> Decoder {
+        let alone = match role {
+            Role::Server => params.client_no_context_takeover,
+            Role::Client => params.server_no_context_takeover,
+        };
+        let compression = if alone {
+            Compression::Alone
+        } else {
+            Compression::InContext
+        };
+        Decoder {
+            assembly: None,
+            rules: Rules { role, compression },
         }
     }
 
     /// The next event of `input`, or `None` when it is used up; what is incomplete was kept.
     ///
     /// A message that lies whole in `input`, in one frame, is unmasked in place and borrowed
-    /// from it. A message that arrived in parts is borrowed from this decoder, and its buffer
+    /// from it. A message that arrived in parts, or compressed, is borrowed from this decoder, and its buffer
     /// goes back to `pool` at the following call or at [`Decoder::release`].
     ///
     /// # Errors
     ///
     /// The [`Fault`] as soon as it shows: lengths at the header, text at the byte that is no
-    /// UTF-8 even when the frame has not arrived whole. No call may follow an error, nor
+    /// UTF-8 even when the frame has not arrived whole, compressed messages while they are
+    /// inflated. No call may follow an error, nor
     /// [`Event::Close`] (RFC 6455 §5.5.1).
     #[inline]
     pub fn next<'e, 'b: 'e>(
@@ -211,7 +279,7 @@ impl Decoder {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((kind, payload)) = take_whole_message(input, self.role, limits)? {
+            if let Some((kind, payload)) = take_whole_message(input, self.rules, limits)? {
                 return kind.event(payload).map(Some);
             }
         }
@@ -225,7 +293,8 @@ impl Decoder {
         }
     }
 
-    /// Whether nothing is kept: no part of a message, and no message delivered by the last call.
+    /// Whether nothing is kept: no part of a message, no message delivered by the last call, and
+    /// no inflater.
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.assembly.is_none()
@@ -247,7 +316,7 @@ impl Decoder {
         pool: &mut Pool,
     ) -> Result<Option<Event<'e>>, Fault> {
         let mut assembly = self.assembly.take().unwrap_or_else(|| pool.take_assembly());
-        match assembly.advance(input, self.role, limits, pool) {
+        match assembly.advance(input, self.rules, limits, pool) {
             Ok(Step::Kept(kind)) => {
                 let assembly = self.assembly.insert(assembly);
                 kind.event(assembly.payload(kind)).map(Some)
@@ -296,17 +365,18 @@ impl Kind {
     }
 }
 
-/// The message that `input` begins with, if all of it is there in one frame.
+/// The message that `input` begins with, if all of it is there in one frame, not compressed.
 #[inline]
 fn take_whole_message<'b>(
     input: &mut Input<'b>,
-    role: Role,
+    rules: Rules,
     limits: &MessageLimits,
 ) -> Result<Option<(Kind, &'b [u8])>, Fault> {
-    let Some((header, header_len)) = Header::parse(input.unread(), role)? else {
+    let Some((header, header_len)) = rules.parse(input.unread())? else {
         return Ok(None);
     };
     let kind = match header.opcode {
+        _ if header.rsv != 0 => return Ok(None),
         OpCode::Text if header.fin => Kind::Text,
         OpCode::Binary if header.fin => Kind::Binary,
         _ => return Ok(None),

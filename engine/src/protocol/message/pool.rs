@@ -1,16 +1,23 @@
 //! Buffers for what arrives in parts.
 
+use std::mem;
+
 use super::assembly::Assembly;
+use crate::protocol::deflate::Inflater;
 
 /// Assemblies without a message that a pool keeps.
 pub const MAX_SPARE_ASSEMBLIES: usize = 256;
 /// Bytes in buffers without a message that a pool keeps.
 pub const MAX_SPARE_BYTES: usize = 4 * 1024 * 1024;
+/// Inflaters without a message that a pool keeps, of some 40 KiB each.
+pub const MAX_SPARE_INFLATERS: usize = 16;
 /// The smallest buffer; each class holds twice as much as the one below.
 pub const MIN_BUFFER: usize = 256;
 /// The largest buffer that is kept; larger ones go back to the allocator.
 pub const MAX_BUFFER: usize = 1024 * 1024;
 
+/// What is inflated in one step: by how much a message may pass its bound before it is refused.
+const SCRATCH: usize = 16 * 1024;
 const CLASSES: usize = (MAX_BUFFER.ilog2() - MIN_BUFFER.ilog2()) as usize + 1;
 
 /// Spare buffers that the decoders of one shard take and give back, so that a message arriving
@@ -24,6 +31,9 @@ pub struct Pool {
     assemblies: Vec<Box<Assembly>>,
     buffers: [Vec<Vec<u8>>; CLASSES],
     spare_bytes: usize,
+    inflaters: Vec<Inflater>,
+    /// Empty while it is taken, and until a first compressed message arrives.
+    scratch: Box<[u8]>,
 }
 
 impl Pool {
@@ -43,9 +53,36 @@ impl Pool {
 
     pub(super) fn give_assembly(&mut self, mut assembly: Box<Assembly>) {
         self.give_buffer(assembly.clear());
+        if let Some(inflater) = assembly.inflater.take() {
+            self.give_inflater(inflater);
+        }
         if self.assemblies.len() < MAX_SPARE_ASSEMBLIES {
             self.assemblies.push(assembly);
         }
+    }
+
+    /// An inflater at the beginning of a first message.
+    pub(super) fn take_inflater(&mut self) -> Inflater {
+        self.inflaters.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_inflater(&mut self, mut inflater: Inflater) {
+        if self.inflaters.len() < MAX_SPARE_INFLATERS {
+            inflater.forget();
+            self.inflaters.push(inflater);
+        }
+    }
+
+    /// Where an inflater puts what it yields, to be given back.
+    pub(super) fn take_scratch(&mut self) -> Box<[u8]> {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH].into();
+        }
+        mem::take(&mut self.scratch)
+    }
+
+    pub(super) fn give_scratch(&mut self, scratch: Box<[u8]>) {
+        self.scratch = scratch;
     }
 
     /// An empty buffer for `len` bytes, of less than twice as many above [`MIN_BUFFER`].
@@ -120,5 +157,9 @@ mod tests {
             pool.give_assembly(Box::default());
         }
         assert_eq!(pool.assemblies.len(), MAX_SPARE_ASSEMBLIES);
+        for _ in 0..2 * MAX_SPARE_INFLATERS {
+            pool.give_inflater(Inflater::new());
+        }
+        assert_eq!(pool.inflaters.len(), MAX_SPARE_INFLATERS);
     }
 }

@@ -17,7 +17,7 @@ const LONGEST: usize = isize::MAX as usize;
 
 /// An [`Event`] that outlives its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Owned {
+pub(super) enum Owned {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -52,7 +52,7 @@ fn header_of(role: Role, fin: bool, opcode: OpCode, declared: usize) -> Vec<u8> 
     out[..len].to_vec()
 }
 
-fn frame_of(role: Role, fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame_of(role: Role, fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header_of(role, fin, opcode, payload.len());
     let start = bytes.len();
     bytes.extend_from_slice(payload);
@@ -67,14 +67,14 @@ fn frame(fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
 }
 
 /// One decoder with its pool, fed read by read.
-struct Peer {
-    decoder: Decoder,
-    pool: Pool,
-    limits: MessageLimits,
+pub(super) struct Peer {
+    pub(super) decoder: Decoder,
+    pub(super) pool: Pool,
+    pub(super) limits: MessageLimits,
 }
 
 impl Peer {
-    fn new(role: Role) -> Peer {
+    pub(super) fn new(role: Role) -> Peer {
         Peer {
             decoder: Decoder::new(role),
             pool: Pool::new(),
@@ -86,7 +86,7 @@ impl Peer {
         Peer::new(Role::Server)
     }
 
-    fn limited(max_message_size: usize, max_frame_size: usize) -> Peer {
+    pub(super) fn limited(max_message_size: usize, max_frame_size: usize) -> Peer {
         Peer {
             limits: MessageLimits {
                 max_message_size,
@@ -96,7 +96,7 @@ impl Peer {
         }
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<Vec<Owned>, Fault> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Owned>, Fault> {
         let mut bytes = bytes.to_vec();
         let mut input = Input::new(&mut bytes);
         let mut events = Vec::new();
@@ -111,7 +111,7 @@ impl Peer {
     }
 
     /// Every byte in a read of its own; the index of the byte that failed.
-    fn read_bytewise(&mut self, bytes: &[u8]) -> Result<Vec<Owned>, (usize, Fault)> {
+    pub(super) fn read_bytewise(&mut self, bytes: &[u8]) -> Result<Vec<Owned>, (usize, Fault)> {
         let mut events = Vec::new();
         for (index, byte) in bytes.iter().enumerate() {
             events.extend(self.read(&[*byte]).map_err(|fault| (index, fault))?);
@@ -120,7 +120,7 @@ impl Peer {
     }
 }
 
-fn text(text: &str) -> Owned {
+pub(super) fn text(text: &str) -> Owned {
     Owned::Text(text.to_owned())
 }
 
