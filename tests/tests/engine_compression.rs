@@ -212,7 +212,7 @@ fn dropping_the_oldest_contradicts_context_takeover() {
         .overflow(Overflow::DropOldest)
         .validate()
         .expect_err("what is dropped would be referred to");
-    assert_eq!(error.field(), Some("compression"));
+    assert_eq!(error.field(), Some("compression.server_context_takeover"));
 }
 
 #[test]

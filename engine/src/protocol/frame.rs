@@ -210,6 +210,18 @@ fn may_begin_message(opcode: u8) -> bool {
     opcode == OpCode::Text as u8 || opcode == OpCode::Binary as u8
 }
 
+/// The opcode and the payload of a whole frame of ours.
+pub fn server_payload(frame: &[u8]) -> Option<(OpCode, &[u8])> {
+    let (first, second) = (frame.first()?, frame.get(1)?);
+    let header = match second & LEN {
+        LEN_IS_16 => 4,
+        LEN_IS_64 => 10,
+        _ => 2,
+    };
+    let opcode = OpCode::try_from(first & OPCODE).ok()?;
+    Some((opcode, frame.get(header..)?))
+}
+
 fn check_control(fin: bool, short: u8) -> Result<(), Fault> {
     if short >= LEN_IS_16 {
         return Err(Fault::ControlTooLong);
@@ -364,6 +376,8 @@ mod tests {
             assert_eq!(stepped, Some(len + payload));
             out[0] ^= 0x40;
             assert_eq!(out, plain);
+            let whole = [&plain[..len], &vec![7; payload]].concat();
+            assert_eq!(server_payload(&whole), Some((OpCode::Text, &whole[len..])));
         }
     }
 

@@ -96,7 +96,9 @@ impl Core {
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             decoders: Pool::new(),
-            compressors: Compressors::new(config.compression.unwrap_or_default().strength()),
+            compressors: Compressors::new(
+                config.compression.clone().unwrap_or_default().strength(),
+            ),
             ended: VecDeque::new(),
             held_back: VecDeque::new(),
             unsettled: 0,
