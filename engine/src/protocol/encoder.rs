@@ -47,10 +47,13 @@ pub enum SendError {
     /// A close frame is the last frame of its sender (RFC 6455 §5.5.1).
     #[error("a close frame was sent")]
     Closed,
-    /// A whole message inside a fragmented one, or a fragment of another type than the first
-    /// (RFC 6455 §5.4).
+    /// A whole message inside a fragmented one, or a fragment of another type than the first or
+    /// compressed as the first is not (RFC 6455 §5.4).
     #[error("a fragmented message is open")]
     MessageOpen,
+    /// The opcode of a compressed message is neither text nor binary (RFC 7692 §6.1).
+    #[error("only data messages are compressed")]
+    NotData,
     /// A ping or pong of over 125 bytes (RFC 6455 §5.5).
     #[error("a control frame's payload has over 125 bytes")]
     ControlTooLong,
@@ -58,6 +61,9 @@ pub enum SendError {
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
 }
+
+/// The bit of [`Header::rsv`] that marks a compressed message (RFC 7692 §6).
+const RSV1: u8 = 4;
 
 /// Writes the frames of one connection in an order that RFC 6455 allows.
 ///
@@ -73,8 +79,8 @@ enum Phase {
     /// Anything may follow.
     #[default]
     Between,
-    /// In a fragmented message that began with this opcode.
-    Within(OpCode),
+    /// In a fragmented message that began with this opcode and these reserved bits.
+    Within(OpCode, u8),
     /// After the close frame.
     Closed,
 }
@@ -87,7 +93,7 @@ impl Encoder {
 
     /// Whether a fragmented message waits for its last fragment.
     pub fn is_within_message(&self) -> bool {
-        matches!(self.phase, Phase::Within(_))
+        matches!(self.phase, Phase::Within(..))
     }
 
     /// Writes a whole message in one frame.
@@ -127,7 +133,30 @@ impl Encoder {
             Message::Text(_) => OpCode::Text,
             Message::Binary(_) => OpCode::Binary,
         };
-        self.data(out, masking, opcode, fragment.as_bytes(), fin)
+        self.data(out, masking, (opcode, 0), fragment.as_bytes(), fin)
+    }
+
+    /// Writes the next fragment of a message that was compressed as permessage-deflate says, which
+    /// both sides have agreed on: RSV1 is set on the first (RFC 7692 §6.1). `opcode` is that of the
+    /// message, text or binary, and `fragment` any part of its compressed bytes.
+    ///
+    /// # Errors
+    ///
+    /// For another opcode, inside a message that is none of these, after a close frame, without a
+    /// key.
+    #[inline]
+    pub fn compressed(
+        &mut self,
+        out: &mut Vec<u8>,
+        masking: &mut impl Masking,
+        opcode: OpCode,
+        fragment: &[u8],
+        fin: bool,
+    ) -> Result<(), SendError> {
+        match opcode {
+            OpCode::Text | OpCode::Binary => self.data(out, masking, (opcode, RSV1), fragment, fin),
+            _ => Err(SendError::NotData),
+        }
     }
 
     /// Writes a ping, at any time before a close frame (RFC 6455 §5.5.2).
@@ -183,21 +212,23 @@ impl Encoder {
         &mut self,
         out: &mut Vec<u8>,
         masking: &mut impl Masking,
-        opcode: OpCode,
+        (opcode, rsv): (OpCode, u8),
         payload: &[u8],
         fin: bool,
     ) -> Result<(), SendError> {
-        let frame_opcode = match self.phase {
-            Phase::Between => opcode,
-            Phase::Within(first) if first == opcode => OpCode::Continuation,
-            Phase::Within(_) => return Err(SendError::MessageOpen),
+        let begin = match self.phase {
+            Phase::Between => (opcode, rsv),
+            Phase::Within(..) if self.phase == Phase::Within(opcode, rsv) => {
+                (OpCode::Continuation, 0)
+            }
+            Phase::Within(..) => return Err(SendError::MessageOpen),
             Phase::Closed => return Err(SendError::Closed),
         };
-        write_frame(out, masking, frame_opcode, payload, fin)?;
+        write_frame(out, masking, begin, payload, fin)?;
         self.phase = if fin {
             Phase::Between
         } else {
-            Phase::Within(opcode)
+            Phase::Within(opcode, rsv)
         };
         Ok(())
     }
@@ -215,7 +246,7 @@ impl Encoder {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(SendError::ControlTooLong);
         }
-        write_frame(out, masking, opcode, payload, true)
+        write_frame(out, masking, (opcode, 0), payload, true)
     }
 }
 
@@ -223,13 +254,13 @@ impl Encoder {
 fn write_frame(
     out: &mut Vec<u8>,
     masking: &mut impl Masking,
-    opcode: OpCode,
+    (opcode, rsv): (OpCode, u8),
     payload: &[u8],
     fin: bool,
 ) -> Result<(), SendError> {
     let header = Header {
         fin,
-        rsv: 0,
+        rsv,
         opcode,
         mask: masking.next_key()?,
         len: payload.len() as u64,
@@ -355,6 +386,32 @@ mod tests {
         assert!(!encoder.is_within_message());
         encoder.message(&mut out, server, bytes).unwrap();
         assert_eq!(out, *b"\x01\x01a\x80\x01a\x82\x01b");
+    }
+
+    #[test]
+    fn rsv1_is_set_on_the_first_frame_of_a_compressed_message_rfc_7692_6_1() {
+        let (mut encoder, mut out, server) = (Encoder::new(), Vec::new(), &mut Unmasked);
+        let (text, binary) = (OpCode::Text, OpCode::Binary);
+        encoder
+            .compressed(&mut out, server, text, b"a", false)
+            .unwrap();
+        encoder.ping(&mut out, server, b"").unwrap();
+        let within = [
+            encoder.fragment(&mut out, server, Message::Text("b"), true),
+            encoder.compressed(&mut out, server, binary, b"b", true),
+        ];
+        assert_eq!(within, [Err(SendError::MessageOpen); 2]);
+        encoder
+            .compressed(&mut out, server, text, b"b", true)
+            .unwrap();
+        encoder
+            .compressed(&mut out, server, binary, b"c", true)
+            .unwrap();
+        assert_eq!(out, *b"\x41\x01a\x89\0\x80\x01b\xc2\x01c");
+        for opcode in [OpCode::Continuation, OpCode::Ping, OpCode::Close] {
+            let refused = encoder.compressed(&mut out, server, opcode, b"", true);
+            assert_eq!(refused, Err(SendError::NotData));
+        }
     }
 
     #[test]
