@@ -106,7 +106,9 @@ impl ClientRequest<'_> {
     /// Checks what the server answered, `bytes` being all that was received so far; `None` while
     /// its head is incomplete. `key` is the one the request was written with.
     ///
-    /// What comes before the final response (1xx but 101) is skipped (RFC 9110 §15.2).
+    /// What comes before the final response (1xx but 101) is skipped (RFC 9110 §15.2). Every call
+    /// reads from the beginning; where bytes drip in, [`head_end`](super::head_end) tells whether
+    /// one is worth it.
     ///
     /// # Errors
     ///

@@ -53,8 +53,11 @@ fn response_with(line: &str, text: &str) -> String {
     lines.into_iter().map(text_of).collect()
 }
 
+/// The subprotocol of a response that is accepted.
+type Outcome = Result<Option<&'static str>, ResponseError>;
+
 /// Checks each response, with frames behind it, against a request for everything.
-fn check(cases: &[(&str, &str, Result<Option<&str>, ResponseError>)]) {
+fn check(cases: &[(&str, &str, Outcome)]) {
     for (line, text, expected) in cases {
         let head = response_with(line, text);
         let bytes = [head.as_bytes(), b"\x81\x01a"].concat();
