@@ -7,7 +7,7 @@
 //! id = "5.1/client-masks"            # the section, and a name within it
 //! rule = "A client masks every frame it sends."
 //! obeyed = "engine/src/protocol/encoder.rs Masks::next_key"
-//! tests = ["engine/src/protocol/encoder.rs every_frame_of_a_client_has_a_key_of_its_own"]
+//! tests = ["engine/src/protocol/encoder/tests.rs every_frame_of_a_client_has_a_key_of_its_own"]
 //! ```
 //!
 //! or, of one that asks nothing of this engine, `not_applicable` with the reason. An item is a
