@@ -1,0 +1,95 @@
+//! Every rule of the RFCs is obeyed somewhere and proven by tests that exist.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use throng_tests::rules::{Table, faults, parse};
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn rfc_6455() -> Table {
+    parse(include_str!("../src/rules/rfc6455.toml")).unwrap()
+}
+
+#[test]
+fn rfc_6455_is_obeyed_and_that_is_tested() {
+    let faults = faults(&rfc_6455(), workspace());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The sections of RFC 6455 §4 to §7 and §9, and where these refer to: §8.1, §10.3 and §10.4.
+#[test]
+fn no_section_of_rfc_6455_is_left_out() {
+    let table = rfc_6455();
+    let mut named: Vec<&str> = table
+        .sections
+        .iter()
+        .chain(&table.without_rules)
+        .map(|s| &**s)
+        .collect();
+    named.sort_unstable();
+    let mut expected = [
+        "4.1", "4.2", "4.2.1", "4.2.2", "4.3", "4.4", "5.1", "5.2", "5.3", "5.4", "5.5", "5.5.1",
+        "5.5.2", "5.5.3", "5.6", "5.7", "5.8", "6.1", "6.2", "7.1.1", "7.1.2", "7.1.3", "7.1.4",
+        "7.1.5", "7.1.6", "7.1.7", "7.2.1", "7.2.2", "7.2.3", "7.3", "7.4", "7.4.1", "7.4.2",
+        "8.1", "9", "9.1", "9.2", "10.3", "10.4",
+    ];
+    expected.sort_unstable();
+    assert_eq!(named, expected);
+}
+
+/// A row of which something is wrong, and what.
+#[test]
+fn what_is_wrong_with_a_row_is_told() {
+    let head = "sections = ['5.1']\nwithout_rules = []\n[[rule]]\nid = '5.1/a'\nrule = 'b'\n";
+    let obeyed = "obeyed = 'engine/src/protocol/mask.rs apply'\n";
+    let sound = "tests = ['engine/src/protocol/mask.rs the_example_of_rfc_6455_5_7']\n";
+    let check = |rest: &str| faults(&parse(&format!("{head}{rest}")).unwrap(), workspace());
+    assert_eq!(check(&format!("{obeyed}{sound}")), Vec::<String>::new());
+    assert_eq!(
+        check("not_applicable = 'it is about proxies'"),
+        Vec::<String>::new()
+    );
+    for (rest, fault) in [
+        (sound.to_owned(), "either obeyed"),
+        (
+            format!("{obeyed}{sound}not_applicable = 'c'"),
+            "either obeyed",
+        ),
+        ("not_applicable = ''".to_owned(), "either obeyed"),
+        (obeyed.to_owned(), "no test proves it"),
+        (
+            obeyed.replace("apply", "applied") + sound,
+            "no item applied",
+        ),
+        (obeyed.replace("mask.rs", "masks.rs") + sound, "masks.rs: "),
+        (
+            obeyed.to_owned() + &sound.replace("5_7", "5_8"),
+            "no test the_example",
+        ),
+        (
+            obeyed.to_owned() + &sound.replace(' ', ""),
+            "no path and test",
+        ),
+        (
+            format!("{obeyed}{sound}[[rule]]\nid = '5.1/a'\nrule = 'b'\n{obeyed}{sound}"),
+            "twice",
+        ),
+        (
+            format!("{obeyed}{sound}[[rule]]\nid = '5.2/a'\nrule = 'b'\n{obeyed}{sound}"),
+            "no section",
+        ),
+    ] {
+        let faults = check(&rest);
+        assert!(
+            faults.len() == 1 && faults[0].contains(fault),
+            "{fault}: {faults:?}"
+        );
+    }
+    let empty = parse("sections = ['5.1']\nwithout_rules = ['5.1']\nrule = []").unwrap();
+    assert_eq!(faults(&empty, workspace()).len(), 2);
+    assert!(parse(&format!("{head}unknown = 1")).is_err());
+}
