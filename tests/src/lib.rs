@@ -1,4 +1,5 @@
 //! Suites for Throng.
 
+pub mod autobahn;
 pub mod driver;
 pub mod engine;
