@@ -21,12 +21,13 @@ PAIRS = (os.cpu_count() or 1) + 1
 class Talk:
     """All cases for one role of Throng's, in parts that have a server and a client each."""
 
-    def __init__(self, role: str, program: list, python: Path, folder: Path, seconds: float):
+    def __init__(self, role: str, program: list, python: Path, folder: Path, deadline: float):
         self.role = role
         self.program = program
         self.python = python
         self.folder = folder
-        self.deadline = time.monotonic() + seconds
+        # By the monotonic clock.
+        self.deadline = deadline
         # What went wrong beside the cases.
         self.complaints: list[str] = []
 
@@ -64,6 +65,8 @@ class Talk:
         with subprocess.Popen(self.listener(folder, spec), **pipes) as listener:
             try:
                 address = listener.stdout.readline().strip()
+                if not address:
+                    raise OSError("no server listens")
                 client = self.client(folder, spec, address)
                 subprocess.run(client, check=True, stdout=log, stderr=log, timeout=self.left())
                 listener.stdin.close()
