@@ -22,6 +22,7 @@ struct Readme;
 
 mod config;
 mod conn;
+mod entropy;
 mod error;
 mod event;
 mod handle;
@@ -43,6 +44,7 @@ mod shared;
 
 pub use config::{Backend, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
+pub use entropy::system_entropy;
 pub use error::{MembersError, PublishError, StartError};
 pub use event::{Cause, Close, Counts};
 pub use handle::{ConnectionHandle, EngineHandle, FromOutside, SendJsonError};

@@ -3,9 +3,11 @@
 //! Nothing here opens a socket, reads a clock or draws randomness, and no byte from a peer can
 //! panic. A connection's life is [`handshake`] first, then a [`message::Decoder`] for what
 //! arrives and [`frame::write_server_header`] for what is sent, and [`close`] at the end. What a
-//! peer did wrong is a [`fault::Fault`].
+//! peer did wrong is a [`fault::Fault`]. What a client sends, and fragments of either side, an
+//! [`encoder::Encoder`] writes.
 
 pub mod close;
+pub mod encoder;
 pub mod fault;
 pub mod frame;
 pub mod handshake;

@@ -1,23 +1,26 @@
-//! The opening handshake, server side (RFC 6455 §4.2).
+//! The opening handshake (RFC 6455 §4).
 //!
-//! Bytes gather until [`head_end`] finds the end of the request's head (or [`MAX_HEAD`] bytes are
+//! On the client's side a [`ClientRequest`] is written and its answer checked. On the server's,
+//! bytes gather until [`head_end`] finds the end of the request's head (or [`MAX_HEAD`] bytes are
 //! there); [`parse_head`] then tells what they are. A request for an upgrade is answered with
 //! [`write_accept`] or, by the service's choice, [`write_response`]; a [`Refusal`] says what to
 //! answer to a request that RFC 6455 does not allow.
 
+mod client;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Acceptance, ClientRequest, Declined, RequestError, ResponseError};
 pub use request::{Head, UpgradeRequest, choose_protocol, head_end, parse_head};
 pub use response::{accept_key, check_header, is_token, write_accept, write_response};
 
 use thiserror::Error;
 
-/// Bytes of a request's head, its last empty line included.
+/// Bytes of a request's or a response's head, its last empty line included.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// Header lines of a request.
+/// Header lines of a request or a response.
 pub const MAX_HEADERS: usize = 100;
 
 /// Why a request is not answered with 101: the client's fault. The connection is closed after

@@ -232,7 +232,7 @@ fn is_http(scheme: &str) -> bool {
 
 /// Host and optional port in the characters of RFC 3986 §3.2.2. User names are not allowed in
 /// `http` targets (RFC 9110 §4.2.4).
-fn is_authority(authority: &str) -> bool {
+pub(super) fn is_authority(authority: &str) -> bool {
     !authority.is_empty()
         && authority
             .bytes()
@@ -302,11 +302,11 @@ fn names_websocket(headers: &[httparse::Header<'_>]) -> bool {
 }
 
 /// The value of a header that may appear once.
-fn single<'b>(
+pub(super) fn single<'b, E>(
     headers: &[httparse::Header<'b>],
     name: &str,
-    repeated: Refusal,
-) -> Result<Option<&'b [u8]>, Refusal> {
+    repeated: E,
+) -> Result<Option<&'b [u8]>, E> {
     let mut values = values(headers, name);
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(repeated),
@@ -314,7 +314,10 @@ fn single<'b>(
     }
 }
 
-fn values<'b>(headers: &[httparse::Header<'b>], name: &str) -> impl Iterator<Item = &'b [u8]> {
+pub(super) fn values<'b>(
+    headers: &[httparse::Header<'b>],
+    name: &str,
+) -> impl Iterator<Item = &'b [u8]> {
     headers
         .iter()
         .filter(move |header| header.name.eq_ignore_ascii_case(name))
@@ -322,7 +325,10 @@ fn values<'b>(headers: &[httparse::Header<'b>], name: &str) -> impl Iterator<Ite
 }
 
 /// The elements of a header that is a list, over all its lines (RFC 9110 §5.6.1).
-fn elements<'b>(headers: &[httparse::Header<'b>], name: &str) -> impl Iterator<Item = &'b [u8]> {
+pub(super) fn elements<'b>(
+    headers: &[httparse::Header<'b>],
+    name: &str,
+) -> impl Iterator<Item = &'b [u8]> {
     values(headers, name)
         .flat_map(|value| value.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
