@@ -6,18 +6,16 @@
 //! ```
 
 use std::error::Error;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use throng::CloseCode;
 use throng::protocol::Role;
-use throng::protocol::close::write_close;
-use throng::protocol::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode};
-use throng::protocol::handshake::accept_key;
-use throng::protocol::mask;
+use throng::protocol::encoder::{Encoder, SendError};
+use throng::protocol::handshake::ClientRequest;
+use throng::protocol::mask::{Masks, NoEntropy};
 use throng::protocol::message::{Decoder, Event, Input, Message, MessageLimits, Pool};
+use throng::{CloseCode, system_entropy};
 use throng_tests::autobahn::{MAX_MESSAGE, arguments};
 
 const LIMITS: MessageLimits = MessageLimits {
@@ -56,9 +54,13 @@ enum Reply {
     None,
 }
 
+type Entropy = fn(&mut [u8]) -> Result<(), NoEntropy>;
+
 /// A connection that has been upgraded.
 struct Connection {
     stream: TcpStream,
+    encoder: Encoder,
+    masks: Masks<Entropy>,
     /// Received behind the response's head.
     early: Vec<u8>,
 }
@@ -69,25 +71,32 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        write!(
+        let request = ClientRequest {
+            host: address,
+            target: path,
+            ..ClientRequest::default()
+        };
+        let (mut key, mut head) = ([0; 16], Vec::new());
+        system_entropy(&mut key)?;
+        request.write(key, &mut head)?;
+        stream.write_all(&head)?;
+        let mut received = Vec::new();
+        let head_len = loop {
+            let mut bytes = [0; 4096];
+            match stream.read(&mut bytes)? {
+                0 => return Err("the connection ended before the response did".into()),
+                len => received.extend_from_slice(&bytes[..len]),
+            }
+            if let Some(acceptance) = request.check(key, &received)? {
+                break acceptance.head_len();
+            }
+        };
+        Ok(Connection {
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )?;
-        let (head, early) = read_head(&mut stream)?;
-        let accept = accept_key(key.as_bytes());
-        let is_accepted = head.lines().any(|line| {
-            line.split_once(':').is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("Sec-WebSocket-Accept")
-                    && value.trim().as_bytes() == accept
-            })
-        });
-        if head.starts_with("HTTP/1.1 101 ") && is_accepted {
-            Ok(Connection { stream, early })
-        } else {
-            Err(format!("{path} is answered\n{head}").into())
-        }
+            encoder: Encoder::new(),
+            masks: Masks::new(system_entropy),
+            early: received.split_off(head_len),
+        })
     }
 
     /// Answers what is received until a close frame or a breach of the protocol, then closes.
@@ -101,10 +110,12 @@ impl Connection {
                     Ok(None) => break,
                     Ok(Some(Event::Message(message))) => {
                         if let Reply::Echo = on_message(message) {
-                            self.send(opcode(message), message.as_bytes())?;
+                            self.send(|encoder, out, masks| encoder.message(out, masks, message))?;
                         }
                     }
-                    Ok(Some(Event::Ping(payload))) => self.send(OpCode::Pong, payload)?,
+                    Ok(Some(Event::Ping(payload))) => {
+                        self.send(|encoder, out, masks| encoder.pong(out, masks, payload))?;
+                    }
                     Ok(Some(Event::Pong(_))) => {}
                     Ok(Some(Event::Close(frame))) => {
                         return self.close(frame.map_or(CloseCode::NO_STATUS, |frame| frame.code));
@@ -121,56 +132,22 @@ impl Connection {
         }
     }
 
-    /// RFC 6455 §5.1, §5.3: masked, with a key of its own that nobody can foresee.
-    fn send(&mut self, opcode: OpCode, payload: &[u8]) -> io::Result<()> {
-        let [.., a, b, c, d] = RandomState::new().hash_one(payload.len()).to_be_bytes();
-        let key = [a, b, c, d];
-        let header = Header {
-            fin: true,
-            rsv: 0,
-            opcode,
-            mask: Some(key),
-            len: payload.len() as u64,
-        };
-        let mut head = [0; MAX_HEADER_LEN];
-        let head_len = header.encode(&mut head);
-        let mut frame = [&head[..head_len], payload].concat();
-        mask::apply(&mut frame[head_len..], key, 0);
+    fn send(
+        &mut self,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>, &mut Masks<Entropy>) -> Result<(), SendError>,
+    ) -> io::Result<()> {
+        let mut frame = Vec::new();
+        write(&mut self.encoder, &mut frame, &mut self.masks).map_err(io::Error::other)?;
         self.stream.write_all(&frame)
     }
 
     /// RFC 6455 §7.1.1: after the close frame it is the server who closes the socket, which the
     /// suite's does with a reset.
     fn close(&mut self, code: CloseCode) -> io::Result<()> {
-        let mut payload = [0; MAX_CONTROL_PAYLOAD];
-        let len = write_close(&mut payload, code, "");
-        self.send(OpCode::Close, &payload[..len])?;
+        self.send(|encoder, out, masks| encoder.close(out, masks, code, ""))?;
         match io::copy(&mut self.stream, &mut io::sink()) {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error),
             _ => Ok(()),
-        }
-    }
-}
-
-fn opcode(message: Message<'_>) -> OpCode {
-    match message {
-        Message::Text(_) => OpCode::Text,
-        Message::Binary(_) => OpCode::Binary,
-    }
-}
-
-/// The response's head, and what was received behind it.
-fn read_head(stream: &mut TcpStream) -> Result<(String, Vec<u8>), Box<dyn Error>> {
-    const END: &[u8] = b"\r\n\r\n";
-    let (mut received, mut bytes) = (Vec::new(), [0; 4096]);
-    loop {
-        if let Some(at) = received.windows(END.len()).position(|four| four == END) {
-            let early = received.split_off(at + END.len());
-            return Ok((String::from_utf8(received)?, early));
-        }
-        match stream.read(&mut bytes)? {
-            0 => return Err("the connection ended before the response did".into()),
-            len => received.extend_from_slice(&bytes[..len]),
         }
     }
 }
