@@ -23,6 +23,10 @@ os.dup2(2, 1)
 from autobahntestsuite import fuzzing
 from twisted.internet import reactor
 
+# How long the peer may take for what it must do, in seconds. The suite's own bounds, from one
+# second on, would also tell a busy machine from an idle one.
+PATIENCE = 30
+
 
 def cases() -> None:
     suite = fuzzing.CaseSet(
@@ -36,7 +40,7 @@ def cases() -> None:
 
 
 def client(spec: str) -> None:
-    fuzzing.startClient(read(spec))
+    fuzzing.startClient(read(spec, "serverConnectionDropTimeout"))
     reactor.run()
 
 
@@ -57,11 +61,21 @@ def stop_with_input() -> None:
     reactor.callFromThread(reactor.stop)
 
 
-def read(spec: str) -> dict:
+def read(spec: str, *timeouts: str) -> dict:
+    timeouts = ["openHandshakeTimeout", "closeHandshakeTimeout", *timeouts]
     with open(spec, encoding="utf-8") as file:
-        return json.load(file)
+        return json.load(file) | {"options": dict.fromkeys(timeouts, PATIENCE)}
 
 
+def be_patient() -> None:
+    """Cases end by these only where something is awaited in vain."""
+    protocol = fuzzing.FuzzingProtocol
+    kill_after, close_after = protocol.killAfter, protocol.closeAfter
+    protocol.killAfter = lambda self, delay: kill_after(self, max(delay, PATIENCE))
+    protocol.closeAfter = lambda self, delay: close_after(self, max(delay, PATIENCE))
+
+
+be_patient()
 mode, *paths = sys.argv[1:]
 {"cases": cases, "client": client, "server": server}[mode](*paths)
 answers.flush()

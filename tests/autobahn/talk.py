@@ -16,6 +16,7 @@ import verdict
 AGENT = "throng"
 # One more than cores, since cases of the small groups mostly wait.
 PAIRS = (os.cpu_count() or 1) + 1
+LONGEST_FIRST = [12, 13, 9, 6, 10, 7, 5, 4, 3, 2, 1]
 
 
 class Talk:
@@ -100,9 +101,12 @@ class Talk:
 
 
 def divide(cases: list[str]) -> dict[str, list[str]]:
-    """Parts to be run side by side: those that take longest first."""
+    """Parts to be run side by side: those that take longest first, and none very long."""
     parts = defaultdict(list)
-    for case in sorted(cases, key=verdict.numbers, reverse=True):
-        group, sub, *_ = verdict.numbers(case)
-        parts[f"{group}.{sub}" if group in verdict.COMPRESSION_GROUPS else str(group)].append(case)
+    for case in sorted(cases, key=lambda case: LONGEST_FIRST.index(verdict.group(case))):
+        group, sub, *last = verdict.numbers(case)
+        name = str(group)
+        if group in verdict.COMPRESSION_GROUPS:
+            name += f".{sub}.{'odd' if last[0] % 2 else 'even'}"
+        parts[name].append(case)
     return parts

@@ -1,10 +1,12 @@
 """What a run came to."""
 
+import sys
 from collections import Counter, defaultdict
 
 COLUMNS = ["OK", "INFORMATIONAL", "NON-STRICT", "FAILED"]
 PASSED = {"OK", "INFORMATIONAL"}
 COMPRESSION_GROUPS = {12, 13}
+MISSING = "missing from the report"
 
 
 def numbers(case: str) -> list[int]:
@@ -18,7 +20,7 @@ def group(case: str) -> int:
 def judge(case: str, report: dict | None, compression: bool) -> tuple[str, str | None]:
     """The column that a case belongs in, and what is wrong with it."""
     if report is None:
-        return "FAILED", "missing from the report"
+        return "FAILED", MISSING
     behavior, close = report["behavior"], report["behaviorClose"]
     what = f"{behavior}, closing {close}, close code {report['remoteCloseCode']}"
     if group(case) in COMPRESSION_GROUPS and not compression:
@@ -31,7 +33,7 @@ def judge(case: str, report: dict | None, compression: bool) -> tuple[str, str |
     return behavior, None if behavior in PASSED else what
 
 
-def print_table(title: str, cases: list[str], reports: dict[str, dict], compression: bool) -> bool:
+def print_table(role: str, cases: list[str], reports: dict[str, dict], compression: bool) -> bool:
     """Prints what became of `cases`, and returns whether all of them passed."""
     groups: dict[int, Counter] = defaultdict(Counter)
     faults = []
@@ -42,13 +44,17 @@ def print_table(title: str, cases: list[str], reports: dict[str, dict], compress
             faults.append((case, fault, reports.get(case, {}).get("page", "")))
     columns = COLUMNS if compression else [*COLUMNS, "UNIMPLEMENTED"]
     total = sum(groups.values(), Counter())
-    print(f"\n{title}, compression {'on' if compression else 'off'}")
+    print(f"\n{role}, compression {'on' if compression else 'off'}")
     print(row("group", ["cases", *columns]))
     for number, counts in groups.items():
         print(row(f"{number}.*", [counts.total(), *(counts[column] for column in columns)]))
-    print(row("all", [total.total(), *(total[column] for column in columns)]), flush=True)
+    print(row("all", [total.total(), *(total[column] for column in columns)]))
     for case, fault, page in faults:
-        print(f"{case}: {fault} {page}", flush=True)
+        if fault != MISSING:
+            print(f"{case}: {fault}, {page}")
+    if missing := [case for case, fault, _ in faults if fault == MISSING]:
+        print(f"{MISSING}: {', '.join(missing)}")
+    sys.stdout.flush()
     return not faults
 
 
