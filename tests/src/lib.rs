@@ -1,5 +1,6 @@
 //! Suites for Throng.
 
+pub mod autobahn;
 pub mod driver;
 pub mod engine;
 pub mod rules;
