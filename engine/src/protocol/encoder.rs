@@ -10,7 +10,7 @@ mod tests;
 use thiserror::Error;
 
 use super::close::{CloseCode, write_close};
-use super::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode};
+use super::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode, RSV1};
 use super::mask::{self, Masks, NoEntropy};
 use super::message::Message;
 
@@ -64,9 +64,6 @@ pub enum SendError {
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
 }
-
-/// The bit of [`Header::rsv`] that marks a compressed message (RFC 7692 §6).
-const RSV1: u8 = 4;
 
 /// Writes the frames of one connection in an order that RFC 6455 allows.
 ///

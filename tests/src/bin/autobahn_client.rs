@@ -11,11 +11,13 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use throng::protocol::Role;
+use throng::protocol::deflate::{self, Deflater};
 use throng::protocol::encoder::{Encoder, SendError};
+use throng::protocol::frame::OpCode;
 use throng::protocol::handshake::ClientRequest;
 use throng::protocol::mask::{Masks, NoEntropy};
 use throng::protocol::message::{Decoder, Event, Input, Message, MessageLimits, Pool};
-use throng::{CloseCode, system_entropy};
+use throng::{CloseCode, Compression, system_entropy};
 use throng_tests::autobahn::{MAX_MESSAGE, arguments};
 
 const LIMITS: MessageLimits = MessageLimits {
@@ -28,12 +30,13 @@ const READ_LEN: usize = 64 * 1024;
 
 #[expect(clippy::print_stderr, reason = "says which cases went wrong")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = arguments(std::env::args())?;
+    let (compression, arguments) = arguments(std::env::args())?;
+    let compression = compression.as_ref();
     let [address, agent] = &*arguments else {
         return Err("usage: autobahn_client ADDRESS AGENT [--compression on|off]".into());
     };
     let mut count = Vec::new();
-    Connection::open(address, "/getCaseCount")?.talk(|message| {
+    Connection::open(address, "/getCaseCount", None)?.talk(|message| {
         count.extend_from_slice(message.as_bytes());
         Reply::None
     })?;
@@ -41,11 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in 1..=count {
         let path = format!("/runCase?case={case}&agent={agent}");
         // Many cases end a connection by force: what that means is for the report to say.
-        if let Err(error) = Connection::open(address, &path)?.talk(|_| Reply::Echo) {
+        if let Err(error) = Connection::open(address, &path, compression)?.talk(|_| Reply::Echo) {
             eprintln!("case {case} of {count}: {error}");
         }
     }
-    Connection::open(address, &format!("/updateReports?agent={agent}"))?.talk(|_| Reply::None)?;
+    let path = format!("/updateReports?agent={agent}");
+    Connection::open(address, &path, None)?.talk(|_| Reply::None)?;
     Ok(())
 }
 
@@ -61,19 +65,28 @@ struct Connection {
     stream: TcpStream,
     encoder: Encoder,
     masks: Masks<Entropy>,
+    decoder: Decoder,
+    deflater: Option<Deflater>,
     /// Received behind the response's head.
     early: Vec<u8>,
 }
 
 impl Connection {
-    fn open(address: &str, path: &str) -> Result<Connection, Box<dyn Error>> {
+    fn open(
+        address: &str,
+        path: &str,
+        compression: Option<&Compression>,
+    ) -> Result<Connection, Box<dyn Error>> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        let wishes = compression.map(Compression::params);
+        let offer = wishes.as_ref().map(deflate::offer);
         let request = ClientRequest {
             host: address,
             target: path,
+            extensions: offer.as_deref(),
             ..ClientRequest::default()
         };
         let (mut key, mut head) = ([0; 16], Vec::new());
@@ -81,27 +94,42 @@ impl Connection {
         request.write(key, &mut head)?;
         stream.write_all(&head)?;
         let mut received = Vec::new();
-        let head_len = loop {
+        let (agreed, head_len) = loop {
             let mut bytes = [0; 4096];
             match stream.read(&mut bytes)? {
                 0 => return Err("the connection ended before the response did".into()),
                 len => received.extend_from_slice(&bytes[..len]),
             }
             if let Some(acceptance) = request.check(key, &received)? {
-                break acceptance.head_len();
+                let agreed = match &wishes {
+                    Some(wishes) => deflate::check_response(acceptance.extensions(), wishes)?,
+                    None => None,
+                };
+                break (agreed, acceptance.head_len());
             }
         };
         Ok(Connection {
             stream,
             encoder: Encoder::new(),
             masks: Masks::new(system_entropy),
+            decoder: match &agreed {
+                Some(params) => Decoder::with_compression(Role::Client, params),
+                None => Decoder::new(Role::Client),
+            },
+            deflater: agreed.zip(compression).map(|(params, compression)| {
+                let (bits, alone) = (
+                    params.client_max_window_bits,
+                    params.client_no_context_takeover,
+                );
+                Deflater::new(compression.strength(), bits, alone)
+            }),
             early: received.split_off(head_len),
         })
     }
 
     /// Answers what is received until a close frame or a breach of the protocol, then closes.
     fn talk(mut self, mut on_message: impl FnMut(Message<'_>) -> Reply) -> io::Result<()> {
-        let (mut decoder, mut pool) = (Decoder::new(Role::Client), Pool::new());
+        let (mut decoder, mut pool) = (std::mem::take(&mut self.decoder), Pool::new());
         let mut bytes = std::mem::take(&mut self.early);
         loop {
             let mut input = Input::new(&mut bytes);
@@ -110,7 +138,7 @@ impl Connection {
                     Ok(None) => break,
                     Ok(Some(Event::Message(message))) => {
                         if let Reply::Echo = on_message(message) {
-                            self.send(|encoder, out, masks| encoder.message(out, masks, message))?;
+                            self.echo(message)?;
                         }
                     }
                     Ok(Some(Event::Ping(payload))) => {
@@ -130,6 +158,19 @@ impl Connection {
             }
             bytes.truncate(len);
         }
+    }
+
+    fn echo(&mut self, message: Message<'_>) -> io::Result<()> {
+        let Some(deflater) = &mut self.deflater else {
+            return self.send(|encoder, out, masks| encoder.message(out, masks, message));
+        };
+        let mut payload = Vec::new();
+        deflater.deflate(message.as_bytes(), &mut payload);
+        let opcode = match message {
+            Message::Text(_) => OpCode::Text,
+            Message::Binary(_) => OpCode::Binary,
+        };
+        self.send(|encoder, out, masks| encoder.compressed(out, masks, opcode, &payload, true))
     }
 
     fn send(

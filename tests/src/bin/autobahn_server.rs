@@ -15,12 +15,14 @@ use throng_tests::autobahn::{MAX_MESSAGE, arguments};
 
 #[expect(clippy::print_stdout, reason = "says where it listens")]
 fn main() -> Result<(), Box<dyn Error>> {
-    if let Some(unknown) = arguments(std::env::args())?.first() {
+    let (compression, others) = arguments(std::env::args())?;
+    if let Some(unknown) = others.first() {
         return Err(format!("unknown argument {unknown}").into());
     }
     let config = Config::default()
         .max_message_size(MAX_MESSAGE)
         .send_queue_bytes(2 * MAX_MESSAGE)
+        .compression(compression)
         // A ping of ours would show up in what a case expects to receive.
         .ping_interval(None);
     let engine = throng::Engine::builder()

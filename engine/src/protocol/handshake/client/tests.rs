@@ -371,7 +371,7 @@ fn answer(bytes: &[u8], server: &[&str]) -> Vec<u8> {
     };
     let chosen = choose_protocol(server, &request).map(|index| server[index]);
     let mut out = Vec::new();
-    write_accept(&mut out, &accept_key(request.key()), chosen, &[]);
+    write_accept(&mut out, &accept_key(request.key()), chosen, None, &[]);
     out
 }
 
