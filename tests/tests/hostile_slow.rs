@@ -86,7 +86,7 @@ fn never_reading(settings: Config, loses: bool, end: &str, expect_end: fn(&mut C
     let dropped = siege.tally().dropped();
     assert_eq!(dropped > 0, loses, "{dropped} were dropped");
     let attack = format!("never reading × {LISTENERS}, {policy:?}, {dropped} dropped");
-    let bound = LISTENERS * (QUEUE + IN_FLIGHT + CONNECTION) + SHARD / 2;
+    let bound = LISTENERS * (QUEUE + IN_FLIGHT + CONNECTION) + SHARD;
     siege.withstood(&attack, end, bound);
 }
 
@@ -137,7 +137,7 @@ fn who_asks_and_never_reads_is_given_up() {
     siege.until_ended(&Cause::SlowConsumer, ASKING);
     siege.live_on();
     let held_back = 2 * config().read_buffer_size;
-    let bound = ASKING * (QUEUE + IN_FLIGHT + held_back + CONNECTION);
+    let bound = ASKING * (QUEUE + IN_FLIGHT + held_back + CONNECTION) + SHARD;
     siege.withstood("asking without reading × 20", "reset", bound);
 }
 
@@ -178,7 +178,7 @@ fn pings_without_reading_leave_few_pongs_waiting() {
     });
     siege.live_on();
     let pongs: usize = heard.iter().sum();
-    let bound = EACH * (PONGS + IN_FLIGHT + CONNECTION) + SHARD / 2;
+    let bound = EACH * (PONGS + IN_FLIGHT + CONNECTION) + SHARD;
     let end = format!(
         "{pongs} of {} answered, the last of each",
         EACH as u32 * PINGS

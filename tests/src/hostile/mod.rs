@@ -32,9 +32,9 @@ pub use bystanders::{BYSTANDERS, Bystanders, Verdict};
 pub use memory::{Counting, Watch};
 pub use square::{NOISE, Square, Tally};
 
-/// What a shard may take for itself in an attack, whatever the number of connections: the spare
-/// buffers of its decoders and what it makes in one turn, 4 MiB each.
-pub const SHARD: usize = 8 << 20;
+/// What a shard may take for itself in an attack, whatever the number of connections: spare buffers
+/// of its decoders (4 MiB), spare chunks (8 MiB), and what it makes in one turn (4 MiB).
+pub const SHARD: usize = 16 << 20;
 /// What a shard's chunks and lists vary by in any traffic.
 pub const CALM: usize = 256 * 1024;
 
