@@ -9,6 +9,8 @@ use throng::{
 
 /// The room of the bystanders.
 const SQUARE: &str = "square";
+/// The room of attackers, to which nobody speaks.
+const CROWD: &str = "crowd";
 /// The room that `!noise` is published to, and the path that leads into it and the square.
 pub const NOISE: &str = "/noise";
 /// The path of the bystanders.
@@ -17,8 +19,8 @@ pub(super) const BYSTANDER: &str = "/bystander";
 /// Echoes, but for texts that begin with `#`, which go to everybody on the square, and `!noise`,
 /// which is published to [`NOISE`] with so much behind it as its sender put there.
 ///
-/// Everybody who came by the bystanders' path or by [`NOISE`] is on the square; what other
-/// connections come to is told to the [`Tally`]. So that tests of the tests can fail, `!whisper`
+/// Everybody who came by the bystanders' path or by [`NOISE`] is on the square, others in a room
+/// without speakers. What becomes of all but the bystanders is told to the [`Tally`]. So that tests of the tests can fail, `!whisper`
 /// says something to the square, `!expel` closes a bystander, and `!hoard` keeps 1 MiB.
 #[derive(Debug, Default)]
 pub struct Square {
@@ -111,9 +113,8 @@ impl Handler for Square {
 
     fn on_open(&self, conn: &mut Conn<'_, Role>) {
         let role = *conn.state();
-        if role != Role::Stranger {
-            conn.join(SQUARE).unwrap();
-        }
+        let is_stranger = role == Role::Stranger;
+        conn.join(if is_stranger { CROWD } else { SQUARE }).unwrap();
         if role == Role::Listener {
             conn.join(NOISE).unwrap();
         }
