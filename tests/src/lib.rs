@@ -3,4 +3,5 @@
 pub mod autobahn;
 pub mod driver;
 pub mod engine;
+pub mod hostile;
 pub mod rules;

@@ -125,7 +125,7 @@ impl<H: Handler> Shard<H> {
             is_allowed.then(|| self.handler.on_upgrade(&upgrade))
         });
         match decision {
-            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen, agreed),
+            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen, agreed.as_ref()),
             Some(Some(Err(reject))) => self.core.reject(key, reject),
             Some(None) => self.core.refuse(key, 403, &[], "origin not allowed"),
             None => {
@@ -141,7 +141,7 @@ impl<H: Handler> Shard<H> {
         request: &UpgradeRequest<'_, '_>,
         accept: Accept<H::State>,
         mut chosen: Option<usize>,
-        compression: Option<Accepted>,
+        compression: Option<&Accepted>,
     ) {
         let Accept {
             state,
@@ -180,7 +180,7 @@ impl<H: Handler> Shard<H> {
             &mut response,
             &accept_key(request.key()),
             protocol,
-            compression.as_ref().map(|agreed| &*agreed.response),
+            compression.map(|agreed| &*agreed.response),
             &headers,
         );
 
@@ -195,7 +195,7 @@ impl<H: Handler> Shard<H> {
             .and_then(|at| u8::try_from(at).ok())
             .unwrap_or(NO_PROTOCOL);
         connection.identity = identity.into_box();
-        if let Some(Accepted { params, .. }) = &compression {
+        if let Some(Accepted { params, .. }) = compression {
             connection.decoder = Decoder::with_compression(Role::Server, params);
             let encoding = Encoding::agreed(params);
             self.core.connections.set_encoding(key.slot, encoding);
