@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use throng::protocol::Role;
-use throng::protocol::frame::{Header, MAX_HEADER_LEN, OpCode, write_server_header};
+use throng::protocol::deflate::{Deflater, Params, Strength};
+use throng::protocol::frame::{Header, MAX_HEADER_LEN, OpCode, RSV1, write_server_header};
 use throng::protocol::handshake::{MAX_HEADERS, accept_key, head_end, parse_head};
 use throng::protocol::mask;
 use throng::protocol::message::{Decoder, Input, MessageLimits, Pool};
@@ -20,14 +21,17 @@ const LIMITS: MessageLimits = MessageLimits {
     max_frame_size: 1 << 20,
 };
 
-fn client_frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
-    let header = Header {
+fn client_header(opcode: OpCode, len: usize) -> Header {
+    Header {
         fin: true,
         rsv: 0,
         opcode,
         mask: Some(KEY),
-        len: payload.len() as u64,
-    };
+        len: len as u64,
+    }
+}
+
+fn client_frame(header: &Header, payload: &[u8]) -> Vec<u8> {
     let mut head = [0; MAX_HEADER_LEN];
     let length = header.encode(&mut head);
     let mut frame = [&head[..length], payload].concat();
@@ -38,7 +42,7 @@ fn client_frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
 fn headers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("header");
     for len in [20, 1000, 100_000] {
-        let frame = client_frame(OpCode::Binary, &vec![0; len]);
+        let frame = client_frame(&client_header(OpCode::Binary, len), &vec![0; len]);
         group.bench_function(BenchmarkId::new("decode", len), |bencher| {
             bencher
                 .iter(|| Header::parse(black_box(&frame[..MAX_HEADER_LEN]), Role::Server, false));
@@ -55,7 +59,7 @@ fn messages(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
     for len in [20, 1024, 64 * 1024] {
         for (name, opcode) in [("binary", OpCode::Binary), ("text", OpCode::Text)] {
-            let frame = client_frame(opcode, &vec![b'x'; len]);
+            let frame = client_frame(&client_header(opcode, len), &vec![b'x'; len]);
             let (mut decoder, mut pool) = (Decoder::new(Role::Server), Pool::new());
             let mut bytes = frame.clone();
             group.throughput(Throughput::Bytes(len as u64));
@@ -69,6 +73,53 @@ fn messages(criterion: &mut Criterion) {
                 });
             });
         }
+    }
+}
+
+fn compression(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("deflate");
+    for len in [256, 1024, 16 * 1024] {
+        let orders = (0_u64..).flat_map(|n| {
+            let (id, user, price) = (n * 7919, n * 31 % 97, n * 13 % 1000);
+            let text =
+                format!(r#"{{"id":{id},"user":"user{user}","price":{price},"side":"buy"}},"#);
+            text.into_bytes()
+        });
+        let message: Vec<u8> = orders.take(len).collect();
+        group.throughput(Throughput::Bytes(len as u64));
+        let mut payload = Vec::new();
+        for level in [1, 3, 6] {
+            let strength = Strength {
+                level,
+                memory_level: 8,
+            };
+            let mut deflater = Deflater::new(strength, 15, true);
+            group.bench_function(BenchmarkId::new(format!("level {level}"), len), |bencher| {
+                bencher.iter(|| {
+                    payload.clear();
+                    deflater.deflate(black_box(&message), &mut payload)
+                });
+            });
+        }
+        let header = Header {
+            rsv: RSV1,
+            ..client_header(OpCode::Binary, payload.len())
+        };
+        let frame = client_frame(&header, &payload);
+        let params = Params {
+            client_no_context_takeover: true,
+            ..Params::default()
+        };
+        let mut decoder = Decoder::with_compression(Role::Server, &params);
+        let (mut pool, mut bytes) = (Pool::new(), frame.clone());
+        group.bench_function(BenchmarkId::new("inflate", len), |bencher| {
+            bencher.iter(|| {
+                bytes.copy_from_slice(&frame);
+                let mut input = Input::new(&mut bytes);
+                let event = decoder.next(&mut input, &LIMITS, &mut pool);
+                assert!(matches!(black_box(event), Ok(Some(_))));
+            });
+        });
     }
 }
 
@@ -141,6 +192,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = headers, messages, unmasking, utf8, handshake
+    targets = headers, messages, compression, unmasking, utf8, handshake
 }
 criterion_main!(benches);

@@ -20,7 +20,7 @@ table::settings! {
     /// the defaults, `"off"` off.
     pub struct Compression at "compression." {
         /// Whether messages to a client may refer to those before them. They shrink more, but every
-        /// connection then keeps a compressor of its own, of some 400 KiB at the default
+        /// connection then keeps a compressor of its own, of some 370 KiB at the default
         /// `memory_level`; without it a shard has one for all. Not with
         /// [`Overflow::DropOldest`](super::Overflow::DropOldest), which would drop what others refer to.
         ///
@@ -29,7 +29,7 @@ table::settings! {
         pub server_context_takeover: bool = false;
 
         /// Whether messages of a client may refer to those before them. Every connection on which
-        /// compressed messages arrived then keeps some 40 KiB; without it only those on which one
+        /// compressed messages arrived then keeps some 46 KiB; without it only those on which one
         /// is incomplete do.
         ///
         /// Default: no.
@@ -61,8 +61,9 @@ table::settings! {
         #[serde(deserialize_with = "form::count")]
         pub level: u8 = 3, within counts(1..=9);
 
-        /// How much memory a compressor uses besides its window: each step doubles it, from 1
-        /// KiB at 1 to 256 KiB at 9. With less it compresses somewhat worse.
+        /// How much memory a compressor uses besides its window (4 bytes for each of its bytes)
+        /// and a table of 128 KiB: each step doubles it, from under 1 KiB at 1 to 224 KiB at 9.
+        /// With less it compresses somewhat worse.
         ///
         /// Default: 8. Bounds: 1 to 9.
         #[serde(deserialize_with = "form::count")]

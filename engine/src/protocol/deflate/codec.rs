@@ -102,7 +102,7 @@ impl Deflater {
     }
 }
 
-/// Inflates messages, piece by piece. It owns some 40 KiB, whatever the peer's window is: the
+/// Inflates messages, piece by piece. It owns some 46 KiB, whatever the peer's window is: the
 /// largest one holds what any smaller one would.
 pub struct Inflater {
     inflate: Inflate,

@@ -9,7 +9,7 @@ use crate::protocol::deflate::Inflater;
 pub const MAX_SPARE_ASSEMBLIES: usize = 256;
 /// Bytes in buffers without a message that a pool keeps.
 pub const MAX_SPARE_BYTES: usize = 4 * 1024 * 1024;
-/// Inflaters without a message that a pool keeps, of some 40 KiB each.
+/// Inflaters without a message that a pool keeps, of some 46 KiB each.
 pub const MAX_SPARE_INFLATERS: usize = 16;
 /// The smallest buffer; each class holds twice as much as the one below.
 pub const MIN_BUFFER: usize = 256;
