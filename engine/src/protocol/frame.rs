@@ -106,8 +106,8 @@ impl Header {
         };
         let fin = first & FIN != 0;
         let rsv = (first & RSV) >> RSV_SHIFT;
-        if rsv != 0 && !(compression && rsv == RSV1 && may_begin_message(first & OPCODE)) {
-            return Err(Fault::ReservedBits);
+        if rsv != 0 {
+            check_rsv(rsv, first & OPCODE, compression)?;
         }
         let opcode = OpCode::try_from(first & OPCODE)?;
         let short = second & LEN;
@@ -157,6 +157,14 @@ impl Header {
     }
 }
 
+/// Whether the frame that `bytes` begin with carries RSV1, rightly or not.
+#[inline]
+pub(super) fn has_rsv1(bytes: &[u8]) -> bool {
+    bytes
+        .first()
+        .is_some_and(|first| first & RSV1 << RSV_SHIFT != 0)
+}
+
 /// Length of the header of a frame of ours as a server: 2, 4 or 10 bytes.
 #[inline]
 pub const fn server_header_len(payload: usize) -> usize {
@@ -204,10 +212,16 @@ pub fn server_frame_len(bytes: &[u8]) -> Option<usize> {
     payload.checked_add(server_header_len(payload))
 }
 
-/// Whether the opcode is that of a data message's first frame; continuations and control frames
-/// never carry RSV1 (RFC 7692 §6.1).
-fn may_begin_message(opcode: u8) -> bool {
-    opcode == OpCode::Text as u8 || opcode == OpCode::Binary as u8
+/// RSV1 marks the first frame of a compressed message; continuations and control frames never
+/// carry it (RFC 7692 §6.1).
+#[cold]
+fn check_rsv(rsv: u8, opcode: u8, compression: bool) -> Result<(), Fault> {
+    let begins_message = opcode == OpCode::Text as u8 || opcode == OpCode::Binary as u8;
+    if compression && rsv == RSV1 && begins_message {
+        Ok(())
+    } else {
+        Err(Fault::ReservedBits)
+    }
 }
 
 /// The opcode and the payload of a whole frame of ours.

@@ -11,7 +11,7 @@ use super::Role;
 use super::close::{CloseFrame, parse_close};
 use super::deflate::Params;
 use super::fault::Fault;
-use super::frame::{Header, OpCode};
+use super::frame::{Header, OpCode, has_rsv1};
 use super::mask;
 use assembly::{Assembly, Step};
 pub use pool::{
@@ -372,11 +372,13 @@ fn take_whole_message<'b>(
     rules: Rules,
     limits: &MessageLimits,
 ) -> Result<Option<(Kind, &'b [u8])>, Fault> {
-    let Some((header, header_len)) = rules.parse(input.unread())? else {
+    if rules.compression != Compression::Off && has_rsv1(input.unread()) {
+        return Ok(None);
+    }
+    let Some((header, header_len)) = Header::parse(input.unread(), rules.role, false)? else {
         return Ok(None);
     };
     let kind = match header.opcode {
-        _ if header.rsv != 0 => return Ok(None),
         OpCode::Text if header.fin => Kind::Text,
         OpCode::Binary if header.fin => Kind::Binary,
         _ => return Ok(None),
