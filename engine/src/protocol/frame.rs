@@ -157,14 +157,6 @@ impl Header {
     }
 }
 
-/// Whether the frame that `bytes` begin with carries RSV1, rightly or not.
-#[inline]
-pub(super) fn has_rsv1(bytes: &[u8]) -> bool {
-    bytes
-        .first()
-        .is_some_and(|first| first & RSV1 << RSV_SHIFT != 0)
-}
-
 /// Length of the header of a frame of ours as a server: 2, 4 or 10 bytes.
 #[inline]
 pub const fn server_header_len(payload: usize) -> usize {

@@ -11,7 +11,7 @@ use super::Role;
 use super::close::{CloseFrame, parse_close};
 use super::deflate::Params;
 use super::fault::Fault;
-use super::frame::{Header, OpCode, has_rsv1};
+use super::frame::{Header, OpCode};
 use super::mask;
 use assembly::{Assembly, Step};
 pub use pool::{
@@ -279,7 +279,7 @@ impl Decoder {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((kind, payload)) = take_whole_message(input, self.rules, limits)? {
+            if let Some((kind, payload)) = take_whole_message(input, self.rules.role, limits)? {
                 return kind.event(payload).map(Some);
             }
         }
@@ -369,14 +369,14 @@ impl Kind {
 #[inline]
 fn take_whole_message<'b>(
     input: &mut Input<'b>,
-    rules: Rules,
+    role: Role,
     limits: &MessageLimits,
 ) -> Result<Option<(Kind, &'b [u8])>, Fault> {
-    if rules.compression != Compression::Off && has_rsv1(input.unread()) {
-        return Ok(None);
-    }
-    let Some((header, header_len)) = Header::parse(input.unread(), rules.role, false)? else {
-        return Ok(None);
+    let (header, header_len) = match Header::parse(input.unread(), role, false) {
+        Ok(Some(parsed)) => parsed,
+        // RSV1 may mark a compressed message; whether it does is not asked on this path.
+        Ok(None) | Err(Fault::ReservedBits) => return Ok(None),
+        Err(fault) => return Err(fault),
     };
     let kind = match header.opcode {
         OpCode::Text if header.fin => Kind::Text,
