@@ -14,31 +14,55 @@ fn rfc_6455() -> Table {
     parse(include_str!("../src/rules/rfc6455.toml")).unwrap()
 }
 
+fn rfc_7692() -> Table {
+    parse(include_str!("../src/rules/rfc7692.toml")).unwrap()
+}
+
+fn assert_sound(table: &Table) {
+    let faults = faults(table, workspace());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The sections that a table names, those without rules too, are these.
+fn assert_names(table: &Table, expected: &[&str]) {
+    let sections = table.sections.iter().chain(&table.without_rules);
+    let mut named: Vec<&str> = sections.map(String::as_str).collect();
+    named.sort_unstable();
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(named, expected);
+}
+
 #[test]
 fn rfc_6455_is_obeyed_and_that_is_tested() {
-    let faults = faults(&rfc_6455(), workspace());
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_sound(&rfc_6455());
+}
+
+#[test]
+fn rfc_7692_is_obeyed_and_that_is_tested() {
+    assert_sound(&rfc_7692());
 }
 
 /// The sections of RFC 6455 §4 to §7 and §9, and where these refer to: §8.1, §10.3 and §10.4.
 #[test]
 fn no_section_of_rfc_6455_is_left_out() {
-    let table = rfc_6455();
-    let mut named: Vec<&str> = table
-        .sections
-        .iter()
-        .chain(&table.without_rules)
-        .map(|s| &**s)
-        .collect();
-    named.sort_unstable();
-    let mut expected = [
+    let expected = [
         "4.1", "4.2", "4.2.1", "4.2.2", "4.3", "4.4", "5.1", "5.2", "5.3", "5.4", "5.5", "5.5.1",
         "5.5.2", "5.5.3", "5.6", "5.7", "5.8", "6.1", "6.2", "7.1.1", "7.1.2", "7.1.3", "7.1.4",
         "7.1.5", "7.1.6", "7.1.7", "7.2.1", "7.2.2", "7.2.3", "7.3", "7.4", "7.4.1", "7.4.2",
         "8.1", "9", "9.1", "9.2", "10.3", "10.4",
     ];
-    expected.sort_unstable();
-    assert_eq!(named, expected);
+    assert_names(&rfc_6455(), &expected);
+}
+
+/// The sections of RFC 7692 §5 to §7; its examples (§5.2, §7.1.3, §7.2.3) are each one.
+#[test]
+fn no_section_of_rfc_7692_is_left_out() {
+    let expected = [
+        "5", "5.1", "5.2", "6", "6.1", "6.2", "7", "7.1", "7.1.1", "7.1.1.1", "7.1.1.2", "7.1.2",
+        "7.1.2.1", "7.1.2.2", "7.1.3", "7.2", "7.2.1", "7.2.2", "7.2.3", "7.3",
+    ];
+    assert_names(&rfc_7692(), &expected);
 }
 
 /// A row of which something is wrong, and what.
