@@ -8,7 +8,7 @@
 
 use throng::protocol::frame::{OpCode, RSV1};
 use throng::{Cause, Compression, Config, Overflow};
-use throng_tests::engine::{Client, Heard, Served, config, frame_with, serve};
+use throng_tests::engine::{Client, Heard, Served, answer, config, frame_with, request, serve};
 
 const DEFLATE: &str = "permessage-deflate";
 
@@ -251,4 +251,40 @@ fn inflating_is_spread_over_turns() {
     for _ in 0..MESSAGES {
         assert!(client.hear() == Heard::Text(large.clone()));
     }
+}
+
+/// RFC 6455 §9.1: what is no list of extensions is refused, whether or not one is wanted.
+#[test]
+fn malformed_offers_are_refused() {
+    for config in [config(), compressing()] {
+        let served = serve(config);
+        let offer = request("Sec-WebSocket-Extensions: permessage-deflate; =\r\n");
+        let (status, response) = answer(&served, offer.as_bytes());
+        assert_eq!(status, 400, "{response}");
+    }
+}
+
+/// A client that asked for a small window is sent nothing that refers further back.
+#[test]
+fn an_agreed_window_is_kept_to() {
+    let served = serve(compressing());
+    let offer = format!("{DEFLATE}; server_max_window_bits=9");
+    let mut small = Client::connect_compressed(served.address(), &offer);
+    let mut large = Client::connect_compressed(served.address(), DEFLATE);
+    // It repeats itself after a thousand bytes: too far for the small window.
+    let mut state = 1u32;
+    let once: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + state.to_be_bytes()[0] % 90)
+    })
+    .take(1000)
+    .collect();
+    let text = once.repeat(8);
+    let lengths = [&mut small, &mut large].map(|client| {
+        client.compressed(&text);
+        let (is_compressed, payload) = raw_frame(client);
+        assert!(is_compressed);
+        payload.len()
+    });
+    assert!(lengths[0] > 4 * lengths[1], "{lengths:?}");
 }

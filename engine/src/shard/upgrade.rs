@@ -8,7 +8,7 @@ use super::compress::Encoding;
 use super::connection::{Identity, NO_PROTOCOL, Phase, Unhandled};
 use super::core::{Core, Release};
 use super::{Shard, guard};
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::Place;
@@ -246,17 +246,17 @@ impl<H: Handler> Shard<H> {
     }
 }
 
-/// The answer to the client's offer of compression (RFC 7692 §5), where there is one.
+/// The answer to the client's offer of compression (RFC 7692 §5), where there is one. What is no
+/// offer at all is refused, wanted or not (RFC 6455 §9.1).
 fn agree_on_compression(
     config: &Config,
     request: &UpgradeRequest<'_, '_>,
 ) -> Result<Option<Accepted>, Refusal> {
-    let Some(compression) = &config.compression else {
-        return Ok(None);
-    };
     let is_offer = |name: &str| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions");
     let lines = request.headers().filter(|(name, _)| is_offer(name));
-    negotiate(lines.map(|(_, value)| value), &compression.params())
+    let wishes = config.compression.as_ref().map(Compression::params);
+    let agreed = negotiate(lines.map(|(_, value)| value), &wishes.unwrap_or_default())?;
+    Ok(agreed.filter(|_| wishes.is_some()))
 }
 
 impl Core {
