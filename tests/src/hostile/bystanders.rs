@@ -19,7 +19,7 @@ pub const BYSTANDERS: usize = 500;
 const BROADCASTS: usize = 4;
 
 /// Connections on a thread of their own. In each round every one of them asks for an echo, and one
-/// publishes [`BROADCASTS`] messages to all; the next round begins when everybody has heard all of
+/// publishes `BROADCASTS` messages to all; the next round begins when everybody has heard all of
 /// it. So each knows what it must hear, and hears of a message lost by nothing coming any more.
 #[derive(Debug)]
 pub struct Bystanders {
