@@ -131,11 +131,7 @@ impl EngineHandle {
 
     fn encode(&self, opcode: OpCode, payload: &[u8]) -> Frames {
         let frame = encode_detached(opcode, payload);
-        if self.0.is_compressible(payload) {
-            Frames::compressible(frame)
-        } else {
-            Frames::plain(frame)
-        }
+        Frames::new(frame, self.0.is_compressible(payload))
     }
 
     fn publish(

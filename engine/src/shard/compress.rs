@@ -147,24 +147,21 @@ impl Core {
     ) -> Receipt {
         let mut receipt = Receipt::default();
         let plain = self.encode(opcode, payload);
-        let has_context = self
-            .connections
-            .open(key)
-            .is_some_and(|connection| connection.encoding.has_context());
-        let frames = if !has_context {
-            Frames::compressible(plain)
-        } else if lane == Lane::Normal && self.connections.has_room(key, &plain) {
-            Frames::plain(self.compress_with_context(key, &plain).unwrap_or(plain))
-        } else {
-            Frames::plain(plain)
-        };
-        self.deliver(key, &frames, lane, &mut receipt);
+        let frame = self.compress_for(key, &plain, lane).unwrap_or(plain);
+        self.deliver(key, &Frames::plain(frame), lane, &mut receipt);
         receipt
     }
 
-    /// The frame's message compressed with reference to those that were sent before.
-    fn compress_with_context(&mut self, key: SocketKey, plain: &Slice) -> Option<Slice> {
-        let bits = self.connections[key.slot].encoding.window_bits();
-        self.compressors.compress_own(key.slot, bits, plain)
+    /// A frame's message compressed for one connection, unless it is to be sent as it is.
+    fn compress_for(&mut self, key: SocketKey, plain: &Slice, lane: Lane) -> Option<Slice> {
+        let encoding = self.connections.open(key)?.encoding;
+        if !encoding.has_context() {
+            return self.compressors.compress_frame(plain, encoding);
+        }
+        let arrives_in_order = lane == Lane::Normal && self.connections.has_room(key, plain);
+        arrives_in_order.then(|| {
+            let bits = encoding.window_bits();
+            self.compressors.compress_own(key.slot, bits, plain)
+        })?
     }
 }

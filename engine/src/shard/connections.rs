@@ -202,6 +202,12 @@ impl Connections {
         self.slots[slot as usize].encoding = encoding;
     }
 
+    /// Whether messages may be compressed for an open connection.
+    pub(crate) fn compresses(&mut self, key: SocketKey) -> bool {
+        self.open(key)
+            .is_some_and(|connection| connection.encoding.compresses())
+    }
+
     /// Connections that messages may be compressed for.
     #[inline]
     pub(crate) fn compressing(&self) -> usize {

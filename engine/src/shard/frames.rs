@@ -25,11 +25,11 @@ impl Frames {
         }
     }
 
-    /// A message that is compressed for those that agreed on it.
-    pub(crate) fn compressible(frame: Slice) -> Frames {
+    /// A message that is compressed for those that agreed on it, if that is worth it.
+    pub(crate) fn new(frame: Slice, is_compressible: bool) -> Frames {
         Frames {
             plain: frame,
-            compressed: Some(Arc::default()),
+            compressed: is_compressible.then(Arc::default),
         }
     }
 

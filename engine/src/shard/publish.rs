@@ -56,7 +56,7 @@ impl Core {
         let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
         let len = frame_len(payload);
         let mut receipt = Receipt::default();
-        if self.shared.is_compressible(payload) && self.connections.compressing() > 0 {
+        if self.shared.is_compressible(payload) && self.connections.compresses(key) {
             return self.send_compressed(key, opcode, payload, lane);
         }
         if lane == Lane::Normal && self.connections.write(key, &mut self.chunks, len, fill) {
@@ -93,11 +93,7 @@ impl Core {
         lane: Lane,
     ) -> Receipt {
         let frame = self.encode(opcode, payload);
-        let frames = if self.shared.is_compressible(payload) {
-            Frames::compressible(frame)
-        } else {
-            Frames::plain(frame)
-        };
+        let frames = Frames::new(frame, self.shared.is_compressible(payload));
         let mut receipt = self.deliver_to(audience, &frames, lane);
         if self.shared.mail.len() > 1 {
             self.forward(audience, &frames, lane, &mut receipt);
