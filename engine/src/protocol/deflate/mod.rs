@@ -11,7 +11,6 @@
 //! see [`Deflater::forget`].
 
 mod codec;
-mod header;
 mod negotiation;
 #[cfg(test)]
 mod tests;

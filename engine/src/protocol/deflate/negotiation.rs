@@ -2,9 +2,9 @@
 
 use thiserror::Error;
 
-use super::header::{self, Extension};
 use super::{DEFLATE_WINDOW_BITS, EXTENSION, Params, WINDOW_BITS};
 use crate::protocol::handshake::Refusal;
+use crate::protocol::handshake::extensions::{Extension, parse};
 
 const SERVER_NO_CONTEXT: &str = "server_no_context_takeover";
 const CLIENT_NO_CONTEXT: &str = "client_no_context_takeover";
@@ -63,7 +63,7 @@ pub fn negotiate<'h>(
     lines: impl IntoIterator<Item = &'h [u8]>,
     wishes: &Params,
 ) -> Result<Option<Accepted>, Refusal> {
-    let extensions = header::parse(lines).ok_or(Refusal {
+    let extensions = parse(lines).ok_or(Refusal {
         status: 400,
         reason: "Sec-WebSocket-Extensions is malformed",
     })?;
@@ -95,7 +95,7 @@ pub fn check_response<'h>(
     lines: impl IntoIterator<Item = &'h [u8]>,
     wishes: &Params,
 ) -> Result<Option<Params>, NegotiationError> {
-    let extensions = header::parse(lines).ok_or(NegotiationError::Malformed)?;
+    let extensions = parse(lines).ok_or(NegotiationError::Malformed)?;
     if let Some(other) = extensions.iter().find(|answer| answer.name != EXTENSION) {
         return Err(NegotiationError::NotOffered(other.name.to_owned()));
     }

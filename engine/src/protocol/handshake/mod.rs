@@ -7,6 +7,7 @@
 //! answer to a request that RFC 6455 does not allow.
 
 mod client;
+pub(in crate::protocol) mod extensions;
 mod request;
 mod response;
 #[cfg(test)]

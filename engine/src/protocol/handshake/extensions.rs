@@ -2,25 +2,27 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::handshake::is_token;
+use super::is_token;
 
 /// One element of the list: an extension with its parameters.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Extension<'h> {
-    pub(super) name: &'h str,
-    pub(super) params: Vec<Param<'h>>,
+pub(in crate::protocol) struct Extension<'h> {
+    pub(in crate::protocol) name: &'h str,
+    pub(in crate::protocol) params: Vec<Param<'h>>,
 }
 
 /// A parameter and its value, quotes removed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Param<'h> {
-    pub(super) name: &'h str,
-    pub(super) value: Option<Cow<'h, str>>,
+pub(in crate::protocol) struct Param<'h> {
+    pub(in crate::protocol) name: &'h str,
+    pub(in crate::protocol) value: Option<Cow<'h, str>>,
 }
 
 /// The extensions of all the header's lines, in order. `None` when any of them breaks the
 /// grammar: RFC 6455 §9.1 has the connection fail then.
-pub(super) fn parse<'h>(lines: impl IntoIterator<Item = &'h [u8]>) -> Option<Vec<Extension<'h>>> {
+pub(in crate::protocol) fn parse<'h>(
+    lines: impl IntoIterator<Item = &'h [u8]>,
+) -> Option<Vec<Extension<'h>>> {
     let mut extensions = Vec::new();
     for line in lines {
         let mut rest = Rest(std::str::from_utf8(line).ok()?);
