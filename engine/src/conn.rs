@@ -183,12 +183,12 @@ impl<S> Conn<'_, S> {
 
     /// The user that [`Accept::user_id`](crate::Accept::user_id) named.
     pub fn user_id(&self) -> Option<&str> {
-        self.connection().identity.as_ref()?.user_id.as_deref()
+        self.connection().particulars.as_ref()?.user_id.as_deref()
     }
 
     /// What [`Accept::metadata`](crate::Accept::metadata) gave under that name.
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        let metadata = &self.connection().identity.as_ref()?.metadata;
+        let metadata = &self.connection().particulars.as_ref()?.metadata;
         metadata
             .iter()
             .find(|(known, _)| known == name)

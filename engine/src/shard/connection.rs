@@ -76,7 +76,7 @@ pub(crate) struct Connection {
     pub(crate) until: Tick,
     pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
     pub(crate) unhandled: Option<Box<Unhandled>>,
-    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) particulars: Option<Box<Particulars>>,
     remote: Remote,
 }
 
@@ -120,9 +120,9 @@ pub(crate) struct Unhandled {
     pub(crate) seen: usize,
 }
 
-/// What `on_upgrade` said of the connection.
+/// What few connections have: what `on_upgrade` said of them.
 #[derive(Debug, Default)]
-pub(crate) struct Identity {
+pub(crate) struct Particulars {
     pub(crate) user_id: Option<Box<str>>,
     pub(crate) metadata: Vec<(String, String)>,
     /// A subprotocol that the configuration does not list.
@@ -158,7 +158,7 @@ impl Connection {
             },
             rooms: SmallVec::new(),
             unhandled: None,
-            identity: None,
+            particulars: None,
             remote: peer.into(),
         }
     }

@@ -145,7 +145,7 @@ impl Core {
             .config
             .subprotocols
             .get(usize::from(connection.protocol));
-        let own = || connection.identity.as_ref()?.subprotocol.as_deref();
+        let own = || connection.particulars.as_ref()?.subprotocol.as_deref();
         listed.map(String::as_str).or_else(own)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use throng_transport::{Driver, SocketKey};
 
 use super::compress::Encoding;
-use super::connection::{Identity, NO_PROTOCOL, Phase, Unhandled};
+use super::connection::{Particulars, NO_PROTOCOL, Phase, Unhandled};
 use super::core::{Core, Release};
 use super::{Shard, guard};
 use crate::config::{Compression, Config};
@@ -185,7 +185,7 @@ impl<H: Handler> Shard<H> {
         );
 
         let subprotocol = subprotocol.map(String::into_boxed_str);
-        let identity = Identity {
+        let particulars = Particulars {
             user_id,
             metadata,
             subprotocol,
@@ -194,7 +194,7 @@ impl<H: Handler> Shard<H> {
         connection.protocol = chosen
             .and_then(|at| u8::try_from(at).ok())
             .unwrap_or(NO_PROTOCOL);
-        connection.identity = identity.into_box();
+        connection.particulars = particulars.into_box();
         if let Some(Accepted { params, .. }) = compression {
             connection.decoder = Decoder::with_compression(Role::Server, params);
             let encoding = Encoding::agreed(params);
@@ -343,9 +343,9 @@ impl Core {
     }
 }
 
-impl Identity {
+impl Particulars {
     /// Itself, unless it says nothing.
-    fn into_box(self) -> Option<Box<Identity>> {
+    fn into_box(self) -> Option<Box<Particulars>> {
         let says_nothing =
             self.user_id.is_none() && self.metadata.is_empty() && self.subprotocol.is_none();
         (!says_nothing).then(|| Box::new(self))
