@@ -101,6 +101,26 @@ impl<S> Conn<'_, S> {
         self.core.ping(self.key, payload);
     }
 
+    /// Says that the peer's message was not one the service understands.
+    ///
+    /// With more than
+    /// [`invalid_messages_per_minute`](field@crate::Config::invalid_messages_per_minute) of them the
+    /// connection is closed with `1008`, behind what has been sent ([`Cause::Policy`]); whether that
+    /// has happened, [`is_closed`](Conn::is_closed) tells.
+    ///
+    /// ```
+    /// # use throng::{Conn, Message};
+    /// # fn on_message(conn: &mut Conn<'_, ()>, message: Message<'_>) {
+    /// match message.as_text().and_then(|text| text.parse::<u64>().ok()) {
+    ///     Some(number) => drop(conn.send(&*(number + 1).to_string())),
+    ///     None => conn.report_invalid(),
+    /// }
+    /// # }
+    /// ```
+    pub fn report_invalid(&mut self) {
+        self.core.report_invalid(self.key);
+    }
+
     /// Closes the connection, behind what has been sent. The handler is told
     /// ([`Cause::Kicked`]) before the turn ends.
     ///

@@ -25,7 +25,8 @@ pub enum Cause {
     /// The peer did not read what was queued for it, or too slowly: closed with 1008 where its queue
     /// overflowed, reset where it took nothing within `write_timeout`.
     SlowConsumer,
-    /// A rule of the service was broken, `idle_timeout` for instance (closed with 1008).
+    /// A rule of the service was broken: `idle_timeout`, or `invalid_messages_per_minute` (closed
+    /// with 1008).
     Policy,
     /// The application closed the connection.
     Kicked {

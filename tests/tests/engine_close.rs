@@ -126,6 +126,39 @@ fn nothing_is_said_for_too_long() {
 }
 
 #[test]
+fn the_peer_says_what_the_service_does_not_understand() {
+    let (served, mut client) = open(config().invalid_messages_per_minute(3));
+    let texts = [
+        "!invalid", "!invalid", "valid", "!invalid", "!invalid", "after",
+    ];
+    client.write(
+        &texts
+            .map(|text| frame(true, OpCode::Text, text.as_bytes()))
+            .concat(),
+    );
+    let answers = [
+        "not understood",
+        "not understood",
+        "valid",
+        "not understood",
+    ];
+    for answer in answers {
+        assert_eq!(client.hear(), Heard::Text(answer.into()));
+    }
+    assert_eq!(client.expect_close(1008), "too many invalid messages");
+    expect_cause(&served, &Cause::Policy);
+}
+
+#[test]
+fn nothing_is_too_invalid_where_no_limit_is_set() {
+    let (_served, mut client) = open(config().invalid_messages_per_minute(None));
+    for _ in 0..100 {
+        client.text("!invalid");
+        assert_eq!(client.hear(), Heard::Text("not understood".into()));
+    }
+}
+
+#[test]
 fn the_service_closes() {
     let (served, mut client) = open(config());
     let texts = ["before", "!close 4000 enough", "after"];

@@ -37,8 +37,10 @@ impl Handler for Chat {
                 "this chat speaks JSON in text messages",
             );
         };
-        let request = serde_json::from_str(text)
-            .map_err(|error| Refusal::new("malformed", error.to_string()));
+        let request = serde_json::from_str(text).map_err(|error| {
+            conn.report_invalid();
+            Refusal::new("malformed", error.to_string())
+        });
         if let Err(Refusal { code, message }) =
             request.and_then(|request| self.handle(conn, request))
         {

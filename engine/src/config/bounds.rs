@@ -27,6 +27,7 @@ pub(super) const MAX_QUEUE_BYTES: usize = 1024 * MIB;
 /// What `listen` takes on every system.
 pub(super) const MAX_LISTEN_BACKLOG: u32 = 65_535;
 pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
+pub(super) const MAX_INVALID_MESSAGES: u32 = 1 << 20;
 pub(super) const MAX_MAILBOX: usize = 1 << 24;
 const MAX_SUBPROTOCOLS: usize = 64;
 

@@ -204,6 +204,16 @@ table::settings! {
             within counts(1..=bounds::MAX_ROOM_COUNT),
             set from impl Into<Option<usize>> => Into::into;
 
+        /// Messages of one connection that the service may find invalid
+        /// ([`Conn::report_invalid`](crate::Conn::report_invalid)) within a minute, which begins with
+        /// the first of them; one more closes it with `1008`. `None` sets no limit.
+        ///
+        /// Default: 30. Bounds: 1 to 1,048,576.
+        #[serde(deserialize_with = "form::optional_count")]
+        pub invalid_messages_per_minute: Option<u32> = Some(30),
+            within counts(1..=bounds::MAX_INVALID_MESSAGES),
+            set from impl Into<Option<u32>> => Into::into;
+
         /// Messages from other threads that may wait for one shard.
         ///
         /// Default: 16,384. Bounds: 1 to 16,777,216.

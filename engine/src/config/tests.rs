@@ -51,7 +51,7 @@ fn setters_set_their_field() {
 }
 
 /// Every field, as TOML and as a variable write it.
-const TEXTS: [(&str, &str, &str); 24] = [
+const TEXTS: [(&str, &str, &str); 25] = [
     ("max_connections", "20000", "20000"),
     ("handshake_timeout", "\"1m 30s\"", "1m 30s"),
     ("ping_interval", "\"off\"", "off"),
@@ -78,6 +78,7 @@ const TEXTS: [(&str, &str, &str); 24] = [
     ("max_rooms", "5", "5"),
     ("max_room_members", "6", "6"),
     ("max_rooms_per_connection", "\"none\"", "none"),
+    ("invalid_messages_per_minute", "8", "8"),
     ("mailbox_capacity", "99", "99"),
     ("compression", "\"on\"", "on"),
 ];
@@ -107,6 +108,7 @@ fn read_texts() -> Config {
         .max_rooms(5)
         .max_room_members(6)
         .max_rooms_per_connection(None)
+        .invalid_messages_per_minute(8)
         .mailbox_capacity(99)
         .compression(Compression::default())
 }
@@ -252,7 +254,7 @@ fn unreadable_variables_are_refused_by_name() {
 fn every_bound_is_checked() {
     let day = seconds(86_400);
     let over = day + Duration::from_nanos(1);
-    let cases: [(&str, Spoil); 22] = [
+    let cases: [(&str, Spoil); 23] = [
         ("max_connections", |c| c.max_connections(0)),
         ("max_connections", |c| c.max_connections((1 << 24) + 1)),
         ("handshake_timeout", |c| c.handshake_timeout(Duration::ZERO)),
@@ -275,6 +277,9 @@ fn every_bound_is_checked() {
         ("max_room_members", |c| c.max_room_members(0)),
         ("max_rooms_per_connection", |c| {
             c.max_rooms_per_connection(0)
+        }),
+        ("invalid_messages_per_minute", |c| {
+            c.invalid_messages_per_minute(0)
         }),
         ("mailbox_capacity", |c| c.mailbox_capacity(0)),
     ];

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use throng_transport::Peer;
 
 use super::compress::Encoding;
+use super::invalid::InvalidMessages;
 use super::outbox::Outbox;
 use super::timer::Tick;
 use crate::event::Counts;
@@ -120,13 +121,14 @@ pub(crate) struct Unhandled {
     pub(crate) seen: usize,
 }
 
-/// What few connections have: what `on_upgrade` said of them.
+/// What few connections have: what `on_upgrade` said of them, and invalid messages.
 #[derive(Debug, Default)]
 pub(crate) struct Particulars {
     pub(crate) user_id: Option<Box<str>>,
     pub(crate) metadata: Vec<(String, String)>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
+    pub(crate) invalid: InvalidMessages,
 }
 
 impl Connection {

@@ -14,6 +14,7 @@ mod flush;
 mod forward;
 mod frames;
 mod hold;
+mod invalid;
 mod mailbox;
 pub(crate) mod outbox;
 mod publish;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use throng_transport::{Driver, SocketKey};
 
 use super::compress::Encoding;
-use super::connection::{Particulars, NO_PROTOCOL, Phase, Unhandled};
+use super::connection::{NO_PROTOCOL, Particulars, Phase, Unhandled};
 use super::core::{Core, Release};
 use super::{Shard, guard};
 use crate::config::{Compression, Config};
@@ -189,6 +189,7 @@ impl<H: Handler> Shard<H> {
             user_id,
             metadata,
             subprotocol,
+            ..Particulars::default()
         };
         let connection = &mut self.core.connections[key.slot];
         connection.protocol = chosen

@@ -43,6 +43,7 @@ pub enum Happening {
 /// | `!urgent TEXT` | sends itself a text on the high lane |
 /// | `!ping TEXT` | sends itself a ping |
 /// | `!close CODE REASON` | closes the connection |
+/// | `!invalid` | reports the message as invalid, and answers |
 /// | `!panic` | panics |
 /// | `!panic_at_close` | panics when the connection closes |
 ///
@@ -160,6 +161,10 @@ fn obey(conn: &mut Conn<'_, State>, command: &str) {
             &format!("{:?} {:?}", conn.user_id(), conn.metadata("device")),
         ),
         "subprotocol" => answer(conn, &format!("{:?}", conn.subprotocol())),
+        "invalid" => {
+            conn.report_invalid();
+            answer(conn, "not understood");
+        }
         "join" => {
             let joined = conn.join(first);
             answer(conn, &format!("{joined:?}"));
