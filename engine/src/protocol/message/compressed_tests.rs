@@ -220,6 +220,10 @@ fn messages_over_the_limit_are_refused_while_they_are_inflated() {
         assert_eq!(fault, Fault::MessageTooBig { max });
         assert_eq!(u16::from(fault.close_code()), 1009);
     }
+    // What is within the limit is judged first, however much of it is inflated at once.
+    let no_text = [&vec![b'x'; max - 1][..], b"\xff beyond"].concat();
+    let stream = marked(true, OpCode::Text, &deflated(&no_text));
+    assert_eq!(limited(max, 1000).read(&stream), Err(Fault::InvalidUtf8));
     let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
         .take(2000)
         .collect();
