@@ -242,18 +242,6 @@ fn a_refusal_is_told_in_full() {
 
 proptest! {
     #[test]
-    fn any_bytes_of_a_server_mean_the_same_however_they_are_split(
-        bytes in prop::collection::vec(any::<u8>(), 0..300),
-        first in prop::sample::select(vec![0x81_u8, 0x82, 0x01, 0x89, 0x88]),
-        length in 0..126_u8,
-        read in 1..40_usize,
-    ) {
-        let stream = [&[first, length][..], &bytes].concat();
-        let whole = hear(&stream, stream.len(), LIMITS);
-        prop_assert_eq!(hear(&stream, read, LIMITS), whole);
-    }
-
-    #[test]
     fn fragments_of_a_client_arrive_in_order(parts in prop::collection::vec("[a-z€]{0,50}", 1..20)) {
         let mut seed = 1_u8;
         let mut masks = Masks::new(|bytes: &mut [u8]| {

@@ -253,7 +253,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// As [`Assembly::keep`], bounded here because no header tells the length.
+    /// As [`Assembly::keep`], bounded here because no header tells the length. What is within the
+    /// bound is judged first, so that the fault told does not depend on how the data was split.
     fn keep_inflated(
         &mut self,
         kind: Kind,
@@ -261,8 +262,10 @@ impl Assembly {
         limits: &MessageLimits,
         pool: &mut Pool,
     ) -> Result<(), Fault> {
-        limits.check_message(self.data.len(), piece.len())?;
-        self.keep(kind, piece, pool)
+        let room = limits.max_message_size.saturating_sub(self.data.len());
+        let (within, beyond) = piece.split_at(piece.len().min(room));
+        self.keep(kind, within, pool)?;
+        limits.check_message(self.data.len(), beyond.len())
     }
 
     /// Inflates the end of a compressed message. The inflater stays only where the next message

@@ -5,6 +5,8 @@ mod assembly;
 mod compressed_tests;
 mod pool;
 #[cfg(test)]
+mod split_tests;
+#[cfg(test)]
 mod tests;
 
 use super::Role;
