@@ -11,8 +11,10 @@ pub(crate) const MAX_PENDING_PONGS: usize = 16;
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
 /// How long a peer that is behind goes unheard at least, and at most while sends are completed.
 pub(crate) const MAX_UNHEARD: Duration = Duration::from_secs(1);
-/// Bytes of messages made, or inflated, in one turn before what was received is held back for the next.
+/// Bytes of messages made in one turn before what was received is held back for the next.
 pub(crate) const PRODUCED_PER_TURN: usize = 4 * 1024 * 1024;
+/// Bytes of messages inflated in one turn before what is compressed is held back for the next.
+pub(crate) const INFLATED_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes handed to the driver at once; a single longer run still goes as one.
 pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
 /// Entries taken from a shard's mailbox in one turn.

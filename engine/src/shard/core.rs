@@ -13,6 +13,7 @@ use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
+use super::hold::HeldBack;
 use super::outbox::OutboxLimits;
 use super::publish::RoomRun;
 use super::timer::{Tick, Wheel};
@@ -59,12 +60,10 @@ pub(crate) struct Core {
     pub(crate) chunks: ChunkPool,
     pub(crate) decoders: Pool,
     pub(super) compressors: Compressors,
-    /// Bytes of messages that this turn has inflated.
-    pub(super) inflated: usize,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
     pub(crate) ended: VecDeque<(SocketKey, Cause)>,
     /// Connections of which something was held back that can be handled now.
-    pub(super) held_back: VecDeque<SocketKey>,
+    pub(super) held_back: HeldBack,
     /// Connections that have ended and are still in their rooms.
     pub(crate) unsettled: usize,
     /// What has been published to a room and not been queued for its members yet.
@@ -100,11 +99,10 @@ impl Core {
                 config.compression.clone().unwrap_or_default().strength(),
             ),
             ended: VecDeque::new(),
-            held_back: VecDeque::new(),
+            held_back: HeldBack::default(),
             unsettled: 0,
             run: None,
             released: Vec::new(),
-            inflated: 0,
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),
             message_limits: MessageLimits {
@@ -225,7 +223,7 @@ impl Core {
         };
         connection.phase = phase;
         if connection.holds {
-            self.held_back.push_back(key);
+            self.held_back.push(key, connection.encoding);
         }
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
         let length = write_close(&mut payload, code, reason);

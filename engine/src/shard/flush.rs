@@ -20,7 +20,7 @@ impl Core {
         // It may have something else in flight at the end of every turn, for ever.
         connection.may_speak = connection.paused && connection.until.is_due(self.tick);
         if connection.holds {
-            self.held_back.push_back(key);
+            self.held_back.push(key, connection.encoding);
         }
     }
 

@@ -12,27 +12,41 @@ use crate::protocol::fault::Fault;
 use crate::protocol::message::{Event, Input, Message};
 
 impl<H: Handler> Shard<H> {
-    /// Handles what is in `bytes`, up to a close frame or a fault. Returns how many of the last
-    /// bytes are to be held back.
+    /// Handles what is in `bytes`, up to a close frame or a fault. Where something must be held back,
+    /// returns how many of the last bytes; it may be none, when only inflating is to go on.
     #[inline]
-    pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) -> usize {
+    pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) -> Option<usize> {
+        if self.core.is_turn_full(key.slot) {
+            return Some(bytes.len());
+        }
         let mut decoder = std::mem::take(&mut self.core.connections[key.slot].decoder);
         let mut input = Input::new(bytes);
         let limits = self.core.message_limits;
-        let mut held_back = 0;
+        let mut held_back = None;
         loop {
             match decoder.next(&mut input, &limits, &mut self.core.decoders) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
-                    self.handle_message(key, message);
-                    if self.core.must_hold(key.slot) {
-                        held_back = input.remaining();
+                    let is_wanted = self.handle_message(key, message);
+                    if !is_wanted {
+                        decoder.discard_messages(&mut self.core.decoders);
+                    } else if !input.is_empty() && self.core.must_hold(key.slot) {
+                        held_back = Some(input.remaining());
+                        // What waits in line must not wait with a whole message in its hands.
+                        decoder.forget_delivered(&mut self.core.decoders);
                         break;
                     }
                 }
                 // RFC 6455 §5.5.2: answered with its payload, unless a close frame was sent.
                 Ok(Some(Event::Ping(payload))) => self.core.pong(key, payload),
                 Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Unfinished)) if !self.core.connections[key.slot].is_open() => {
+                    decoder.discard_messages(&mut self.core.decoders);
+                }
+                Ok(Some(Event::Unfinished)) => {
+                    held_back = Some(input.remaining());
+                    break;
+                }
                 Ok(Some(Event::Close(frame))) => {
                     self.handle_close(key, frame);
                     break;
@@ -51,21 +65,20 @@ impl<H: Handler> Shard<H> {
         held_back
     }
 
+    /// Returns whether it was wanted: after our close frame, what the peer still says is dropped (RFC
+    /// 6455 §1.4).
     #[inline]
-    fn handle_message(&mut self, key: SocketKey, message: Message<'_>) {
+    fn handle_message(&mut self, key: SocketKey, message: Message<'_>) -> bool {
         let tick = self.core.tick;
         let connection = &mut self.core.connections[key.slot];
-        // After our close frame, what the peer still says is dropped (RFC 6455 §1.4).
         if !connection.is_open() {
-            return;
+            return false;
         }
         connection.active = tick;
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
-        if connection.encoding.compresses() {
-            self.core.inflated += message.len();
-        }
         self.call(key, |handler, conn| handler.on_message(conn, message));
+        true
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with one of the same code, unless it is the

@@ -35,8 +35,7 @@ impl<H: Handler> Service for Shard<H> {
         }
         match phase {
             Phase::Open | Phase::Closing => {
-                let left = self.handle_frames(key, bytes);
-                if left > 0 {
+                if let Some(left) = self.handle_frames(key, bytes) {
                     let bytes = bytes[bytes.len() - left..].to_vec();
                     self.core
                         .hold_back(key, Box::new(Unhandled { bytes, seen: 0 }));

@@ -45,7 +45,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.flush(driver);
         self.release(driver);
         self.core.chunks.rewind();
-        self.core.inflated = 0;
+        self.core.decoders.reset_inflated();
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }

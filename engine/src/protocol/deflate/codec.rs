@@ -154,17 +154,20 @@ impl Inflater {
         }
     }
 
-    /// Ends a message: inflates what its sender took off (RFC 7692 §7.2.2).
+    /// Ends a message: inflates what its sender took off (RFC 7692 §7.2.2), which holds nothing.
     ///
     /// # Errors
     ///
-    /// As [`Inflater::push`].
-    pub fn finish(
-        &mut self,
-        scratch: &mut [u8],
-        sink: impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        self.push(&TAIL, scratch, sink)
+    /// [`Fault::InvalidDeflate`] where it was taken for a part of what came before: the message was
+    /// cut. After an error only [`Inflater::forget`] may follow.
+    pub fn finish(&mut self, scratch: &mut [u8]) -> Result<(), Fault> {
+        self.push(&TAIL, scratch, |inflated| {
+            if inflated.is_empty() {
+                Ok(())
+            } else {
+                Err(Fault::InvalidDeflate)
+            }
+        })
     }
 
     /// Begins anew: the next message refers to none before it.

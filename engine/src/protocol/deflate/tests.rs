@@ -370,10 +370,7 @@ fn inflate_by(inflater: &mut Inflater, payload: &[u8], step: usize) -> Result<Ve
             Ok(())
         })?;
     }
-    inflater.finish(&mut scratch, |part| {
-        out.extend_from_slice(part);
-        Ok(())
-    })?;
+    inflater.finish(&mut scratch)?;
     Ok(out)
 }
 

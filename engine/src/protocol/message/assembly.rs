@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::pool::Pool;
+use super::pool::{INFLATED_AT_ONCE, Pool};
 use super::{Compression, Input, Kind, MessageLimits, Rules};
 use crate::protocol::deflate::Inflater;
 use crate::protocol::fault::Fault;
@@ -23,12 +23,14 @@ pub(super) struct Assembly {
     header_len: usize,
     control: [u8; MAX_CONTROL_PAYLOAD],
     control_len: usize,
-    /// The message's bytes so far, unmasked and inflated.
+    /// The message's bytes so far, unmasked; of a compressed one as they arrive, then inflated.
     data: Vec<u8>,
     utf8: Utf8Validator,
     /// The message is compressed: its first frame said so.
     compressed: bool,
-    /// While a compressed message is arriving; with context takeover ever after the first.
+    /// The compressed message that has arrived whole.
+    inflation: Option<Inflation>,
+    /// While a message is inflated; with context takeover ever after the first.
     pub(super) inflater: Option<Inflater>,
 }
 
@@ -44,10 +46,22 @@ struct Frame {
     done: usize,
 }
 
+/// A compressed message on its way to [`Assembly::data`]. It is inflated when all of it is here: a
+/// small part of it could stand for a large message, which nothing obliges the peer to end.
+#[derive(Debug)]
+struct Inflation {
+    kind: Kind,
+    compressed: Vec<u8>,
+    /// How many of these bytes have been inflated.
+    done: usize,
+}
+
 /// What [`Assembly::advance`] came to.
 pub(super) enum Step<'b> {
     /// The input is used up.
     Hungry,
+    /// A message is inflated in part.
+    Unfinished,
     /// An event whose payload lies whole in the input, unmasked.
     Whole(Kind, &'b mut [u8]),
     /// An event whose payload is [`Assembly::payload`].
@@ -66,6 +80,7 @@ impl Default for Assembly {
             data: Vec::new(),
             utf8: Utf8Validator::default(),
             compressed: false,
+            inflation: None,
             inflater: None,
         }
     }
@@ -81,6 +96,9 @@ impl Assembly {
         pool: &mut Pool,
     ) -> Result<Step<'b>, Fault> {
         self.forget_delivered(pool);
+        if self.inflation.is_some() {
+            return self.inflate(rules, limits, pool);
+        }
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
@@ -89,15 +107,15 @@ impl Assembly {
                     None => return Ok(Step::Hungry),
                 },
             };
+            let is_whole = frame.fin && self.open.is_none() && !frame.compressed && !rules.discards;
             if frame.done == 0
-                && !frame.compressed
-                && (frame.kind.is_control() || (frame.fin && self.open.is_none()))
+                && (frame.kind.is_control() || is_whole)
                 && let Some(payload) = input.take(frame.len)
             {
                 frame.unmask(payload);
                 return Ok(Step::Whole(frame.kind, payload));
             }
-            self.store(&mut frame, input, limits, pool)?;
+            self.store(&mut frame, input, rules, pool)?;
             if frame.done < frame.len {
                 self.frame = Some(frame);
                 return Ok(Step::Hungry);
@@ -105,9 +123,14 @@ impl Assembly {
             if !frame.kind.is_control() {
                 self.open = if frame.fin { None } else { Some(frame.kind) };
             }
-            if frame.fin {
+            if frame.fin && (frame.kind.is_control() || !rules.discards) {
                 if frame.compressed {
-                    self.finish_inflating(&frame, rules, limits, pool)?;
+                    self.inflation = Some(Inflation {
+                        kind: frame.kind,
+                        compressed: mem::take(&mut self.data),
+                        done: 0,
+                    });
+                    return self.inflate(rules, limits, pool);
                 }
                 if frame.kind == Kind::Text {
                     self.utf8.finish()?;
@@ -131,27 +154,40 @@ impl Assembly {
         self.open.is_none()
             && self.frame.is_none()
             && self.header_len == 0
+            && self.inflation.is_none()
             && self.inflater.is_none()
     }
 
     /// Capacity held for the message.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.data.capacity()
+        let inflation = self.inflation.as_ref();
+        self.data.capacity() + inflation.map_or(0, |inflation| inflation.compressed.capacity())
     }
 
-    /// Drops what is kept and hands out the buffer it was in.
-    pub(super) fn clear(&mut self) -> Vec<u8> {
+    /// Gives back what is kept of messages.
+    pub(super) fn discard(&mut self, pool: &mut Pool) {
+        pool.give_buffer(mem::take(&mut self.data));
+        if let Some(inflation) = self.inflation.take() {
+            pool.give_buffer(inflation.compressed);
+        }
+        if let Some(inflater) = self.inflater.take() {
+            pool.give_inflater(inflater);
+        }
+    }
+
+    /// Gives back everything.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        self.discard(pool);
         self.open = None;
         self.frame = None;
         self.header_len = 0;
         self.control_len = 0;
         self.utf8 = Utf8Validator::default();
-        mem::take(&mut self.data)
     }
 
     /// A message that is neither open nor arriving was delivered by the step before.
-    fn forget_delivered(&mut self, pool: &mut Pool) {
-        if self.open.is_none() && self.frame.is_none() {
+    pub(super) fn forget_delivered(&mut self, pool: &mut Pool) {
+        if self.open.is_none() && self.frame.is_none() && self.inflation.is_none() {
             pool.give_buffer(mem::take(&mut self.data));
         }
     }
@@ -200,7 +236,7 @@ impl Assembly {
             // At most 125: the header was parsed.
             usize::try_from(header.len).unwrap_or(MAX_CONTROL_PAYLOAD)
         } else if compressed {
-            limits.check_compressed_frame(header.len)?
+            limits.check_compressed(header.len, self.data.len())?
         } else {
             limits.check(header.len, self.data.len())?
         };
@@ -219,7 +255,7 @@ impl Assembly {
         &mut self,
         frame: &mut Frame,
         input: &mut Input<'_>,
-        limits: &MessageLimits,
+        rules: Rules,
         pool: &mut Pool,
     ) -> Result<(), Fault> {
         let Some(piece) = input.take((frame.len - frame.done).min(input.remaining())) else {
@@ -232,76 +268,64 @@ impl Assembly {
             self.control_len = frame.done;
             return Ok(());
         }
-        if frame.compressed {
-            self.inflating(pool, |inflater, scratch, message, pool| {
-                let keep = |part: &[u8]| message.keep_inflated(frame.kind, part, limits, pool);
-                inflater.push(piece, scratch, keep)
-            })
-        } else {
-            self.keep(frame.kind, piece, pool)
+        if rules.discards {
+            return Ok(());
         }
-    }
-
-    /// Keeps the next bytes of the message.
-    fn keep(&mut self, kind: Kind, piece: &[u8], pool: &mut Pool) -> Result<(), Fault> {
-        if kind == Kind::Text {
+        // Whether an inflated message is text is seen when it is whole.
+        if frame.kind == Kind::Text && !frame.compressed {
             self.utf8.push(piece)?;
         }
-        self.make_room(piece.len(), pool);
-        self.data.extend_from_slice(piece);
+        self.keep(piece, pool);
         Ok(())
     }
 
-    /// As [`Assembly::keep`], bounded here because no header tells the length. What is within the
-    /// bound is judged first, so that the fault told does not depend on how the data was split.
-    fn keep_inflated(
-        &mut self,
-        kind: Kind,
-        piece: &[u8],
-        limits: &MessageLimits,
-        pool: &mut Pool,
-    ) -> Result<(), Fault> {
-        let room = limits.max_message_size.saturating_sub(self.data.len());
-        let (within, beyond) = piece.split_at(piece.len().min(room));
-        self.keep(kind, within, pool)?;
-        limits.check_message(self.data.len(), beyond.len())
+    /// Keeps the next bytes of the message.
+    fn keep(&mut self, piece: &[u8], pool: &mut Pool) {
+        self.make_room(piece.len(), pool);
+        self.data.extend_from_slice(piece);
     }
 
-    /// Inflates the end of a compressed message. The inflater stays only where the next message
-    /// may refer to this one.
-    fn finish_inflating(
+    /// Inflates the next part of the message that has arrived, and its end. The inflater stays only
+    /// where the next message may refer to this one.
+    fn inflate<'b>(
         &mut self,
-        frame: &Frame,
         rules: Rules,
         limits: &MessageLimits,
         pool: &mut Pool,
-    ) -> Result<(), Fault> {
-        self.inflating(pool, |inflater, scratch, message, pool| {
-            inflater.finish(scratch, |part| {
-                message.keep_inflated(frame.kind, part, limits, pool)
-            })
-        })?;
+    ) -> Result<Step<'b>, Fault> {
+        let Some(mut inflation) = self.inflation.take() else {
+            return Ok(Step::Hungry);
+        };
+        let rest = &inflation.compressed[inflation.done..];
+        let part = &rest[..rest.len().min(INFLATED_AT_ONCE)];
+        let is_last = part.len() == rest.len();
+        let mut inflater = self.inflater.take().unwrap_or_else(|| pool.take_inflater());
+        let mut scratch = pool.take_scratch();
+        let inflated_before = self.data.len();
+        let mut result = inflater.push(part, &mut scratch, |piece| {
+            limits.check_message(self.data.len(), piece.len())?;
+            self.keep(piece, pool);
+            Ok(())
+        });
+        if is_last && result.is_ok() {
+            result = inflater.finish(&mut scratch);
+        }
+        pool.give_scratch(scratch);
+        pool.charge(part.len(), self.data.len() - inflated_before);
+        self.inflater = Some(inflater);
+        result?;
+        inflation.done += part.len();
+        if !is_last {
+            self.inflation = Some(inflation);
+            return Ok(Step::Unfinished);
+        }
+        pool.give_buffer(inflation.compressed);
         if rules.compression != Compression::InContext
             && let Some(inflater) = self.inflater.take()
         {
             pool.give_inflater(inflater);
         }
-        Ok(())
-    }
-
-    /// Has `work` done with the message's inflater and the pool's scratch space.
-    fn inflating(
-        &mut self,
-        pool: &mut Pool,
-        work: impl FnOnce(&mut Inflater, &mut [u8], &mut Assembly, &mut Pool) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let inflater = self.inflater.take();
-        let mut inflater = inflater.unwrap_or_else(|| pool.take_inflater());
-        let mut scratch = pool.take_scratch();
-        let result = work(&mut inflater, &mut scratch, self, pool);
-        pool.give_scratch(scratch);
-        self.inflater = Some(inflater);
-        result
+        Ok(Step::Kept(inflation.kind))
     }
 
     /// Grows with what has arrived, never with what a header declares: a peer's promise of a

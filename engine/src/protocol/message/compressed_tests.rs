@@ -176,27 +176,22 @@ fn a_client_heeds_the_servers_context() {
 }
 
 #[test]
-fn text_fails_as_soon_as_it_is_inflated_rfc_6455_8_1() {
-    // Blocks that are stored: what arrives is inflated at once.
-    let stored = |bytes: &[u8]| {
-        let len = u8::try_from(bytes.len()).unwrap();
-        [&[0, len, 0, !len, 0xff], bytes].concat()
-    };
-    let head = marked(false, OpCode::Text, &stored(b"ab\xe2\x82"));
-    let tail = |bytes: &[u8]| plain(false, OpCode::Continuation, &stored(bytes));
-    let mut peer = alone();
-    assert_eq!(peer.read(&head), Ok(vec![]));
-    assert_eq!(peer.read(&tail(b"\xac and")), Ok(vec![]));
-    assert_eq!(peer.read(&tail(b"more \xff")), Err(Fault::InvalidUtf8));
-    let cut = plain(true, OpCode::Continuation, b"\x00");
-    let fault = alone().read(&[head, cut].concat());
-    assert_eq!(fault, Err(Fault::InvalidUtf8), "ends inside a character");
+fn inflated_text_is_text_rfc_6455_8_1() {
+    let read = |bytes: &[u8]| alone().read(&in_frames(OpCode::Text, &deflated(bytes), 3));
+    assert_eq!(
+        read(b"ab\xe2\x82\xac and more"),
+        Ok(vec![text("ab\u{20ac} and more")])
+    );
+    let cut = b"ends inside a character: \xe2\x82";
+    for no_text in [&b"ab\xff and more"[..], cut] {
+        assert_eq!(read(no_text), Err(Fault::InvalidUtf8));
+    }
 }
 
 #[test]
 fn garbage_is_refused_with_1007() {
     let mut peer = alone();
-    let fault = peer.read(&marked(false, OpCode::Binary, b"\xff\xff\xff"));
+    let fault = peer.read(&marked(true, OpCode::Binary, b"\xff\xff\xff"));
     let fault = fault.unwrap_err();
     assert_eq!(
         (fault, u16::from(fault.close_code())),
@@ -218,10 +213,6 @@ fn messages_over_the_limit_are_refused_while_they_are_inflated() {
         assert_eq!(fault, Fault::MessageTooBig { max });
         assert_eq!(u16::from(fault.close_code()), 1009);
     }
-    // What is within the limit is judged first, however much of it is inflated at once.
-    let no_text = [&vec![b'x'; max - 1][..], b"\xff beyond"].concat();
-    let stream = marked(true, OpCode::Text, &deflated(&no_text));
-    assert_eq!(limited(max, 1000).read(&stream), Err(Fault::InvalidUtf8));
     let stream = in_frames(OpCode::Binary, &deflated(&noise(2000)), 5000);
     let fault = limited(max, 1000).read(&stream).unwrap_err();
     assert!(
@@ -264,15 +255,105 @@ fn a_bomb_ends_at_the_limit_with_little_memory_spent() {
 }
 
 #[test]
-fn memory_follows_what_was_inflated() {
+fn memory_follows_what_has_arrived_until_the_message_is_whole() {
     let message = vec![b'y'; 100_000];
-    let payload = deflated(&message);
+    let stream = marked(true, OpCode::Binary, &deflated(&message));
     let mut peer = alone();
-    let stream = marked(true, OpCode::Binary, &payload);
     let (head, rest) = stream.split_at(stream.len() - 1);
     assert_eq!(peer.read(head), Ok(vec![]));
     let kept = peer.decoder.kept_bytes();
-    assert!((90_000..=2 * 100_000).contains(&kept), "{kept}");
+    assert!(kept <= (2 * head.len()).max(MIN_BUFFER), "{kept}");
     assert_eq!(peer.read(rest), Ok(vec![Owned::Binary(message)]));
     assert_eq!(peer.decoder.kept_bytes(), 0);
+}
+
+/// Blocks that hold nothing, an empty one of the fixed codes each.
+fn hollow(bytes: usize) -> Vec<u8> {
+    // 10 bits each: BFINAL 0, BTYPE 01, end of block; four of them are five bytes.
+    const FOUR: [u8; 5] = [0x02, 0x08, 0x20, 0x80, 0x00];
+    let mut blocks = FOUR.repeat(bytes / FOUR.len());
+    blocks.push(0);
+    blocks
+}
+
+#[test]
+fn what_holds_nothing_is_bounded_as_it_arrives() {
+    let max = 1000;
+    let stream = in_frames(OpCode::Binary, &hollow(1100), 100);
+    assert_eq!(
+        limited(max, max).read(&stream),
+        Ok(vec![Owned::Binary(vec![])])
+    );
+    let stream = in_frames(OpCode::Binary, &hollow(1500), 100);
+    let fault = limited(max, max).read(&stream);
+    assert_eq!(fault, Err(Fault::MessageTooBig { max }));
+}
+
+#[test]
+fn a_long_message_is_inflated_in_parts_between_which_others_may_come() {
+    let mut hollow = hollow(2 * INFLATED_AT_ONCE);
+    hollow.extend([0, 0, 0xff, 0xff]);
+    hollow.extend(deflated(b"all of it"));
+    let mut stream = [
+        marked(true, OpCode::Text, &hollow),
+        plain(true, OpCode::Text, b"next"),
+    ]
+    .concat();
+    let Peer {
+        mut decoder,
+        mut pool,
+        ..
+    } = alone();
+    let limits = MessageLimits {
+        max_message_size: 1 << 20,
+        max_frame_size: 1 << 20,
+    };
+    let mut input = Input::new(&mut stream);
+    for part in 1..=2 {
+        pool.reset_inflated();
+        let event = decoder.next(&mut input, &limits, &mut pool);
+        assert_eq!(event, Ok(Some(Event::Unfinished)), "part {part}");
+        assert!(
+            pool.inflated() > INFLATED_AT_ONCE,
+            "it costs, though nothing comes of it"
+        );
+        decoder.forget_delivered(&mut pool);
+    }
+    let mut last = Input::new(&mut []);
+    let event = decoder.next(&mut last, &limits, &mut pool);
+    assert_eq!(event, Ok(Some(Event::Message(Message::Text("all of it")))));
+    let event = decoder.next(&mut input, &limits, &mut pool);
+    assert_eq!(event, Ok(Some(Event::Message(Message::Text("next")))));
+}
+
+#[test]
+fn a_message_that_was_cut_is_refused() {
+    // A stored block of 20 bytes, of which 16 are there.
+    let stored = [&[0, 20, 0, !20, 0xff][..], &[b'x'; 16]].concat();
+    let fault = alone().read(&marked(true, OpCode::Binary, &stored));
+    assert_eq!(fault, Err(Fault::InvalidDeflate));
+}
+
+#[test]
+fn messages_that_nobody_wants_are_passed_over() {
+    let whole = marked(true, OpCode::Text, &deflated(&[b'x'; 1000]));
+    let garbage = marked(true, OpCode::Text, b"\xff\xff\xff");
+    let ping = plain(true, OpCode::Ping, b"?");
+    let begun = marked(false, OpCode::Text, &deflated(&[b'x'; 1000]));
+    let mut peer = alone();
+    assert_eq!(peer.read(&begun), Ok(vec![]));
+    assert!(peer.decoder.kept_bytes() > 0);
+    peer.decoder.discard_messages(&mut peer.pool);
+    assert_eq!(peer.decoder.kept_bytes(), 0);
+    let end = plain(true, OpCode::Continuation, b"\xfe");
+    let stream = [end, whole, ping.clone(), garbage, ping].concat();
+    let pings = vec![Owned::Ping(b"?".to_vec()); 2];
+    assert_eq!(peer.read(&stream), Ok(pings.clone()));
+    assert_eq!(
+        peer.read_bytewise(&stream[stream.len() - 7..]).unwrap(),
+        pings[..1]
+    );
+    assert_eq!((peer.decoder.kept_bytes(), peer.pool.inflated()), (0, 0));
+    let stray = plain(true, OpCode::Continuation, b"");
+    assert_eq!(peer.read(&stray), Err(Fault::UnexpectedContinuation));
 }

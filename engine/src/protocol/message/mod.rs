@@ -17,7 +17,8 @@ use super::frame::{Header, OpCode};
 use super::mask;
 use assembly::{Assembly, Step};
 pub use pool::{
-    MAX_BUFFER, MAX_SPARE_ASSEMBLIES, MAX_SPARE_BYTES, MAX_SPARE_INFLATERS, MIN_BUFFER, Pool,
+    INFLATED_AT_ONCE, MAX_BUFFER, MAX_SPARE_ASSEMBLIES, MAX_SPARE_BYTES, MAX_SPARE_INFLATERS,
+    MIN_BUFFER, Pool,
 };
 
 /// A whole message, all fragments of it.
@@ -104,6 +105,9 @@ pub enum Event<'e> {
     Pong(&'e [u8]),
     /// A close frame: the peer sends nothing after it (RFC 6455 §5.5.1).
     Close(Option<CloseFrame<'e>>),
+    /// A compressed message is so long that only a part of it ([`INFLATED_AT_ONCE`]) was inflated; the
+    /// following call goes on, whether or not there is input. Others may come first.
+    Unfinished,
 }
 
 /// How much a peer may send at once. Control frames have their own bound of 125 bytes.
@@ -111,8 +115,10 @@ pub enum Event<'e> {
 pub struct MessageLimits {
     /// Payload bytes of a message, all its fragments together and inflated.
     pub max_message_size: usize,
-    /// Payload bytes of a frame. Where the message is compressed, by what deflate may add to bytes
-    /// that do not shrink more: an eighth (its fixed codes, RFC 1951 §3.2.6) and 64 bytes.
+    /// Payload bytes of a frame.
+    ///
+    /// Of a compressed message both bounds hold for what has arrived too, with what deflate may add to
+    /// bytes that do not shrink: an eighth (its fixed codes, RFC 1951 §3.2.6) and 64 bytes.
     pub max_frame_size: usize,
 }
 
@@ -131,11 +137,15 @@ impl MessageLimits {
         within(self.max_frame_size, len)
     }
 
-    /// The length of a frame of a compressed message, if it is allowed. How long the message is
-    /// shows only when it is inflated.
-    fn check_compressed_frame(&self, len: u64) -> Result<usize, Fault> {
-        let added = self.max_frame_size / 8 + MAX_DEFLATE_HEADERS;
-        within(self.max_frame_size.saturating_add(added), len)
+    /// The length of a frame of a compressed message that follows `kept` bytes of it, if it is
+    /// allowed. How long the message is shows only when it is inflated.
+    fn check_compressed(&self, len: u64, kept: usize) -> Result<usize, Fault> {
+        let frame = within(max_compressed(self.max_frame_size), len)?;
+        let max = self.max_message_size;
+        if kept.saturating_add(frame) > max_compressed(max) {
+            return Err(Fault::MessageTooBig { max });
+        }
+        Ok(frame)
     }
 
     /// Whether `kept` bytes of a message may be followed by `more`.
@@ -151,6 +161,11 @@ impl MessageLimits {
 
 /// What the headers of deflate's blocks and its flushes may take in a frame, however short.
 const MAX_DEFLATE_HEADERS: usize = 64;
+
+/// The longest that deflate should make of `len` bytes.
+fn max_compressed(len: usize) -> usize {
+    len.saturating_add(len / 8 + MAX_DEFLATE_HEADERS)
+}
 
 #[inline]
 fn within(max: usize, len: u64) -> Result<usize, Fault> {
@@ -201,8 +216,8 @@ impl<'b> Input<'b> {
 /// kept in buffers of a [`Pool`] that grow with what has arrived, to less than twice as much
 /// (at least [`MIN_BUFFER`]) whatever length a header declares.
 ///
-/// Compressed messages are inflated as they arrive, each by an inflater of the pool that goes
-/// back at its end. Only a peer that may refer from one message to those before it (context
+/// A compressed message is inflated when it has arrived whole, by an inflater of the pool that goes
+/// back then. Only a peer that may refer from one message to those before it (context
 /// takeover) makes the decoder keep one, from the first such message on.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -215,6 +230,8 @@ pub struct Decoder {
 struct Rules {
     role: Role,
     compression: Compression,
+    /// Messages are passed over.
+    discards: bool,
 }
 
 /// What the peer may do about compressing messages (RFC 7692).
@@ -249,10 +266,12 @@ enum Kind {
 impl Decoder {
     /// A decoder at the first byte after the handshake. `role` is our side.
     pub fn new(role: Role) -> Decoder {
-        let compression = Compression::Off;
         Decoder {
             assembly: None,
-            rules: Rules { role, compression },
+            rules: Rules {
+                role,
+                ..Rules::default()
+            },
         }
     }
 
@@ -269,21 +288,26 @@ impl Decoder {
         };
         Decoder {
             assembly: None,
-            rules: Rules { role, compression },
+            rules: Rules {
+                role,
+                compression,
+                discards: false,
+            },
         }
     }
 
     /// The next event of `input`, or `None` when it is used up; what is incomplete was kept.
     ///
     /// A message that lies whole in `input`, in one frame, is unmasked in place and borrowed
-    /// from it. A message that arrived in parts, or compressed, is borrowed from this decoder, and its buffer
-    /// goes back to `pool` at the following call or at [`Decoder::release`].
+    /// from it. A message that arrived in parts, or compressed, is borrowed from this decoder, and its
+    /// buffer goes back to `pool` at the following call, at [`Decoder::forget_delivered`] or at
+    /// [`Decoder::release`].
     ///
     /// # Errors
     ///
     /// The [`Fault`] as soon as it shows: lengths at the header, text at the byte that is no
-    /// UTF-8 even when the frame has not arrived whole, compressed messages while they are
-    /// inflated. No call may follow an error, nor
+    /// UTF-8 even when the frame has not arrived whole, compressed messages once they have arrived,
+    /// while they are inflated. No call may follow an error, nor
     /// [`Event::Close`] (RFC 6455 §5.5.1).
     #[inline]
     pub fn next<'e, 'b: 'e>(
@@ -292,7 +316,7 @@ impl Decoder {
         limits: &MessageLimits,
         pool: &mut Pool,
     ) -> Result<Option<Event<'e>>, Fault> {
-        if self.assembly.is_none() {
+        if self.assembly.is_none() && !self.rules.discards {
             if input.is_empty() {
                 return Ok(None);
             }
@@ -301,6 +325,25 @@ impl Decoder {
             }
         }
         self.next_in_parts(input, limits, pool)
+    }
+
+    /// Gives the message that the last call delivered back to the pool, as the following call would:
+    /// for where that call may be long in coming.
+    pub fn forget_delivered(&mut self, pool: &mut Pool) {
+        if let Some(mut assembly) = self.assembly.take() {
+            assembly.forget_delivered(pool);
+            self.keep(assembly, pool);
+        }
+    }
+
+    /// Passes over messages from now on, the incomplete one included, without looking into them:
+    /// after a close frame of ours nobody wants them (RFC 6455 §1.4). Frames still obey the rules, and
+    /// control frames still arrive.
+    pub fn discard_messages(&mut self, pool: &mut Pool) {
+        self.rules.discards = true;
+        if let Some(assembly) = &mut self.assembly {
+            assembly.discard(pool);
+        }
     }
 
     /// Gives everything kept back to the pool: the connection is at its end.
@@ -345,6 +388,10 @@ impl Decoder {
             Ok(Step::Hungry) => {
                 self.keep(assembly, pool);
                 Ok(None)
+            }
+            Ok(Step::Unfinished) => {
+                self.assembly = Some(assembly);
+                Ok(Some(Event::Unfinished))
             }
             Err(fault) => {
                 pool.give_assembly(assembly);

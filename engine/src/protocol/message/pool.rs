@@ -16,6 +16,11 @@ pub const MIN_BUFFER: usize = 256;
 /// The largest buffer that is kept; larger ones go back to the allocator.
 pub const MAX_BUFFER: usize = 1024 * 1024;
 
+/// Compressed bytes inflated by one call of [`Decoder::next`](super::Decoder::next). What they hold
+/// may be nothing, and still take 160 ns each.
+pub const INFLATED_AT_ONCE: usize = 64 * 1024;
+/// What inflating a byte may cost, in bytes inflated at their fastest.
+const WORK_PER_COMPRESSED_BYTE: usize = 32;
 /// What is inflated in one step: by how much a message may pass its bound before it is refused.
 const SCRATCH: usize = 16 * 1024;
 const CLASSES: usize = (MAX_BUFFER.ilog2() - MIN_BUFFER.ilog2()) as usize + 1;
@@ -34,6 +39,7 @@ pub struct Pool {
     inflaters: Vec<Inflater>,
     /// Empty while it is taken, and until a first compressed message arrives.
     scratch: Box<[u8]>,
+    inflated: usize,
 }
 
 impl Pool {
@@ -47,15 +53,28 @@ impl Pool {
         self.spare_bytes
     }
 
+    /// The work of inflating since this was last set to zero, in bytes inflated; compressed bytes
+    /// that hold little are charged too.
+    pub fn inflated(&self) -> usize {
+        self.inflated
+    }
+
+    /// Sets [`inflated`](Pool::inflated) to zero.
+    pub fn reset_inflated(&mut self) {
+        self.inflated = 0;
+    }
+
+    /// `compressed` bytes were inflated to `inflated` bytes.
+    pub(super) fn charge(&mut self, compressed: usize, inflated: usize) {
+        self.inflated += inflated.max(compressed * WORK_PER_COMPRESSED_BYTE);
+    }
+
     pub(super) fn take_assembly(&mut self) -> Box<Assembly> {
         self.assemblies.pop().unwrap_or_default()
     }
 
     pub(super) fn give_assembly(&mut self, mut assembly: Box<Assembly>) {
-        self.give_buffer(assembly.clear());
-        if let Some(inflater) = assembly.inflater.take() {
-            self.give_inflater(inflater);
-        }
+        assembly.clear(self);
         if self.assemblies.len() < MAX_SPARE_ASSEMBLIES {
             self.assemblies.push(assembly);
         }

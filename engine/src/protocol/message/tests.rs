@@ -23,15 +23,17 @@ pub(super) enum Owned {
     Close(Option<(CloseCode, String)>),
 }
 
-impl From<Event<'_>> for Owned {
-    fn from(event: Event<'_>) -> Owned {
-        match event {
+impl Owned {
+    /// `None` for an interruption.
+    pub(super) fn new(event: Event<'_>) -> Option<Owned> {
+        Some(match event {
             Event::Message(Message::Text(text)) => Owned::Text(text.to_owned()),
             Event::Message(Message::Binary(bytes)) => Owned::Binary(bytes.to_vec()),
             Event::Ping(payload) => Owned::Ping(payload.to_vec()),
             Event::Pong(payload) => Owned::Pong(payload.to_vec()),
             Event::Close(frame) => Owned::Close(frame.map(|f| (f.code, f.reason.to_owned()))),
-        }
+            Event::Unfinished => return None,
+        })
     }
 }
 
@@ -102,7 +104,7 @@ impl Peer {
             .decoder
             .next(&mut input, &self.limits, &mut self.pool)?
         {
-            events.push(Owned::from(event));
+            events.extend(Owned::new(event));
         }
         assert!(input.is_empty());
         Ok(events)

@@ -14,7 +14,11 @@ use streams::{Stream, Then};
 /// What may be agreed on, on either side.
 const RULES: [Rules; 6] = {
     const fn rules(role: Role, compression: Compression) -> Rules {
-        Rules { role, compression }
+        Rules {
+            role,
+            compression,
+            discards: false,
+        }
     }
     [
         rules(Role::Server, Compression::Off),
@@ -80,10 +84,8 @@ impl Reader {
         let mut bytes = piece.to_vec();
         let mut input = Input::new(&mut bytes);
         while let Some(event) = decoder.next(&mut input, &self.limits, &mut self.pool)? {
-            let event = Owned::from(event);
-            let is_last = matches!(event, Owned::Close(_));
-            events.push(event);
-            if is_last {
+            events.extend(Owned::new(event));
+            if matches!(events.last(), Some(Owned::Close(_))) {
                 return Ok(());
             }
         }
