@@ -27,6 +27,8 @@ impl<H: Handler> Shard<H> {
                     self.handle_message(key, message);
                     if self.core.must_hold(key.slot) {
                         held_back = input.remaining();
+                        // What waits in line must not wait with a whole message in its hands.
+                        decoder.forget_delivered(&mut self.core.decoders);
                         break;
                     }
                 }

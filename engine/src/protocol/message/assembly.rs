@@ -150,7 +150,7 @@ impl Assembly {
     }
 
     /// A message that is neither open nor arriving was delivered by the step before.
-    fn forget_delivered(&mut self, pool: &mut Pool) {
+    pub(super) fn forget_delivered(&mut self, pool: &mut Pool) {
         if self.open.is_none() && self.frame.is_none() {
             pool.give_buffer(mem::take(&mut self.data));
         }

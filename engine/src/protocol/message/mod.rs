@@ -262,7 +262,8 @@ impl Decoder {
     ///
     /// A message that lies whole in `input`, in one frame, is unmasked in place and borrowed
     /// from it. A message that arrived in parts, or compressed, is borrowed from this decoder, and its buffer
-    /// goes back to `pool` at the following call or at [`Decoder::release`].
+    /// goes back to `pool` at the following call, at [`Decoder::forget_delivered`] or at
+    /// [`Decoder::release`].
     ///
     /// # Errors
     ///
@@ -286,6 +287,15 @@ impl Decoder {
             }
         }
         self.next_in_parts(input, limits, pool)
+    }
+
+    /// Gives the message that the last call delivered back to the pool, as the following call would:
+    /// for where that call may be long in coming.
+    pub fn forget_delivered(&mut self, pool: &mut Pool) {
+        if let Some(mut assembly) = self.assembly.take() {
+            assembly.forget_delivered(pool);
+            self.keep(assembly, pool);
+        }
     }
 
     /// Gives everything kept back to the pool: the connection is at its end.
