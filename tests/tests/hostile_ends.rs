@@ -11,13 +11,11 @@ use throng::Cause;
 use throng::protocol::close::CloseCode;
 use throng::protocol::frame::OpCode;
 use throng_tests::engine::{Client, Heard, config, frame, request, until};
-use throng_tests::hostile::{BYSTANDERS, Counting, NOISE, Siege, asking, in_parallel};
+use throng_tests::hostile::{BYSTANDERS, CONNECTION, Counting, NOISE, Siege, asking, in_parallel};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a connection needs, however it ends.
-const CONNECTION: usize = 2048;
 /// Bytes of a message that comes in parts.
 const MESSAGE: usize = 30_000;
 

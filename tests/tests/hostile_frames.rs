@@ -14,15 +14,13 @@ use throng::protocol::close::CloseCode;
 use throng::protocol::frame::OpCode;
 use throng::{Cause, Config};
 use throng_tests::engine::{Client, Heard, config, frame};
-use throng_tests::hostile::{Counting, Siege, in_parallel};
+use throng_tests::hostile::{CONNECTION, Counting, Siege, end_of, in_parallel};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// The largest message of these tests.
 const LARGEST: usize = 128 * 1024;
-/// What a connection needs besides the message that it is being sent.
-const CONNECTION: usize = 2048;
 
 fn settings() -> Config {
     config().max_message_size(LARGEST)
@@ -31,26 +29,6 @@ fn settings() -> Config {
 /// The header of a masked frame that declares so many bytes, in the form of 64 bits.
 fn declaring(first: u8, len: u64) -> Vec<u8> {
     [&[first, 0xff][..], &len.to_be_bytes(), &[0; 4]].concat()
-}
-
-/// The first thing heard that is neither message nor pong, and the end, after all this was written
-/// to a peer who may stop listening.
-fn end_of(client: &mut Client, pieces: &[&[u8]]) -> Heard {
-    for piece in pieces {
-        if client.try_write(piece).is_err() {
-            break;
-        }
-    }
-    let close = loop {
-        match client.hear() {
-            Heard::Text(_) | Heard::Pong(_) => {}
-            other => break other,
-        }
-    };
-    client.finish();
-    let end = client.hear();
-    assert!(matches!(end, Heard::End | Heard::Reset), "{end:?}");
-    close
 }
 
 #[test]

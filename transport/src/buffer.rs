@@ -13,20 +13,27 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Size of the chunks that small writes are packed into.
-pub const CHUNK_SIZE: usize = 64 * 1024;
+/// Size of the chunks that small writes are packed into. Small ones serve Miri, which looks at each
+/// byte for microseconds.
+pub const CHUNK_SIZE: usize = if cfg!(miri) { 256 } else { 64 * 1024 };
 /// A write above this size gets a chunk of its own.
 pub const MAX_PACKED: usize = CHUNK_SIZE / 2;
-/// Number of size classes: [`CHUNK_SIZE`], and doubled up to 1 MiB. Larger writes are not pooled.
+/// Number of size classes: [`CHUNK_SIZE`], and doubled up to 1 MiB ([`LARGEST_POOLED`]). Larger writes
+/// are not pooled.
 const CLASSES: usize = 5;
 /// Bytes that one pool keeps at the most for reuse.
-pub const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_POOLED_BYTES: usize = 8 * LARGEST_POOLED;
+/// The largest chunk that a pool keeps for reuse.
+const LARGEST_POOLED: usize = CHUNK_SIZE << (CLASSES - 1);
 /// Retired chunks that are looked at for one that is free before another is allocated.
 const REUSE_ATTEMPTS: usize = 4;
 /// A slice of less than its chunk's capacity divided by this is worth a copy when it is to be kept
@@ -444,194 +451,5 @@ impl SendQueue {
     pub fn clear(&mut self) {
         self.slices.clear();
         self.bytes = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn text(pool: &mut ChunkPool, bytes: &[u8]) -> Slice {
-        pool.write(bytes.len(), |out| out.copy_from_slice(bytes))
-    }
-
-    #[test]
-    fn slices_of_one_turn_touch_and_merge() {
-        let mut pool = ChunkPool::new();
-        let mut first = text(&mut pool, b"one");
-        let second = text(&mut pool, b"two");
-        assert!(first.try_extend(&second));
-        assert_eq!(first.as_bytes(), b"onetwo");
-        let fourth = {
-            text(&mut pool, b"gap");
-            text(&mut pool, b"four")
-        };
-        assert!(
-            !first.try_extend(&fourth),
-            "a slice that leaves a gap must not merge"
-        );
-        let mut other = ChunkPool::new();
-        let elsewhere = text(&mut other, b"onetwo");
-        assert!(!first.try_extend(&elsewhere));
-    }
-
-    #[test]
-    fn writing_behind_a_slice_grows_it_while_its_chunk_lasts() {
-        let mut pool = ChunkPool::new();
-        let mut run = text(&mut pool, b"one");
-        let shared = run.clone();
-        assert!(pool.write_behind(&mut run, 3, |out| out.copy_from_slice(b"two")));
-        assert_eq!(
-            (run.as_bytes(), shared.as_bytes()),
-            (&b"onetwo"[..], &b"one"[..])
-        );
-        let mut gap = shared;
-        assert!(!pool.write_behind(&mut gap, 1, |_| panic!("nothing may be written")));
-        pool.write(MAX_PACKED, |out| out.fill(0));
-        assert!(!pool.write_behind(&mut run, 1, |_| panic!("nothing may be written")));
-        let mut last = pool.write(MAX_PACKED - 6, |out| out.fill(0));
-        assert!(!pool.write_behind(&mut last, 1, |_| panic!("the chunk is full")));
-        let mut other = ChunkPool::new();
-        assert!(!other.write_behind(&mut last, 1, |_| panic!("nothing may be written")));
-    }
-
-    #[test]
-    fn rewind_waits_for_the_last_reader() {
-        let mut pool = ChunkPool::new();
-        let held = text(&mut pool, b"held");
-        pool.rewind();
-        let next = text(&mut pool, b"next");
-        assert_eq!(
-            (held.as_bytes(), next.as_bytes()),
-            (&b"held"[..], &b"next"[..])
-        );
-        drop((held, next));
-        pool.rewind();
-        assert_eq!(pool.written, 0);
-    }
-
-    #[test]
-    fn a_full_chunk_is_reused_only_when_free() {
-        let mut pool = ChunkPool::new();
-        let held: Vec<Slice> = (0..8u8)
-            .map(|i| pool.write(MAX_PACKED, |out| out.fill(i)))
-            .collect();
-        for (i, slice) in held.iter().enumerate() {
-            assert!(slice.as_bytes().iter().all(|&b| usize::from(b) == i));
-        }
-        let pooled = pool.pooled_bytes();
-        assert_eq!(pooled, 3 * CHUNK_SIZE);
-        drop(held);
-        for i in 0..100u8 {
-            pool.write(MAX_PACKED, |out| out.fill(i));
-        }
-        assert_eq!(
-            pool.pooled_bytes(),
-            pooled,
-            "free chunks are reused, no more are made"
-        );
-    }
-
-    #[test]
-    fn a_slice_held_for_ever_keeps_only_its_own_chunk() {
-        let mut pool = ChunkPool::new();
-        let held = text(&mut pool, b"for ever");
-        let fill_a_chunk = |pool: &mut ChunkPool| {
-            let half = pool.write(MAX_PACKED, |out| out.fill(1));
-            pool.write(MAX_PACKED, |out| out.fill(2));
-            Arc::as_ptr(&half.chunk)
-        };
-        let chunks: HashSet<_> = (0..50).map(|_| fill_a_chunk(&mut pool)).collect();
-        assert!(chunks.len() <= 3, "{} chunks were filled", chunks.len());
-        assert_eq!(held.as_bytes(), b"for ever");
-    }
-
-    #[test]
-    fn a_small_part_of_a_chunk_is_moved_out_of_it() {
-        let mut pool = ChunkPool::new();
-        let mut small = text(&mut pool, b"small");
-        let mut large = pool.write(CHUNK_SIZE / SPARSE, |out| out.fill(7));
-        small.compact();
-        assert_eq!(small.as_bytes(), b"small");
-        assert_eq!(small.chunk.capacity(), 5);
-        large.compact();
-        assert_eq!(large.chunk.capacity(), CHUNK_SIZE, "it fills enough of it");
-        pool.rewind();
-        assert_ne!(pool.written, 0, "the large one is still there");
-        large.advance(1);
-        large.compact();
-        pool.rewind();
-        assert_eq!(pool.written, 0, "nobody refers to the chunk");
-        text(&mut pool, b"other");
-        assert_eq!(small.as_bytes(), b"small");
-        assert!(large.as_bytes().iter().all(|byte| *byte == 7));
-        assert_eq!(large.len(), CHUNK_SIZE / SPARSE - 1);
-        let own = Arc::as_ptr(&small.chunk);
-        small.compact();
-        assert_eq!(Arc::as_ptr(&small.chunk), own, "it is copied once");
-    }
-
-    #[test]
-    fn a_compact_queue_leaves_the_pool_its_chunk() {
-        let mut pool = ChunkPool::new();
-        let mut queue = SendQueue::new();
-        for part in [&b"abc"[..], b"de", b"fghi"] {
-            queue.push(text(&mut pool, part));
-        }
-        queue.advance(1);
-        queue.compact();
-        assert_eq!((queue.len(), queue.bytes()), (3, 8));
-        pool.rewind();
-        assert_eq!(pool.written, 0, "nobody refers to the chunk");
-        pool.write(100, |out| out.fill(0));
-        let left: Vec<&[u8]> = queue.iter().map(Slice::as_bytes).collect();
-        assert_eq!(left.concat(), b"bcdefghi");
-    }
-
-    #[test]
-    fn large_writes_have_chunks_of_their_own_and_the_pool_is_capped() {
-        let mut pool = ChunkPool::new();
-        let held: Vec<Slice> = (0..20u8)
-            .map(|i| pool.write(1024 * 1024 - 1, |out| out.fill(i)))
-            .collect();
-        assert!(pool.pooled_bytes() <= MAX_POOLED_BYTES);
-        assert!(
-            held.iter()
-                .enumerate()
-                .all(|(i, s)| s.as_bytes()[0] as usize == i)
-        );
-        let huge = pool.write(3 * 1024 * 1024, |out| out.fill(7));
-        assert_eq!(huge.len(), 3 * 1024 * 1024);
-    }
-
-    #[test]
-    fn slices_cross_threads() {
-        let mut pool = ChunkPool::new();
-        let slice = text(&mut pool, b"across");
-        let other = std::thread::spawn(move || slice.as_bytes().to_vec());
-        text(&mut pool, b"meanwhile");
-        assert_eq!(other.join().unwrap(), b"across");
-    }
-
-    #[test]
-    fn send_queue_advances_over_slices() {
-        let mut pool = ChunkPool::new();
-        let mut queue = SendQueue::new();
-        for part in [&b"abc"[..], b"de", b"fghi"] {
-            queue.push(text(&mut pool, part));
-        }
-        queue.advance(4);
-        assert_eq!((queue.len(), queue.bytes()), (2, 5));
-        let mut io = [IoSlice::new(&[]); 4];
-        let count = queue.gather(&mut io);
-        let gathered: Vec<&[u8]> = io[..count].iter().map(|part| &**part).collect();
-        assert_eq!(gathered.concat(), b"efghi");
-        queue.advance(5);
-        assert!(queue.is_empty());
-        let mut slice = text(&mut pool, b"headtail");
-        assert_eq!(slice.split_to(4).as_bytes(), b"head");
-        assert_eq!(slice.as_bytes(), b"tail");
     }
 }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
 use super::memory;
-use crate::engine::{request, until};
+use crate::engine::{Client, Heard, request, until};
 
 /// Open files that a siege may need: both ends of 5,500 connections, and some.
 const OPEN_FILES: u64 = 11_500;
@@ -70,6 +70,26 @@ impl Attackers {
         until("the attackers' end", || self.have_heard_the_end());
         self.heard
     }
+}
+
+/// Writes all this to a peer who may stop listening. Returns the first thing heard that is neither
+/// message nor pong, behind which the end comes and nothing else.
+pub fn end_of(client: &mut Client, pieces: &[&[u8]]) -> Heard {
+    for piece in pieces {
+        if client.try_write(piece).is_err() {
+            break;
+        }
+    }
+    let close = loop {
+        match client.hear() {
+            Heard::Text(_) | Heard::Binary(_) | Heard::Pong(_) => {}
+            other => break other,
+        }
+    };
+    client.finish();
+    let end = client.hear();
+    assert!(matches!(end, Heard::End | Heard::Reset), "{end:?}");
+    close
 }
 
 /// A sound request for an upgrade with another path.

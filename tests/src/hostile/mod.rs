@@ -27,7 +27,7 @@ use throng::{Cause, Config, Engine};
 
 use crate::engine::{serve_with, until};
 
-pub use attackers::{Attackers, asking, in_parallel, raise_open_files};
+pub use attackers::{Attackers, asking, end_of, in_parallel, raise_open_files};
 pub use bystanders::{BYSTANDERS, Bystanders, Verdict};
 pub use memory::{Counting, Watch};
 pub use square::{NOISE, Square, Tally};
@@ -35,6 +35,8 @@ pub use square::{NOISE, Square, Tally};
 /// What a shard may take for itself in an attack, whatever the number of connections: spare buffers
 /// of its decoders (4 MiB), spare chunks (8 MiB), and what it makes in one turn (4 MiB).
 pub const SHARD: usize = 16 << 20;
+/// What a connection needs, however it ends, besides its messages.
+pub const CONNECTION: usize = 2048;
 /// What a shard's chunks and lists vary by in any traffic.
 pub const CALM: usize = 256 * 1024;
 

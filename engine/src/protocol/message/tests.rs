@@ -403,3 +403,23 @@ fn buffers_return_to_the_pool_and_come_back_from_it() {
         );
     }
 }
+
+#[test]
+fn a_message_delivered_need_not_be_kept_until_the_next_call() {
+    let mut bytes = [
+        frame(false, OpCode::Binary, &[5; 1000]),
+        frame(true, OpCode::Continuation, &[5; 1000]),
+        frame(false, OpCode::Binary, b"one to come"),
+    ]
+    .concat();
+    let (mut decoder, mut pool) = (Decoder::default(), Pool::new());
+    let mut input = Input::new(&mut bytes);
+    assert!(decoder.next(&mut input, &LIMITS, &mut pool).is_ok());
+    assert!(decoder.kept_bytes() >= 2000);
+    decoder.forget_delivered(&mut pool);
+    assert!(decoder.is_idle() && pool.spare_bytes() >= 2000);
+    // What has not arrived whole is no message delivered.
+    assert_eq!(decoder.next(&mut input, &LIMITS, &mut pool), Ok(None));
+    decoder.forget_delivered(&mut pool);
+    assert!(decoder.kept_bytes() >= 11);
+}
