@@ -144,7 +144,7 @@ impl Connection {
                     Ok(Some(Event::Ping(payload))) => {
                         self.send(|encoder, out, masks| encoder.pong(out, masks, payload))?;
                     }
-                    Ok(Some(Event::Pong(_))) => {}
+                    Ok(Some(Event::Pong(_) | Event::Unfinished)) => {}
                     Ok(Some(Event::Close(frame))) => {
                         return self.close(frame.map_or(CloseCode::NO_STATUS, |frame| frame.code));
                     }

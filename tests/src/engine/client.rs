@@ -332,6 +332,7 @@ impl Client {
                 Event::Close(Some(close)) => {
                     Heard::Close(Some(close.code.into()), close.reason.to_owned())
                 }
+                Event::Unfinished => continue,
             };
             let is_last = matches!(heard, Heard::Close(..));
             self.heard.push_back(heard);
