@@ -125,7 +125,8 @@ table::settings! {
         pub max_message_size: usize = 512 * KIB, within sizes(1..=bounds::MAX_MESSAGE_SIZE);
 
         /// The largest payload of one frame accepted, in bytes; `None` is
-        /// [`max_message_size`](field@Config::max_message_size), which it may not exceed.
+        /// [`max_message_size`](field@Config::max_message_size), which it may not exceed. A frame of a
+        /// compressed message may be longer by what compressing can add: an eighth and 64 bytes.
         ///
         /// Default: none. Bounds: 1 byte to 512 MiB.
         #[serde(deserialize_with = "form::optional_size")]

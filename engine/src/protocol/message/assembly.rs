@@ -200,8 +200,7 @@ impl Assembly {
             // At most 125: the header was parsed.
             usize::try_from(header.len).unwrap_or(MAX_CONTROL_PAYLOAD)
         } else if compressed {
-            // How long the message is shows when it is inflated.
-            limits.check_frame(header.len)?
+            limits.check_compressed_frame(header.len)?
         } else {
             limits.check(header.len, self.data.len())?
         };

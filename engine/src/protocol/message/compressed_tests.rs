@@ -220,15 +220,30 @@ fn messages_over_the_limit_are_refused_while_they_are_inflated() {
         assert_eq!(fault, Fault::MessageTooBig { max });
         assert_eq!(u16::from(fault.close_code()), 1009);
     }
-    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
-        .take(2000)
-        .collect();
-    let stream = in_frames(OpCode::Binary, &deflated(&noise), 5000);
+    let stream = in_frames(OpCode::Binary, &deflated(&noise(2000)), 5000);
     let fault = limited(max, 1000).read(&stream).unwrap_err();
     assert!(
-        matches!(fault, Fault::FrameTooBig { max: 1000, .. }),
+        matches!(fault, Fault::FrameTooBig { max: 1189, .. }),
         "{fault}"
     );
+}
+
+#[test]
+fn a_message_of_the_limit_is_taken_though_compression_lengthens_it() {
+    for max in [0, 1, 5, 1000, 1 << 20] {
+        let message = noise(max);
+        let payload = deflated(&message);
+        assert!(payload.len() > max, "{max} bytes shrank");
+        let frame = marked(true, OpCode::Binary, &payload);
+        let expected = vec![Owned::Binary(message)];
+        assert_eq!(limited(max, max).read(&frame), Ok(expected));
+    }
+}
+
+/// Bytes that do not shrink.
+fn noise(len: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| random.u8(..)).take(len).collect()
 }
 
 #[test]

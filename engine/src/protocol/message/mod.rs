@@ -109,7 +109,8 @@ pub enum Event<'e> {
 pub struct MessageLimits {
     /// Payload bytes of a message, all its fragments together and inflated.
     pub max_message_size: usize,
-    /// Payload bytes of a frame, as it arrives.
+    /// Payload bytes of a frame. Where the message is compressed, by what deflate may add to bytes
+    /// that do not shrink more: an eighth (its fixed codes, RFC 1951 §3.2.6) and 64 bytes.
     pub max_frame_size: usize,
 }
 
@@ -125,9 +126,14 @@ impl MessageLimits {
     /// The length of a data frame, if it is allowed.
     #[inline]
     fn check_frame(&self, len: u64) -> Result<usize, Fault> {
-        let max = self.max_frame_size;
-        let frame = usize::try_from(len).ok().filter(|len| *len <= max);
-        frame.ok_or(Fault::FrameTooBig { len, max })
+        within(self.max_frame_size, len)
+    }
+
+    /// The length of a frame of a compressed message, if it is allowed. How long the message is
+    /// shows only when it is inflated.
+    fn check_compressed_frame(&self, len: u64) -> Result<usize, Fault> {
+        let added = self.max_frame_size / 8 + MAX_DEFLATE_HEADERS;
+        within(self.max_frame_size.saturating_add(added), len)
     }
 
     /// Whether `kept` bytes of a message may be followed by `more`.
@@ -139,6 +145,15 @@ impl MessageLimits {
             _ => Err(Fault::MessageTooBig { max }),
         }
     }
+}
+
+/// What the headers of deflate's blocks and its flushes may take in a frame, however short.
+const MAX_DEFLATE_HEADERS: usize = 64;
+
+#[inline]
+fn within(max: usize, len: u64) -> Result<usize, Fault> {
+    let frame = usize::try_from(len).ok().filter(|len| *len <= max);
+    frame.ok_or(Fault::FrameTooBig { len, max })
 }
 
 /// Bytes received that a [`Decoder`] has yet to take. It unmasks them where they are.
