@@ -14,6 +14,8 @@ CLIENTS = HERE / "clients"
 # Where Debian puts the sources of Go's packages.
 GOPATH = "/usr/share/gocode"
 GORILLA = f"{GOPATH}/src/github.com/gorilla/websocket"
+# What playwright-core runs on.
+OLDEST_NODE = 20
 # By what is missing without it.
 PACKAGES = {
     "node": "nodejs",
@@ -27,6 +29,8 @@ PACKAGES = {
 def install(folder: Path) -> list[Client]:
     """Makes sure that the clients are in `folder`."""
     install_packages()
+    if int(version(["node", "-p", "process.versions.node"]).split(".")[0]) < OLDEST_NODE:
+        sys.exit(f"Node is older than {OLDEST_NODE}")
     # For the programs that start it.
     chromium = os.environ.setdefault("CHROMIUM", shutil.which("chromium"))
     python = install_python(folder / "python")
