@@ -1,4 +1,4 @@
-//! Clients of other lineages talk to the engine.
+//! Clients of other lineages talk to the engine: those in Rust. Others are in `tests/interop`.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +7,6 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
-use std::process::Command;
 use std::time::Duration;
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload};
@@ -151,44 +150,4 @@ async fn fast_websockets() {
             reason: "bye".into()
         }
     );
-}
-
-/// Runs the script with the address of an engine, which may be a path.
-fn run_python(address: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/websockets_client.py");
-    let output = Command::new("python3")
-        .args([script, address])
-        .output()
-        .expect("python3 is needed to run this test");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let is_done = output.status.success() && output.stdout == b"done\n";
-    assert!(is_done, "{complaint}");
-}
-
-#[test]
-fn python_websockets() {
-    let served = serve(config().subprotocols(["v1"]));
-    run_python(&served.address().to_string());
-    let closed = throng::Cause::PeerClosed {
-        code: Some(4321.into()),
-        reason: "enough".into(),
-    };
-    assert_eq!(cause(&served), closed);
-    assert_eq!(cause(&served), throng::Cause::TooBig);
-}
-
-#[cfg(unix)]
-#[test]
-fn python_websockets_over_a_unix_socket() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    let builder = throng::Engine::builder().unix(&path);
-    let _engine = builder
-        .config(config().subprotocols(["v1"]))
-        .on_message(|conn, message| {
-            conn.send(message);
-        })
-        .start()
-        .unwrap();
-    run_python(path.to_str().unwrap());
 }

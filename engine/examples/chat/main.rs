@@ -57,7 +57,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             .max_rooms_per_connection(20),
     };
     let engine = start(&options.listen, config.with_env()?)?;
-    tracing::info!("chat on http://{}", options.listen);
+    for address in engine.local_addrs() {
+        tracing::info!("chat on http://{address}");
+    }
 
     signals.forever().next();
     tracing::info!("draining {} connections", engine.connections());
