@@ -18,9 +18,9 @@ pub const MAX_BUFFER: usize = 1024 * 1024;
 
 /// Compressed bytes inflated by one call of [`Decoder::next`](super::Decoder::next). What they hold
 /// may be nothing, and still take 160 ns each.
-pub const INFLATED_AT_ONCE: usize = 64 * 1024;
+pub const INFLATED_AT_ONCE: usize = 32 * 1024;
 /// What inflating a byte may cost, in bytes inflated at their fastest.
-const WORK_PER_COMPRESSED_BYTE: usize = 32;
+const WORK_PER_COMPRESSED_BYTE: usize = 64;
 /// What is inflated in one step: by how much a message may pass its bound before it is refused.
 const SCRATCH: usize = 16 * 1024;
 const CLASSES: usize = (MAX_BUFFER.ilog2() - MIN_BUFFER.ilog2()) as usize + 1;
