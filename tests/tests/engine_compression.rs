@@ -6,9 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
+use std::time::Duration;
+
 use throng::protocol::frame::{OpCode, RSV1};
 use throng::{Cause, Compression, Config, Overflow};
-use throng_tests::engine::{Client, Heard, Served, answer, config, frame_with, request, serve};
+use throng_tests::engine::{
+    Client, Happening, Heard, Served, answer, config, frame_with, request, serve,
+};
 
 const DEFLATE: &str = "permessage-deflate";
 
@@ -176,27 +180,58 @@ fn members_on_several_shards_hear_the_same() {
     a_mixed_room_hears_the_same(&serve(with_context().shards(3)));
 }
 
+/// A connection that is behind: it was sent [`NOISE`], more than the system takes, and has read none
+/// of it.
+fn behind(served: &Served) -> Client {
+    let mut client = Client::connect_compressed(served.address(), DEFLATE);
+    let (count, size) = NOISE;
+    client.text(&format!("!noise {count} {size}"));
+    client.until_readable();
+    client
+}
+
+/// Messages that do not shrink, and their size.
+const NOISE: (usize, usize) = (128, 256 << 10);
+
+/// Has the service send so many messages to a client that takes little, and is therefore heard now
+/// and then though it is behind.
+fn flood(served: &Served, slow: &mut Client, count: usize, size: usize) {
+    slow.text(&format!("!flood {count} {size}"));
+    let mut sent = 0;
+    while sent < NOISE.0 + count {
+        slow.sip(4096);
+        std::thread::sleep(Duration::from_millis(1));
+        let published = |what: &Happening| matches!(what, Happening::Published(_));
+        sent += served.rest().into_iter().filter(published).count();
+    }
+}
+
+/// Hears the noise to its end.
+fn endure_noise(slow: &mut Client) {
+    for _ in 0..NOISE.0 {
+        assert!(matches!(slow.hear(), Heard::Binary(bytes) if bytes.len() == NOISE.1));
+    }
+}
+
 /// What is refused was never compressed: nothing that follows refers to it.
 #[test]
 fn what_is_refused_is_not_missed() {
     let config = with_context()
         .overflow(Overflow::RefuseNewest)
-        .send_queue_messages(20);
+        .send_queue_messages(NOISE.0)
+        .send_queue_bytes(1 << 30);
     let served = serve(config);
-    let mut slow = Client::connect_compressed(served.address(), DEFLATE);
-    let size = 64 << 20;
-    // More than the system takes, so that it is behind; the queue is full soon.
-    slow.text(&format!("!flood 1 {size}"));
-    slow.text("!flood 30 2000");
-    assert!(matches!(slow.hear(), Heard::Binary(bytes) if bytes.len() == size));
-    let mut last = None;
+    let mut slow = behind(&served);
+    let count = 2 * NOISE.0;
+    flood(&served, &mut slow, count, 2000);
+    endure_noise(&mut slow);
+    slow.text("the end");
+    let mut numbers = Vec::new();
     loop {
-        slow.text("the end");
         match slow.hear() {
             Heard::Binary(bytes) => {
-                let number = u32::from_be_bytes(bytes[..4].try_into().unwrap());
-                assert!(last.is_none_or(|last| last < number) && bytes.len() == 2000);
-                last = Some(number);
+                assert_eq!(bytes.len(), 2000);
+                numbers.push(u32::from_be_bytes(bytes[..4].try_into().unwrap()));
             }
             other => {
                 assert_eq!(other, Heard::Text("the end".into()));
@@ -204,6 +239,23 @@ fn what_is_refused_is_not_missed() {
             }
         }
     }
+    assert!(numbers.is_sorted() && (1..count).contains(&numbers.len()));
+    assert_eq!(slow.ask("still here?"), "still here?");
+}
+
+#[test]
+fn what_has_room_only_compressed_is_queued_compressed() {
+    const LARGE: usize = 64 << 20;
+    let served = serve(with_context().send_queue_bytes(LARGE));
+    let mut slow = behind(&served);
+    flood(&served, &mut slow, 3, LARGE);
+    endure_noise(&mut slow);
+    for number in 0..3_u32 {
+        let heard = slow.hear();
+        let begins = |bytes: &[u8]| bytes.starts_with(&number.to_be_bytes());
+        assert!(matches!(heard, Heard::Binary(bytes) if bytes.len() == LARGE && begins(&bytes)));
+    }
+    assert_eq!(slow.ask("still here?"), "still here?");
 }
 
 #[test]

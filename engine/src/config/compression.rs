@@ -21,7 +21,8 @@ table::settings! {
     pub struct Compression at "compression." {
         /// Whether messages to a client may refer to those before them. They shrink more, but every
         /// connection then keeps a compressor of its own, of some 370 KiB at the default
-        /// `memory_level`; without it a shard has one for all. Not with
+        /// `memory_level`, until it was sent nothing by it from one ping to the next; without it a
+        /// shard has one for all. Not with
         /// [`Overflow::DropOldest`](super::Overflow::DropOldest), which would drop what others refer to.
         ///
         /// Default: no.
@@ -29,14 +30,14 @@ table::settings! {
         pub server_context_takeover: bool = false;
 
         /// Whether messages of a client may refer to those before them. Every connection on which
-        /// compressed messages arrived then keeps some 46 KiB; without it only those on which one
-        /// is incomplete do.
+        /// compressed messages arrived then keeps some 46 KiB; without it none does.
         ///
         /// Default: no.
         #[serde(deserialize_with = "form::flag")]
         pub client_context_takeover: bool = false;
 
-        /// The window that messages to a client are compressed with, as a power of 2.
+        /// The largest window that messages to a client are compressed with, as a power of 2. What is
+        /// used is the largest of 9, 12 and 15 within it and within what the client asked for.
         ///
         /// Default: 15. Bounds: 9 to 15.
         #[serde(deserialize_with = "form::count")]

@@ -11,16 +11,20 @@ use super::core::Core;
 use super::frames::Frames;
 use super::outbox::Lane;
 use super::publish::Receipt;
-use crate::protocol::deflate::{DEFLATE_WINDOW_BITS, Deflater, Params, Strength};
+use crate::protocol::deflate::{Deflater, Params, Strength};
 use crate::protocol::frame::{
     OpCode, server_header_len, server_payload, write_compressed_server_header,
 };
 
-/// Window sizes that are compressed with.
-pub(super) const WAYS: usize = (*DEFLATE_WINDOW_BITS.end() - SMALLEST + 1) as usize;
-const SMALLEST: u8 = *DEFLATE_WINDOW_BITS.start();
+/// Windows that are compressed with, in bits. Who agreed on another is sent what the next smaller one
+/// makes, so that peers who agree on all of them do not have everything compressed for each.
+const WINDOWS: [u8; 3] = [9, 12, 15];
+pub(super) const WAYS: usize = WINDOWS.len();
+/// The buffer that messages are compressed in is kept up to this size.
+const MAX_SCRATCH: usize = 1024 * 1024;
 
-/// How a connection's messages are encoded.
+/// How a connection's messages are encoded: 0 as they are, else by the window's place in
+/// [`WINDOWS`], counted from 1, and [`Encoding::CONTEXT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Encoding(u8);
 
@@ -29,13 +33,15 @@ impl Encoding {
 
     /// As agreed on.
     pub(crate) fn agreed(params: &Params) -> Encoding {
-        let bits = params.server_max_window_bits.max(SMALLEST);
+        let allowed = params.server_max_window_bits;
+        let larger = WINDOWS[1..].iter().filter(|bits| **bits <= allowed);
+        let place = larger.fold(1, |place, _| place + 1);
         let context = if params.server_no_context_takeover {
             0
         } else {
             Encoding::CONTEXT
         };
-        Encoding(bits | context)
+        Encoding(place | context)
     }
 
     /// Whether messages may be compressed.
@@ -52,12 +58,12 @@ impl Encoding {
     }
 
     fn window_bits(self) -> u8 {
-        self.0 & !Encoding::CONTEXT
+        WINDOWS[self.way()]
     }
 
-    /// Its place among the window sizes.
+    /// The window's place among all; of an encoding that compresses.
     pub(super) fn way(self) -> usize {
-        usize::from(self.window_bits() - SMALLEST)
+        usize::from((self.0 & !Encoding::CONTEXT) - 1)
     }
 }
 
@@ -67,8 +73,16 @@ pub(crate) struct Compressors {
     strength: Strength,
     shared: [Option<Box<Deflater>>; WAYS],
     /// By slot: those of connections with context takeover.
-    own: HashMap<u32, Box<Deflater>>,
+    own: HashMap<u32, Own>,
     scratch: Vec<u8>,
+}
+
+/// A connection's own compressor.
+#[derive(Debug)]
+struct Own {
+    deflater: Box<Deflater>,
+    /// Since [`Compressors::rest`] last asked.
+    was_used: bool,
 }
 
 impl Compressors {
@@ -94,12 +108,15 @@ impl Compressors {
     /// before; `None` where that is no smaller.
     fn compress_own(&mut self, slot: u32, bits: u8, plain: &Slice) -> Option<Slice> {
         let strength = self.strength;
-        let own = self.own.entry(slot);
-        let deflater = own.or_insert_with(|| Box::new(Deflater::new(strength, bits, false)));
-        let made = compress(deflater, plain, &mut self.scratch);
+        let own = self.own.entry(slot).or_insert_with(|| Own {
+            deflater: Box::new(Deflater::new(strength, bits, false)),
+            was_used: true,
+        });
+        own.was_used = true;
+        let made = compress(&mut own.deflater, plain, &mut self.scratch);
         if made.is_none() {
             // It is sent as it is, and is nothing that could be referred to.
-            deflater.forget();
+            own.deflater.forget();
         }
         made
     }
@@ -107,7 +124,17 @@ impl Compressors {
     /// What the connection in the slot is sent next must not refer to what it was sent before.
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(own) = self.own.get_mut(&slot) {
-            own.forget();
+            own.deflater.forget();
+        }
+    }
+
+    /// Asked now and then: gives up the compressor of a connection that was sent nothing by it since.
+    /// The next one refers to nothing.
+    pub(super) fn rest(&mut self, slot: u32) {
+        if let Some(own) = self.own.get_mut(&slot)
+            && !std::mem::take(&mut own.was_used)
+        {
+            self.own.remove(&slot);
         }
     }
 
@@ -123,16 +150,18 @@ impl Compressors {
 /// A frame with the other's message compressed, unless that is no smaller.
 fn compress(deflater: &mut Deflater, plain: &Slice, scratch: &mut Vec<u8>) -> Option<Slice> {
     let (opcode, payload) = server_payload(plain.as_bytes())?;
-    scratch.clear();
     deflater.deflate(payload, scratch);
-    if scratch.len() >= payload.len() {
-        return None;
-    }
-    let len = server_header_len(scratch.len()) + scratch.len();
-    Some(Slice::with_len(len, |out| {
-        let header = write_compressed_server_header(out, opcode, scratch.len());
-        out[header..].copy_from_slice(scratch);
-    }))
+    let is_smaller = scratch.len() < payload.len();
+    let made = is_smaller.then(|| {
+        let len = server_header_len(scratch.len()) + scratch.len();
+        Slice::with_len(len, |out| {
+            let header = write_compressed_server_header(out, opcode, scratch.len());
+            out[header..].copy_from_slice(scratch);
+        })
+    });
+    scratch.clear();
+    scratch.shrink_to(MAX_SCRATCH);
+    made
 }
 
 impl Core {
@@ -158,10 +187,86 @@ impl Core {
         if !encoding.has_context() {
             return self.compressors.compress_frame(plain, encoding);
         }
-        let arrives_in_order = lane == Lane::Normal && self.connections.has_room(key, plain);
-        arrives_in_order.then(|| {
+        if lane == Lane::High {
+            return None;
+        }
+        if self.connections.has_room(key, plain) {
             let bits = encoding.window_bits();
-            self.compressors.compress_own(key.slot, bits, plain)
-        })?
+            return self.compressors.compress_own(key.slot, bits, plain);
+        }
+        // There may be room for it compressed, and may be not: then nothing must refer to it.
+        self.compressors.forget(key.slot);
+        self.compressors.compress_frame(plain, encoding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agreed(bits: u8, no_context: bool) -> Encoding {
+        Encoding::agreed(&Params {
+            server_max_window_bits: bits,
+            server_no_context_takeover: no_context,
+            ..Params::default()
+        })
+    }
+
+    fn compressors() -> Compressors {
+        Compressors::new(Strength {
+            level: 3,
+            memory_level: 8,
+        })
+    }
+
+    /// The frame of a message that compresses well.
+    fn frame(len: usize) -> Slice {
+        let header = server_header_len(len);
+        Slice::with_len(header + len, |out| {
+            crate::protocol::frame::write_server_header(out, OpCode::Binary, len);
+            out[header..].fill(7);
+        })
+    }
+
+    #[test]
+    fn no_window_is_larger_than_agreed() {
+        let used = (9..=15).map(|bits| agreed(bits, true).window_bits());
+        assert_eq!(used.collect::<Vec<_>>(), [9, 9, 9, 12, 12, 12, 15]);
+        for encoding in [agreed(12, true), agreed(12, false)] {
+            assert!(encoding.compresses() && encoding.way() == 1);
+        }
+        assert!(agreed(12, false).has_context() && !agreed(12, true).has_context());
+        assert!(!Encoding::default().compresses());
+    }
+
+    #[test]
+    fn a_compressor_that_rests_for_long_is_given_up() {
+        let mut compressors = compressors();
+        assert!(compressors.compress_own(3, 15, &frame(1000)).is_some());
+        compressors.rest(3);
+        assert_eq!(compressors.own.len(), 1, "used since");
+        assert!(compressors.compress_own(3, 15, &frame(1000)).is_some());
+        compressors.rest(3);
+        compressors.rest(3);
+        assert!(compressors.own.is_empty());
+    }
+
+    #[test]
+    fn a_large_message_leaves_no_large_buffer() {
+        let mut compressors = compressors();
+        let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+            .take(4 * MAX_SCRATCH)
+            .collect();
+        let header = server_header_len(noise.len());
+        let plain = Slice::with_len(header + noise.len(), |out| {
+            crate::protocol::frame::write_server_header(out, OpCode::Binary, noise.len());
+            out[header..].copy_from_slice(&noise);
+        });
+        assert!(
+            compressors
+                .compress_frame(&plain, agreed(15, true))
+                .is_none()
+        );
+        assert!(compressors.scratch.capacity() <= MAX_SCRATCH);
     }
 }

@@ -119,6 +119,7 @@ impl Core {
                 );
             }
             Some(Due::Ping) => {
+                self.compressors.rest(slot);
                 let frame = self.encode(OpCode::Ping, &[]);
                 self.connections.push_control(slot, &frame);
                 let connection = &mut self.connections[slot];

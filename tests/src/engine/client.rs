@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -190,6 +191,19 @@ impl Client {
         let count = self.stream.read(&mut bytes[begin..]).expect("some bytes");
         assert_ne!(count, 0, "the stream has ended");
         bytes.truncate(begin + count);
+    }
+
+    /// Waits until there is something to read.
+    pub fn until_readable(&self) {
+        let mut byte = [MaybeUninit::uninit()];
+        assert_eq!(self.stream.peek(&mut byte).unwrap(), 1);
+    }
+
+    /// Reads at most so many bytes; what they say is heard later.
+    pub fn sip(&mut self, most: usize) {
+        let mut bytes = Vec::new();
+        self.read_some(&mut bytes, most);
+        self.decode(&mut bytes);
     }
 
     /// Writes any bytes.

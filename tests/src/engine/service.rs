@@ -40,6 +40,7 @@ pub enum Happening {
 /// | `!one ID TEXT` | sends to one connection |
 /// | `!pad R NUMBER BYTES` | publishes to a room: the number in eight digits, and dots up to the size |
 /// | `!flood N BYTES` | sends itself N binary messages, each beginning with its number |
+/// | `!noise N BYTES` | sends itself N binary messages that do not shrink |
 /// | `!urgent TEXT` | sends itself a text on the high lane |
 /// | `!ping TEXT` | sends itself a ping |
 /// | `!close CODE REASON` | closes the connection |
@@ -222,9 +223,20 @@ fn publish(conn: &mut Conn<'_, State>, verb: &str, first: &str, second: &str, re
         }
         "urgent" => conn.high().send(rest),
         "flood" => return flood(conn, first.parse().unwrap(), second.parse().unwrap()),
+        "noise" => return noise(conn, first.parse().unwrap(), second.parse().unwrap()),
         _ => panic!("what is !{verb}?"),
     };
     report(conn, receipt);
+}
+
+fn noise(conn: &mut Conn<'_, State>, count: usize, size: usize) {
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..count {
+        let words = std::iter::repeat_with(|| random.u64(..).to_ne_bytes());
+        let payload: Vec<u8> = words.flatten().take(size).collect();
+        let receipt = conn.send(&payload);
+        report(conn, receipt);
+    }
 }
 
 fn flood(conn: &mut Conn<'_, State>, count: u32, size: usize) {

@@ -30,6 +30,8 @@ pub struct Strength {
 pub struct Deflater {
     deflate: Deflate,
     keeps_context: bool,
+    /// It has compressed nothing that the next message could refer to.
+    is_fresh: bool,
 }
 
 impl Deflater {
@@ -48,6 +50,7 @@ impl Deflater {
         Deflater {
             deflate: Deflate::new_with_config(config),
             keeps_context: !no_context_takeover,
+            is_fresh: true,
         }
     }
 
@@ -60,6 +63,7 @@ impl Deflater {
             out.push(EMPTY);
             return 1;
         }
+        self.is_fresh = false;
         let start = out.len();
         let mut end = start;
         let mut rest = message;
@@ -76,7 +80,7 @@ impl Deflater {
         debug_assert!(rest.is_empty() && out[start..end].ends_with(&TAIL));
         out.truncate(end - TAIL.len());
         if !self.keeps_context {
-            self.deflate.reset();
+            self.forget();
         }
         out.len() - start
     }
@@ -87,7 +91,11 @@ impl Deflater {
     /// compressed last, or received something compressed by another deflater since. The peer's
     /// window then holds other bytes than ours, but nothing that it is sent refers to them.
     pub fn forget(&mut self) {
-        self.deflate.reset();
+        // It writes hundreds of KiB.
+        if !self.is_fresh {
+            self.deflate.reset();
+            self.is_fresh = true;
+        }
     }
 
     /// How much was taken of `input`, and how much put into `out`.
