@@ -253,7 +253,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// As [`Assembly::keep`], bounded here because no header tells the length.
+    /// As [`Assembly::keep`], bounded here because no header tells the length. What fits of a text
+    /// is judged first, so that the fault told does not depend on how the data was split.
     fn keep_inflated(
         &mut self,
         kind: Kind,
@@ -261,7 +262,13 @@ impl Assembly {
         limits: &MessageLimits,
         pool: &mut Pool,
     ) -> Result<(), Fault> {
-        limits.check_message(self.data.len(), piece.len())?;
+        if let Err(too_big) = limits.check_message(self.data.len(), piece.len()) {
+            if kind == Kind::Text {
+                let room = limits.max_message_size.saturating_sub(self.data.len());
+                self.utf8.push(&piece[..room.min(piece.len())])?;
+            }
+            return Err(too_big);
+        }
         self.keep(kind, piece, pool)
     }
 

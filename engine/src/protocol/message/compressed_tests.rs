@@ -232,6 +232,22 @@ fn messages_over_the_limit_are_refused_while_they_are_inflated() {
 }
 
 #[test]
+fn of_two_faults_the_first_is_told_however_the_data_is_split() {
+    let max = 1000;
+    for (bad, fault) in [
+        (max - 1, Fault::InvalidUtf8),
+        (max, Fault::MessageTooBig { max }),
+    ] {
+        let mut text = vec![b'x'; 2 * max];
+        text[bad] = 0xff;
+        let stream = marked(true, OpCode::Text, &deflated(&text));
+        assert_eq!(limited(max, max).read(&stream), Err(fault), "at once");
+        let bytewise = limited(max, max).read_bytewise(&stream);
+        assert_eq!(bytewise.map_err(|(_, fault)| fault), Err(fault));
+    }
+}
+
+#[test]
 fn a_bomb_ends_at_the_limit_with_little_memory_spent() {
     let bomb = deflated(&vec![0; BOMB]);
     assert!(bomb.len() < BOMB / 1000);
