@@ -287,7 +287,7 @@ impl Peer {
 }
 
 fn repeats(act: &Act) -> usize {
-    usize::from(act.number & 0xff) + 1
+    usize::from(act.number & 0x3f) + 1
 }
 
 fn write_frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {

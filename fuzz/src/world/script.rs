@@ -51,7 +51,7 @@ verbs! {
     /// The next peer connects and says a request, by number: sound, with compression, with context
     /// takeover, with a small window, for a page that is closed, or the text itself.
     Connect,
-    /// Says a text message: the text, bytes that are no UTF-8 replaced. Bits 0 to 7 of the number
+    /// Says a text message: the text, bytes that are no UTF-8 replaced. Bits 0 to 5 of the number
     /// tell how often it is repeated, 10 to 12 into how many fragments it is cut, 13 whether there
     /// are pings between, 14 whether it is compressed (if that was asked for).
     Text,
