@@ -1,4 +1,4 @@
-"""How many lines of the protocol the seeds and corpora reach."""
+"""How many lines of the protocol the seeds and corpora reach, all targets together."""
 
 import json
 import subprocess
@@ -8,44 +8,47 @@ from pathlib import Path
 MEASURED = "engine/src/protocol/"
 LEAST = 0.95
 
+# By file, the lines that have code, and whether they were reached.
+Lines = dict[Path, dict[int, bool]]
+
 
 def measure(fuzz: Path, target_dir: Path, targets: list[str]) -> bool:
     """Prints the coverage file by file, with the lines that nothing reached."""
-    profiles, programs = [], []
+    reached: Lines = {}
     for name in targets:
-        folders = [fuzz / "corpus" / name, fuzz / "seeds" / name]
-        command = ["cargo", "+nightly", "fuzz", "coverage", "--fuzz-dir", fuzz]
-        command += ["--target-dir", target_dir / "coverage", name]
-        subprocess.run([*command, *folders], check=True, cwd=fuzz.parent, capture_output=True)
-        profiles.append(fuzz / "coverage" / name / "coverage.profdata")
-        programs += (target_dir / "coverage").glob(f"**/release/{name}")
-    merged = fuzz / "coverage" / "all.profdata"
-    subprocess.run([tool("llvm-profdata"), "merge", "-o", merged, *profiles], check=True)
-    counts = lines_reached(merged, programs)
-    return report(counts, fuzz.parent)
+        # Each program's profile is read with that program: what the compiler made of a function
+        # differs between them.
+        for path, lines in reached_by(name, fuzz, target_dir / "coverage").items():
+            known = reached.setdefault(path, {})
+            for number, is_reached in lines.items():
+                known[number] = known.get(number, False) or is_reached
+    return report(reached, fuzz.parent)
 
 
-def tool(name: str) -> Path:
-    """A tool of the component llvm-tools, which is installed if it is missing."""
-    sysroot = subprocess.check_output(["rustc", "+nightly", "--print", "sysroot"], text=True)
-    found = list(Path(sysroot.strip()).glob(f"lib/rustlib/*/bin/{name}"))
-    if found:
-        return found[0]
-    install = ["rustup", "component", "add", "--toolchain", "nightly", "llvm-tools"]
-    subprocess.run(install, check=True)
-    return tool(name)
-
-
-def lines_reached(profile: Path, programs: list[Path]) -> dict[Path, dict[int, bool]]:
-    """By file, the lines that have code, and whether any target reached them."""
-    command = [tool("llvm-cov"), "export", "--format=text", f"--instr-profile={profile}"]
-    command += [programs[0], *(f"--object={program}" for program in programs[1:])]
+def reached_by(name: str, fuzz: Path, target_dir: Path) -> Lines:
+    corpus, seeds = fuzz / "corpus" / name, fuzz / "seeds" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    install_tools()
+    command = ["cargo", "+nightly", "fuzz", "coverage", "--fuzz-dir", fuzz]
+    command += ["--target-dir", target_dir, name, corpus, seeds]
+    subprocess.run(command, check=True, cwd=fuzz.parent, stdout=subprocess.DEVNULL)
+    profile = fuzz / "coverage" / name / "coverage.profdata"
+    [program] = target_dir.glob(f"**/release/{name}")
+    command = [tools() / "llvm-cov", "export", f"--instr-profile={profile}", program]
     [data] = json.loads(subprocess.check_output(command))["data"]
-    reached = {}
-    for file in data["files"]:
-        if MEASURED in file["filename"]:
-            reached[Path(file["filename"])] = lines_of(file["segments"])
-    return reached
+    files = ((Path(file["filename"]), file["segments"]) for file in data["files"])
+    return {path: lines_of(segments) for path, segments in files if MEASURED in str(path)}
+
+
+def tools() -> Path:
+    command = ["rustc", "+nightly", "--print", "target-libdir"]
+    return Path(subprocess.check_output(command, text=True).strip()).parent / "bin"
+
+
+def install_tools() -> None:
+    if not (tools() / "llvm-cov").exists():
+        install = ["rustup", "component", "add", "--toolchain", "nightly", "llvm-tools"]
+        subprocess.run(install, check=True)
 
 
 def lines_of(segments: list) -> dict[int, bool]:
@@ -59,7 +62,7 @@ def lines_of(segments: list) -> dict[int, bool]:
     return lines
 
 
-def report(files: dict[Path, dict[int, bool]], root: Path) -> bool:
+def report(files: Lines, root: Path) -> bool:
     total = reached = 0
     for path, lines in sorted(files.items()):
         missed = [number for number, is_reached in sorted(lines.items()) if not is_reached]

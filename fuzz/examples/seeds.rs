@@ -97,8 +97,23 @@ fn frame_streams() -> Result<Vec<(&'static str, Vec<u8>)>, SendError> {
         ("bomb", stream(3, 0xfc, &[0x40], &bombs)),
         ("half_a_header", stream(0, WIDE, &[], &with(b"")[..1])),
     ];
+    seeds.push(("two_faults", two_faults()?));
     seeds.extend(REFUSED.map(|(name, frame)| (name, stream(0, WIDE, &[], frame))));
     Ok(seeds)
+}
+
+/// Compressed text over a limit of 128 bytes, no UTF-8 before it gets there. By its split one fault
+/// or the other was told once.
+fn two_faults() -> Result<Vec<u8>, SendError> {
+    let text = [&[b'x'; 100][..], b"\xff", &[b'x'; 100]].concat();
+    let (mut payload, mut frame) = (Vec::new(), Vec::new());
+    let strength = Strength {
+        level: 9,
+        memory_level: 9,
+    };
+    Deflater::new(strength, 15, true).deflate(&text, &mut payload);
+    Encoder::new().compressed(&mut frame, &mut Unmasked, OpCode::Text, &payload, true)?;
+    Ok(stream(3, 0xf7, &[0], &frame))
 }
 
 /// Every kind of frame, in every length of header.

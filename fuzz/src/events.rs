@@ -1,9 +1,10 @@
 //! What a decoder makes of a stream.
 
-use throng::CloseCode;
-use throng::Message;
 use throng::protocol::fault::Fault;
-use throng::protocol::message::{Decoder, Event, Input, MessageLimits, Pool};
+use throng::protocol::message::{
+    Decoder, Event, Input, MAX_SPARE_BYTES, MIN_BUFFER, MessageLimits, Pool,
+};
+use throng::{CloseCode, Message};
 
 use crate::Pieces;
 
@@ -93,7 +94,8 @@ pub fn decode(
         }
         assert!(input.is_empty(), "what is not taken is lost");
         let most = limits.max_message_size.next_power_of_two();
-        assert!(decoder.kept_bytes() <= most.max(throng::protocol::message::MIN_BUFFER));
+        assert!(decoder.kept_bytes() <= most.max(MIN_BUFFER));
+        assert!(pool.spare_bytes() <= MAX_SPARE_BYTES);
     }
     decoded
 }

@@ -134,8 +134,12 @@ fn judge(request: &ClientRequest<'_>, answer: &[u8], pieces: Pieces<'_>) {
             }
             Err(ResponseError::Declined(declined)) => {
                 assert!(declined.status >= 200);
-                let body = declined.body;
-                assert!(answer[..end].ends_with(&body));
+                let body = &declined.body;
+                assert!(answer[..end].ends_with(body));
+                for (name, value) in &declined.headers {
+                    let found = declined.header(&name.to_ascii_uppercase());
+                    assert!(found.is_some() || str::from_utf8(value).is_err());
+                }
                 is_over = true;
             }
             Err(_) => is_over = true,
