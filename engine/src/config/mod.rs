@@ -126,7 +126,7 @@ table::settings! {
 
         /// The largest payload of one frame accepted, in bytes; `None` is
         /// [`max_message_size`](field@Config::max_message_size), which it may not exceed. A frame of a
-        /// compressed message may be longer by what compressing can add: an eighth and 64 bytes.
+        /// compressed message may be longer by what compressing can add: a quarter and 64 bytes.
         ///
         /// Default: none. Bounds: 1 byte to 512 MiB.
         #[serde(deserialize_with = "form::optional_size")]

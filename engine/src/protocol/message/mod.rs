@@ -118,7 +118,7 @@ pub struct MessageLimits {
     /// Payload bytes of a frame.
     ///
     /// Of a compressed message both bounds hold for what has arrived too, with what deflate may add to
-    /// bytes that do not shrink: an eighth (its fixed codes, RFC 1951 §3.2.6) and 64 bytes.
+    /// bytes that do not shrink, and a flush behind each fragment: a quarter and 64 bytes.
     pub max_frame_size: usize,
 }
 
@@ -164,7 +164,7 @@ const MAX_DEFLATE_HEADERS: usize = 64;
 
 /// The longest that deflate should make of `len` bytes.
 fn max_compressed(len: usize) -> usize {
-    len.saturating_add(len / 8 + MAX_DEFLATE_HEADERS)
+    len.saturating_add(len / 4 + MAX_DEFLATE_HEADERS)
 }
 
 #[inline]
