@@ -376,12 +376,24 @@ fn slow_readers() -> Vec<(&'static str, Vec<u8>)> {
         ]);
         then(0, [0, 1 << 4 | 1 << 5 | overflow, 0], &acts)
     };
+    let much = |count| vec![act(Binary, 0, 63, b"much"); count];
+    // Behind by half of the queue, and much more comes at once.
+    let held = [
+        vec![act(Stall, 0, 0, b"")],
+        much(2),
+        all(0),
+        much(90),
+        all(0),
+        all(0),
+    ]
+    .concat();
     let stalled = [
         act(Stall, 0, 0, b""),
         act(Text, 0, 0, b"x"),
         act(DeliverAll, 0, 0, b""),
     ];
     vec![
+        ("held_back", then(0, [0; 3], &held)),
         ("slow_is_closed", slow(0)),
         ("slow_misses_the_newest", slow(1)),
         ("slow_misses_the_oldest", slow(2)),
