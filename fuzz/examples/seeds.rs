@@ -377,16 +377,22 @@ fn slow_readers() -> Vec<(&'static str, Vec<u8>)> {
         then(0, [0, 1 << 4 | 1 << 5 | overflow, 0], &acts)
     };
     let much = |count| vec![act(Binary, 0, 63, b"much"); count];
-    // Behind by half of the queue, and much more comes at once.
-    let held = [
+    // Whoever was behind for a second is read from once, behind or not; half a queue is answered.
+    let unread = [
         vec![act(Stall, 0, 0, b"")],
         much(2),
         all(0),
+        vec![act(Publish, 0, 0, &[b'x'; 200]); 3],
         much(90),
-        all(0),
-        all(0),
-    ]
-    .concat();
+        vec![
+            act(DeliverAll, 0, 0, b""),
+            wait(110),
+            act(Take, 0, 700, b""),
+            turn(),
+        ],
+        vec![turn(); 3],
+    ];
+    let held = unread.concat();
     let stalled = [
         act(Stall, 0, 0, b""),
         act(Text, 0, 0, b"x"),
