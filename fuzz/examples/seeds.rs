@@ -393,6 +393,15 @@ fn slow_readers() -> Vec<(&'static str, Vec<u8>)> {
         vec![turn(); 3],
     ];
     let held = unread.concat();
+    let published = vec![act(Publish, 0, 0, b"x"); 6];
+    let outside = [
+        vec![act(Stall, 0, 0, b"")],
+        much(1),
+        all(0),
+        published,
+        vec![turn()],
+    ]
+    .concat();
     let stalled = [
         act(Stall, 0, 0, b""),
         act(Text, 0, 0, b"x"),
@@ -400,6 +409,7 @@ fn slow_readers() -> Vec<(&'static str, Vec<u8>)> {
     ];
     vec![
         ("held_back", then(0, [0; 3], &held)),
+        ("outside_is_dropped", then(0, [0, 1 << 4 | 2, 0], &outside)),
         ("slow_is_closed", slow(0)),
         ("slow_misses_the_newest", slow(1)),
         ("slow_misses_the_oldest", slow(2)),
