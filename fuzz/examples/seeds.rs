@@ -376,12 +376,40 @@ fn slow_readers() -> Vec<(&'static str, Vec<u8>)> {
         ]);
         then(0, [0, 1 << 4 | 1 << 5 | overflow, 0], &acts)
     };
+    let much = |count| vec![act(Binary, 0, 63, b"much"); count];
+    // Whoever was behind for a second is read from once, behind or not; half a queue is answered.
+    let unread = [
+        vec![act(Stall, 0, 0, b"")],
+        much(2),
+        all(0),
+        vec![act(Publish, 0, 0, &[b'x'; 200]); 3],
+        much(90),
+        vec![
+            act(DeliverAll, 0, 0, b""),
+            wait(110),
+            act(Take, 0, 700, b""),
+            turn(),
+        ],
+        vec![turn(); 3],
+    ];
+    let held = unread.concat();
+    let published = vec![act(Publish, 0, 0, b"x"); 6];
+    let outside = [
+        vec![act(Stall, 0, 0, b"")],
+        much(1),
+        all(0),
+        published,
+        vec![turn()],
+    ]
+    .concat();
     let stalled = [
         act(Stall, 0, 0, b""),
         act(Text, 0, 0, b"x"),
         act(DeliverAll, 0, 0, b""),
     ];
     vec![
+        ("held_back", then(0, [0; 3], &held)),
+        ("outside_is_dropped", then(0, [0, 1 << 4 | 2, 0], &outside)),
         ("slow_is_closed", slow(0)),
         ("slow_misses_the_newest", slow(1)),
         ("slow_misses_the_oldest", slow(2)),

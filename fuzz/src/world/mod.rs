@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use throng::internals::Solo;
 use throng::protocol::message::MessageLimits;
-use throng::{CloseCode, Message};
+use throng::{CloseCode, Message, Overflow};
 use throng_transport::{Driver, Next, Turn};
 
 use crate::Owned;
@@ -59,6 +59,8 @@ struct World {
     /// As many as there are wires.
     peers: Vec<Peer>,
     limits: MessageLimits,
+    /// Whoever stays open has lost nothing.
+    never_drops: bool,
     has_waited: bool,
     is_drained: bool,
     has_stopped: bool,
@@ -73,6 +75,7 @@ impl World {
             max_message_size: config.max_message_size,
             max_frame_size: config.max_frame_size.unwrap_or(config.max_message_size),
         };
+        let never_drops = config.overflow == Overflow::Disconnect;
         let (driver, service) = (Memory::new(), Service::default());
         let shard = Solo::new(config, service.clone(), driver.waker(), 1);
         World {
@@ -81,6 +84,7 @@ impl World {
             service,
             peers: Vec::new(),
             limits,
+            never_drops,
             has_waited: false,
             is_drained: false,
             has_stopped: false,

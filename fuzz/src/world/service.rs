@@ -142,7 +142,7 @@ impl Handler for Service {
     fn on_message(&self, conn: &mut Conn<'_, usize>, message: Message<'_>) {
         let mut book = self.book();
         let page = book.page(*conn.state());
-        assert!(page.opened == 1 && page.closed.is_empty());
+        assert!(page.opened == 1 && page.closed.is_empty() && !conn.is_closed());
         page.received.push(message.into());
         book.answer(conn, message);
     }
