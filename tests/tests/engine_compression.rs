@@ -6,12 +6,16 @@
     reason = "a test fails by panicking"
 )]
 
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use throng::protocol::deflate::Deflater;
 use throng::protocol::frame::{OpCode, RSV1};
+use throng::protocol::message::INFLATED_AT_ONCE;
 use throng::{Cause, Compression, Config, Overflow};
 use throng_tests::engine::{
-    Client, Happening, Heard, Served, answer, config, frame_with, request, serve,
+    Client, Happening, Heard, Served, answer, config, frame, frame_with, request, serve,
 };
 
 const DEFLATE: &str = "permessage-deflate";
@@ -268,17 +272,6 @@ fn dropping_the_oldest_contradicts_context_takeover() {
 }
 
 #[test]
-fn bombs_are_refused_while_they_are_inflated() {
-    let served = serve(compressing().max_message_size(64 * 1024));
-    let mut bystander = served.connect();
-    let mut client = Client::connect_compressed(served.address(), DEFLATE);
-    client.compressed(&"0".repeat(64 << 20));
-    assert!(matches!(client.hear(), Heard::Close(Some(1009), _)));
-    assert_eq!(served.next_close().1.cause, Cause::TooBig);
-    assert_eq!(bystander.ask("and you?"), "and you?");
-}
-
-#[test]
 fn garbage_is_not_inflated() {
     let served = serve(compressing());
     let mut client = Client::connect_compressed(served.address(), DEFLATE);
@@ -288,21 +281,44 @@ fn garbage_is_not_inflated() {
 }
 
 /// A few bytes may stand for much: what one receive brings is not all inflated in one turn.
+
+/// Those who have the shard make as much as a turn may do not keep those waiting who compress.
 #[test]
-fn inflating_is_spread_over_turns() {
-    const MESSAGES: usize = 200;
+fn who_compresses_is_served_beside_who_floods() {
     let served = serve(compressing());
-    let mut bystander = served.connect();
-    let mut client = Client::connect_compressed(served.address(), DEFLATE);
-    assert_eq!(client.ask("!join tea"), "Ok(())");
-    let large = "0".repeat(512 << 10);
-    for _ in 0..MESSAGES {
-        client.compressed(&large);
-    }
-    assert_eq!(bystander.ask("and you?"), "and you?");
-    for _ in 0..MESSAGES {
-        assert!(client.hear() == Heard::Text(large.clone()));
-    }
+    let mut patient = Client::connect_compressed(served.address(), DEFLATE);
+    let mut noise = vec![0; 100 * 1024];
+    fastrand::Rng::with_seed(7).fill(&mut noise);
+    let mut payload = Vec::new();
+    Deflater::new(Compression::default().strength(), 15, true).deflate(&noise, &mut payload);
+    assert!(
+        payload.len() > 2 * INFLATED_AT_ONCE,
+        "it is inflated in parts"
+    );
+    let asks = frame(true, OpCode::Text, b"!flood 1 32000").repeat(1000);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..16 {
+            let mut greedy = served.connect();
+            let mut writer = greedy.writer();
+            let (asks, is_over) = (&asks, &is_over);
+            threads.spawn(move || while writer.write_all(asks).is_ok() {});
+            threads.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    greedy.sip(1 << 20);
+                }
+                greedy.finish();
+            });
+        }
+        served.until("the flood has begun", |engine| {
+            engine.handle().connections() == 17
+        });
+        for _ in 0..10 {
+            patient.write(&frame_with(true, RSV1, OpCode::Binary, &payload));
+            assert!(patient.hear() == Heard::Binary(noise.clone()));
+        }
+        is_over.store(true, Relaxed);
+    });
 }
 
 /// RFC 6455 §9.1: what is no list of extensions is refused, whether or not one is wanted.

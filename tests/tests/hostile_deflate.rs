@@ -10,6 +10,7 @@
 
 use throng::protocol::deflate::{Deflater, Strength};
 use throng::protocol::frame::{OpCode, RSV1};
+use throng::protocol::message::INFLATED_AT_ONCE;
 use throng::{Cause, Compression, Config};
 use throng_tests::engine::{Client, Heard, config, frame, frame_with};
 use throng_tests::hostile::{CONNECTION, Counting, SHARD, Siege, end_of, in_parallel};
@@ -29,6 +30,9 @@ const INFLATER: usize = 47 * KIB;
 const BOMB: usize = 64 << 20;
 /// Attackers that only the moment sets apart.
 const CROWD: usize = 100;
+
+/// What is taken off the end of a compressed message.
+const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 
 const OFFER: &str = "permessage-deflate";
 
@@ -180,6 +184,30 @@ fn messages_that_never_end_take_what_was_sent() {
     let bound = STALLED * (2 * bomb.len() + CONNECTION);
     let attack = format!("stalled bombs × {STALLED}, three times");
     siege.withstood(&attack, "nothing", bound);
+}
+
+/// Large messages out of so much that each is inflated in several parts, all at once: none is begun
+/// before the one before it is done.
+#[test]
+fn a_crowd_of_long_bombs_is_inflated_one_by_one() {
+    let siege = Siege::begin(settings());
+    let mut bomb = deflated(&vec![0; LARGEST]);
+    bomb.extend(FLUSHED);
+    bomb.extend(b"\x00\x00\x00\xff\xff".repeat(INFLATED_AT_ONCE / 5));
+    bomb.push(0);
+    let bomb = in_frames(&bomb, usize::MAX);
+    let mut clients: Vec<Client> = (0..CROWD).map(|_| connect(&siege)).collect();
+    for client in &mut clients {
+        client.write(&bomb);
+    }
+    siege.live_on();
+    for client in &mut clients {
+        assert!(client.hear() == Heard::Binary(vec![0; LARGEST]));
+    }
+    assert_eq!(siege.tally().messages(), CROWD);
+    let bound = SHARD + CROWD * (2 * bomb.len() + CONNECTION);
+    let attack = format!("{LARGEST} bytes out of {} × {CROWD}", bomb.len());
+    siege.withstood(&attack, "echoes", bound);
 }
 
 /// With context takeover who has sent one compressed message may refer to it for ever.

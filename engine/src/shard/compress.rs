@@ -150,6 +150,7 @@ impl Compressors {
 /// A frame with the other's message compressed, unless that is no smaller.
 fn compress(deflater: &mut Deflater, plain: &Slice, scratch: &mut Vec<u8>) -> Option<Slice> {
     let (opcode, payload) = server_payload(plain.as_bytes())?;
+    scratch.clear();
     deflater.deflate(payload, scratch);
     let is_smaller = scratch.len() < payload.len();
     let made = is_smaller.then(|| {
@@ -159,8 +160,9 @@ fn compress(deflater: &mut Deflater, plain: &Slice, scratch: &mut Vec<u8>) -> Op
             out[header..].copy_from_slice(scratch);
         })
     });
-    scratch.clear();
-    scratch.shrink_to(MAX_SCRATCH);
+    if scratch.capacity() > MAX_SCRATCH {
+        *scratch = Vec::new();
+    }
     made
 }
 

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use throng_transport::Peer;
 
 use super::compress::Encoding;
+use super::hold::Held;
 use super::invalid::InvalidMessages;
 use super::outbox::Outbox;
 use super::timer::Tick;
@@ -52,8 +53,8 @@ pub(crate) struct Connection {
     pub(crate) may_speak: bool,
     /// A ping was sent and nothing has been heard since.
     pub(crate) ping_unanswered: bool,
-    /// Something that was received is held back in `unhandled`.
-    pub(crate) holds: bool,
+    /// Whether something that was received waits in `unhandled`.
+    pub(crate) held: Held,
     /// What it counts as.
     pub(crate) seat: Seat,
     /// The upgrade was accepted.
@@ -141,7 +142,7 @@ impl Connection {
             paused: false,
             may_speak: false,
             ping_unanswered: false,
-            holds: false,
+            held: Held::Nothing,
             seat: Seat::Regular,
             was_open: false,
             has_farewell: false,

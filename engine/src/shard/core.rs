@@ -222,9 +222,7 @@ impl Core {
             }
         };
         connection.phase = phase;
-        if connection.holds {
-            self.held_back.push(key, connection.encoding);
-        }
+        self.line_up(key);
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
         let length = write_close(&mut payload, code, reason);
         let frame = self.encode(OpCode::Close, &payload[..length]);

@@ -4,6 +4,7 @@ use throng_transport::{Driver, Sent, SocketKey};
 
 use super::connection::Phase;
 use super::core::{Core, Release};
+use super::hold::Held;
 use crate::limits::MAX_UNHEARD;
 
 /// What the driver holds of the send in flight.
@@ -19,9 +20,7 @@ impl Core {
         };
         // It may have something else in flight at the end of every turn, for ever.
         connection.may_speak = connection.paused && connection.until.is_due(self.tick);
-        if connection.holds {
-            self.held_back.push(key, connection.encoding);
-        }
+        self.line_up(key);
     }
 
     /// Sends what waits, with one gathered write per connection.
@@ -63,8 +62,9 @@ impl Core {
                 }
             }
         }
-        let is_at_ease =
-            !connection.outbox.is_in_flight() && !connection.paused && !connection.holds;
+        let is_at_ease = !connection.outbox.is_in_flight()
+            && !connection.paused
+            && connection.held == Held::Nothing;
         if connection.phase != Phase::Open || !is_at_ease {
             self.adjust(key, driver);
         }
@@ -87,7 +87,7 @@ impl Core {
         // peer said last is still to be heard.
         let is_open = connection.phase == Phase::Open;
         let is_behind = is_open && outbox.is_in_flight() && connection.unsent > 0;
-        let pause = connection.holds || is_behind && !connection.may_speak;
+        let pause = connection.held != Held::Nothing || is_behind && !connection.may_speak;
         if pause && !connection.paused {
             connection.paused = true;
             if is_open {

@@ -18,25 +18,52 @@ use crate::event::Cause;
 use crate::handler::Handler;
 use crate::limits::{INFLATED_PER_TURN, PRODUCED_PER_TURN};
 
+/// What was received of a connection and is not handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It waits for the connection's send in flight.
+    Aside,
+    /// Its connection is in [`HeldBack`].
+    InLine,
+}
+
 /// Connections of which something was held back that can be handled now, in the order in which it
 /// was. Those that compress wait in a line of their own.
 #[derive(Debug, Default)]
 pub(super) struct HeldBack {
-    plain: VecDeque<SocketKey>,
-    compressing: VecDeque<SocketKey>,
+    plain: Line,
+    compressing: Line,
+    /// Before its line: the connection whose message is inflated in part. There is one at most, since
+    /// such a message may hold many times what was sent.
+    unfinished: Option<SocketKey>,
+    /// The line that compresses comes first in this turn; the other one does in the next.
+    compressing_first: bool,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    keys: VecDeque<SocketKey>,
+    /// The last turn left somebody in it, behind whom others must wait.
+    is_backed_up: bool,
 }
 
 impl HeldBack {
-    pub(super) fn push(&mut self, key: SocketKey, encoding: Encoding) {
-        if encoding.compresses() {
-            self.compressing.push_back(key);
-        } else {
-            self.plain.push_back(key);
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        let lines_are = self.plain.keys.is_empty() && self.compressing.keys.is_empty();
+        lines_are && self.unfinished.is_none()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.compressing.is_empty()
+    /// Whether a connection that has arrived just now must wait behind others.
+    #[inline]
+    fn must_wait(&self, encoding: Encoding) -> bool {
+        if encoding.compresses() {
+            self.compressing.is_backed_up || self.unfinished.is_some()
+        } else {
+            self.plain.is_backed_up
+        }
     }
 }
 
@@ -47,6 +74,14 @@ impl Core {
         let connection = &self.connections[slot];
         let has_inflated_enough = || connection.encoding.compresses() && self.has_inflated_enough();
         (self.has_made_enough() || has_inflated_enough()) && connection.is_open()
+    }
+
+    /// Whether nothing of what has just been received should be handled yet.
+    #[inline]
+    pub(super) fn must_wait(&self, slot: u32) -> bool {
+        let connection = &self.connections[slot];
+        let must_wait = self.held_back.must_wait(connection.encoding) && connection.is_open();
+        must_wait || self.is_turn_full(slot)
     }
 
     /// Whether the next message of an open connection should wait.
@@ -77,32 +112,77 @@ impl Core {
     pub(super) fn hold_back(&mut self, key: SocketKey, unhandled: Box<Unhandled>) {
         let connection = &mut self.connections[key.slot];
         connection.unhandled = Some(unhandled);
-        connection.holds = true;
-        self.held_back.push(key, connection.encoding);
+        if connection.decoder.is_inflating() {
+            connection.held = Held::InLine;
+            self.held_back.unfinished = Some(key);
+        } else {
+            connection.held = Held::Aside;
+            self.line_up(key);
+        }
         // The flush that ends the turn pauses it.
         self.connections.mark_dirty(key.slot);
+    }
+
+    /// What was set aside, if anything was, can be handled now.
+    pub(super) fn line_up(&mut self, key: SocketKey) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if connection.held != Held::Aside {
+            return;
+        }
+        connection.held = Held::InLine;
+        let line = if connection.encoding.compresses() {
+            &mut self.held_back.compressing
+        } else {
+            &mut self.held_back.plain
+        };
+        line.keys.push_back(key);
     }
 }
 
 impl<H: Handler> Shard<H> {
     /// Handles what was held back, in the order in which it was.
     pub(super) fn handle_held(&mut self) {
-        for _ in 0..self.core.held_back.plain.len() {
-            if self.core.has_made_enough() {
-                return;
-            }
-            if let Some(key) = self.core.held_back.plain.pop_front() {
+        if self.core.held_back.is_empty() {
+            return;
+        }
+        // Either line may use up what a turn may make.
+        self.core.held_back.compressing_first ^= true;
+        if self.core.held_back.compressing_first {
+            self.handle_compressing();
+            self.handle_plain();
+        } else {
+            self.handle_plain();
+            self.handle_compressing();
+        }
+    }
+
+    fn handle_plain(&mut self) {
+        let mut waiting = self.core.held_back.plain.keys.len();
+        while waiting > 0 && !self.core.has_made_enough() {
+            waiting -= 1;
+            if let Some(key) = self.core.held_back.plain.keys.pop_front() {
                 self.handle_held_of(key);
             }
         }
-        for _ in 0..self.core.held_back.compressing.len() {
-            if self.core.has_made_enough() || self.core.has_inflated_enough() {
-                return;
-            }
-            if let Some(key) = self.core.held_back.compressing.pop_front() {
-                self.handle_held_of(key);
-            }
+        self.core.held_back.plain.is_backed_up = waiting > 0;
+    }
+
+    fn handle_compressing(&mut self) {
+        let mut waiting = self.core.held_back.compressing.keys.len();
+        while !self.core.has_made_enough() && !self.core.has_inflated_enough() {
+            let held_back = &mut self.core.held_back;
+            let next = held_back.unfinished.take().or_else(|| {
+                waiting = waiting.checked_sub(1)?;
+                held_back.compressing.keys.pop_front()
+            });
+            let Some(key) = next else {
+                break;
+            };
+            self.handle_held_of(key);
         }
+        self.core.held_back.compressing.is_backed_up = waiting > 0;
     }
 
     #[cold]
@@ -110,11 +190,14 @@ impl<H: Handler> Shard<H> {
         let Some(connection) = self.core.connections.get(key) else {
             return;
         };
-        // It is listed again when its send is completed.
-        if !connection.holds || connection.is_open() && connection.outbox.is_in_flight() {
+        connection.held = Held::Aside;
+        // It is lined up again when its send is completed. A message that is inflated in part holds
+        // up others, and more memory than it will.
+        let is_behind = connection.is_open() && connection.outbox.is_in_flight();
+        if is_behind && !connection.decoder.is_inflating() {
             return;
         }
-        connection.holds = false;
+        connection.held = Held::Nothing;
         let Some(mut unhandled) = connection.unhandled.take() else {
             return;
         };

@@ -16,21 +16,20 @@ impl<H: Handler> Shard<H> {
     /// returns how many of the last bytes; it may be none, when only inflating is to go on.
     #[inline]
     pub(super) fn handle_frames(&mut self, key: SocketKey, bytes: &mut [u8]) -> Option<usize> {
-        if self.core.is_turn_full(key.slot) {
-            return Some(bytes.len());
-        }
         let mut decoder = std::mem::take(&mut self.core.connections[key.slot].decoder);
         let mut input = Input::new(bytes);
         let limits = self.core.message_limits;
         let mut held_back = None;
         loop {
+            // After our close frame, what the peer still says is dropped (RFC 6455 §1.4).
+            if !self.core.connections[key.slot].is_open() {
+                decoder.discard_messages(&mut self.core.decoders);
+            }
             match decoder.next(&mut input, &limits, &mut self.core.decoders) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
-                    let is_wanted = self.handle_message(key, message);
-                    if !is_wanted {
-                        decoder.discard_messages(&mut self.core.decoders);
-                    } else if !input.is_empty() && self.core.must_hold(key.slot) {
+                    self.handle_message(key, message);
+                    if !input.is_empty() && self.core.must_hold(key.slot) {
                         held_back = Some(input.remaining());
                         // What waits in line must not wait with a whole message in its hands.
                         decoder.forget_delivered(&mut self.core.decoders);
@@ -40,9 +39,6 @@ impl<H: Handler> Shard<H> {
                 // RFC 6455 §5.5.2: answered with its payload, unless a close frame was sent.
                 Ok(Some(Event::Ping(payload))) => self.core.pong(key, payload),
                 Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Unfinished)) if !self.core.connections[key.slot].is_open() => {
-                    decoder.discard_messages(&mut self.core.decoders);
-                }
                 Ok(Some(Event::Unfinished)) => {
                     held_back = Some(input.remaining());
                     break;
@@ -65,20 +61,14 @@ impl<H: Handler> Shard<H> {
         held_back
     }
 
-    /// Returns whether it was wanted: after our close frame, what the peer still says is dropped (RFC
-    /// 6455 §1.4).
     #[inline]
-    fn handle_message(&mut self, key: SocketKey, message: Message<'_>) -> bool {
+    fn handle_message(&mut self, key: SocketKey, message: Message<'_>) {
         let tick = self.core.tick;
         let connection = &mut self.core.connections[key.slot];
-        if !connection.is_open() {
-            return false;
-        }
         connection.active = tick;
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
         self.call(key, |handler, conn| handler.on_message(conn, message));
-        true
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with one of the same code, unless it is the

@@ -8,6 +8,7 @@ use throng_transport::{Peer, Service, Socket, SocketKey};
 use super::Shard;
 use super::connection::{Phase, Unhandled};
 use super::core::{Farewell, Release};
+use super::hold::Held;
 use crate::event::Cause;
 use crate::handler::Handler;
 
@@ -35,7 +36,12 @@ impl<H: Handler> Service for Shard<H> {
         }
         match phase {
             Phase::Open | Phase::Closing => {
-                if let Some(left) = self.handle_frames(key, bytes) {
+                let left = if self.core.must_wait(key.slot) {
+                    Some(bytes.len())
+                } else {
+                    self.handle_frames(key, bytes)
+                };
+                if let Some(left) = left {
                     let bytes = bytes[bytes.len() - left..].to_vec();
                     self.core
                         .hold_back(key, Box::new(Unhandled { bytes, seen: 0 }));
@@ -51,7 +57,7 @@ impl<H: Handler> Service for Shard<H> {
             return;
         };
         connection.peer_ended = true;
-        if !connection.holds {
+        if connection.held == Held::Nothing {
             self.core.handle_end(key);
         }
     }

@@ -114,6 +114,8 @@ impl Deflater {
 /// largest one holds what any smaller one would.
 pub struct Inflater {
     inflate: Inflate,
+    /// Something of the message was not the end of a stream: its flush is to come.
+    awaits_tail: bool,
 }
 
 impl Inflater {
@@ -121,6 +123,7 @@ impl Inflater {
     pub fn new() -> Inflater {
         Inflater {
             inflate: Inflate::new(false, *WINDOW_BITS.end()),
+            awaits_tail: false,
         }
     }
 
@@ -138,6 +141,7 @@ impl Inflater {
         mut sink: impl FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let mut rest = piece;
+        self.awaits_tail |= !piece.is_empty();
         loop {
             let before = (self.inflate.total_in(), self.inflate.total_out());
             let status = self
@@ -155,6 +159,7 @@ impl Inflater {
                 if rest.is_empty() {
                     return Ok(());
                 }
+                self.awaits_tail = true;
             } else if produced < scratch.len() {
                 debug_assert!(rest.is_empty());
                 return Ok(());
@@ -163,24 +168,35 @@ impl Inflater {
     }
 
     /// Ends a message: inflates what its sender took off (RFC 7692 §7.2.2), which holds nothing.
+    /// Behind a message of no bytes, or one that ends with a stream (without the byte that §7.2.3.4 asks
+    /// for), nothing was taken off.
     ///
     /// # Errors
     ///
     /// [`Fault::InvalidDeflate`] where it was taken for a part of what came before: the message was
     /// cut. After an error only [`Inflater::forget`] may follow.
     pub fn finish(&mut self, scratch: &mut [u8]) -> Result<(), Fault> {
-        self.push(&TAIL, scratch, |inflated| {
+        /// What is taken off, and another block of no bytes: where the first is taken for the length
+        /// of a block, the second is what it holds.
+        const TAIL_AND_PROOF: [u8; 9] = [0, 0, 0xff, 0xff, 0, 0, 0, 0xff, 0xff];
+        if !std::mem::take(&mut self.awaits_tail) {
+            return Ok(());
+        }
+        let ended = self.push(&TAIL_AND_PROOF, scratch, |inflated| {
             if inflated.is_empty() {
                 Ok(())
             } else {
                 Err(Fault::InvalidDeflate)
             }
-        })
+        });
+        self.awaits_tail = false;
+        ended
     }
 
     /// Begins anew: the next message refers to none before it.
     pub fn forget(&mut self) {
         self.inflate.reset(false);
+        self.awaits_tail = false;
     }
 }
 

@@ -158,6 +158,11 @@ impl Assembly {
             && self.inflater.is_none()
     }
 
+    /// Whether a message is inflated in part.
+    pub(super) fn is_inflating(&self) -> bool {
+        self.inflation.is_some()
+    }
+
     /// Capacity held for the message.
     pub(super) fn kept_bytes(&self) -> usize {
         let inflation = self.inflation.as_ref();

@@ -118,7 +118,8 @@ pub struct MessageLimits {
     /// Payload bytes of a frame.
     ///
     /// Of a compressed message both bounds hold for what has arrived too, with what deflate may add to
-    /// bytes that do not shrink, and a flush behind each fragment: a quarter and 64 bytes.
+    /// bytes that do not shrink: a quarter and 64 bytes. Flushes behind many fragments of a few bytes
+    /// each may add more.
     pub max_frame_size: usize,
 }
 
@@ -358,6 +359,12 @@ impl Decoder {
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.assembly.is_none()
+    }
+
+    /// Whether a message is inflated in part: the last call gave [`Event::Unfinished`].
+    pub fn is_inflating(&self) -> bool {
+        let assembly = self.assembly.as_ref();
+        assembly.is_some_and(|assembly| assembly.is_inflating())
     }
 
     /// Capacity held for the message that is incomplete, or that the last call delivered.
