@@ -280,8 +280,6 @@ fn garbage_is_not_inflated() {
     assert_eq!(served.next_close().1.cause, Cause::ProtocolFault);
 }
 
-/// A few bytes may stand for much: what one receive brings is not all inflated in one turn.
-
 /// Those who have the shard make as much as a turn may do not keep those waiting who compress.
 #[test]
 fn who_compresses_is_served_beside_who_floods() {
