@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 # What is measured, and the least part of its lines that must be reached.
@@ -31,7 +32,10 @@ def reached_by(name: str, fuzz: Path, target_dir: Path) -> Lines:
     install_tools()
     command = ["cargo", "+nightly", "fuzz", "coverage", "--fuzz-dir", fuzz]
     command += ["--target-dir", target_dir, name, corpus, seeds]
-    subprocess.run(command, check=True, cwd=fuzz.parent, stdout=subprocess.DEVNULL)
+    # It names every input; that is worth reading only where it ends badly.
+    run = subprocess.run(command, capture_output=True, check=False, cwd=fuzz.parent)
+    if run.returncode != 0:
+        sys.exit(run.stderr.decode(errors="replace")[-4000:])
     profile = fuzz / "coverage" / name / "coverage.profdata"
     [program] = target_dir.glob(f"**/release/{name}")
     command = [tools() / "llvm-cov", "export", f"--instr-profile={profile}", program]
