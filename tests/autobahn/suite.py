@@ -60,4 +60,7 @@ def find_python() -> str:
             continue
         if found.returncode == 0:
             return name
-    sys.exit("Python 3.11 or 3.12 with venv is needed; PYTHON may name it")
+    sys.exit(
+        "Autobahn's testsuite needs Python 3.11 or 3.12 with venv and lib2to3 (in Debian's packages"
+        " python3-venv and python3-lib2to3); the variable PYTHON may name it"
+    )

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 from typing import TextIO
 
 import suite
@@ -16,6 +17,8 @@ import verdict
 AGENT = "throng"
 # One more than cores, since cases of the small groups mostly wait.
 PAIRS = (os.cpu_count() or 1) + 1
+# Seconds that a server may take until it listens.
+PATIENCE = 60
 LONGEST_FIRST = [12, 13, 9, 6, 10, 7, 5, 4, 3, 2, 1]
 
 
@@ -65,7 +68,7 @@ class Talk:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
         with subprocess.Popen(self.listener(folder, spec), **pipes) as listener:
             try:
-                address = listener.stdout.readline().strip()
+                address = first_line(listener)
                 if not address:
                     raise OSError("no server listens")
                 client = self.client(folder, spec, address)
@@ -98,6 +101,16 @@ class Talk:
 
     def left(self) -> float:
         return max(0, self.deadline - time.monotonic())
+
+
+def first_line(program: subprocess.Popen) -> str:
+    """What the program prints first; nothing if it ends before, or takes so long that it is ended."""
+    deadline = Timer(PATIENCE, program.kill)
+    deadline.start()
+    try:
+        return program.stdout.readline().strip()
+    finally:
+        deadline.cancel()
 
 
 def divide(cases: list[str]) -> dict[str, list[str]]:

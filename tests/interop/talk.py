@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import expected
 from expected import Client, Compression
-from program import Program, rest, started
+from program import Program, first_line, rest, started
 from relay import Relay
 
 
@@ -40,7 +40,7 @@ def over_tcp(client: Client, compression: Compression, servers: Path, payloads: 
     """A relay between the two counts bytes, which tell whether messages were compressed."""
     outcome = Outcome(client.name, compression.name)
     with started([servers / "interop_server", compression.server]) as server:
-        with Relay(server.stdout.readline().strip()) as relay:
+        with Relay(first_line(server, server.stdout)) as relay:
             talk(outcome, client, compression, server, relay.address, payloads)
     complaints = expected.check_traffic(client, compression, payloads, relay.passed)
     outcome.checks["traffic"] = not complaints
@@ -55,7 +55,7 @@ def over_unix(client: Client, compression: Compression, servers: Path, payloads:
     with TemporaryDirectory() as folder:
         command = [servers / "interop_server", compression.server, Path(folder) / "socket"]
         with started(command) as server:
-            address = server.stdout.readline().strip()
+            address = first_line(server, server.stdout)
             talk(outcome, client, compression, server, address, payloads)
     return outcome
 
@@ -85,7 +85,7 @@ def in_the_chat(people: list, compression: Compression, servers: Path) -> Outcom
     settings = {"THRONG_COMPRESSION": compression.server, "NO_COLOR": "1"}
     saw, log = {}, ""
     with started([servers / "examples" / "chat", "--listen", "127.0.0.1:0"], settings) as server:
-        address = server.stderr.readline().strip().rpartition("http://")[2]
+        address = first_line(server, server.stderr).rpartition("http://")[2]
         try:
             saw = sights([*people, address])
             server.send_signal(signal.SIGTERM)

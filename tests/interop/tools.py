@@ -1,6 +1,7 @@
 """The clients and what they need, installed where it is missing."""
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ CLIENTS = HERE / "clients"
 # Where Debian puts the sources of Go's packages.
 GOPATH = "/usr/share/gocode"
 GORILLA = f"{GOPATH}/src/github.com/gorilla/websocket"
-# What playwright-core runs on.
-OLDEST_NODE = 20
+# What the packages in `requirements.txt` run on, and playwright-core.
+OLDEST_PYTHON = (3, 11)
+OLDEST_NODE = 18
 # By what is missing without it.
 PACKAGES = {
     "node": "nodejs",
@@ -28,6 +30,8 @@ PACKAGES = {
 
 def install(folder: Path) -> list[Client]:
     """Makes sure that the clients are in `folder`."""
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit("Python is older than {}.{}".format(*OLDEST_PYTHON))
     install_packages()
     if int(version(["node", "-p", "process.versions.node"]).split(".")[0]) < OLDEST_NODE:
         sys.exit(f"Node is older than {OLDEST_NODE}")
@@ -88,6 +92,9 @@ def install_packages() -> None:
         for needed, package in PACKAGES.items()
         if not (shutil.which(needed) or Path(needed).is_dir())
     ]
+    # Debian's Python has this apart, and cannot fill a new environment without.
+    if importlib.util.find_spec("ensurepip") is None:
+        missing.append("python3-venv")
     if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
