@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -126,9 +127,7 @@ impl Client {
     fn connect(served: &Served, request: ClientRequest<'_>) -> Result<Client, ResponseError> {
         let mut stream = TcpStream::connect(served.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (mut key, mut out) = ([0; 16], Vec::new());
-        throng::system_entropy(&mut key).unwrap();
-        request.write(key, &mut out).unwrap();
+        let (key, out) = written(&request);
         stream.write_all(&out).unwrap();
         let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
         let (head_len, protocol) = loop {
@@ -176,6 +175,14 @@ impl Client {
     }
 }
 
+/// A request with the key that was drawn for it.
+fn written(request: &ClientRequest<'_>) -> ([u8; 16], Vec<u8>) {
+    let (mut key, mut out) = ([0; 16], Vec::new());
+    throng::system_entropy(&mut key).unwrap();
+    request.write(key, &mut out).unwrap();
+    (key, out)
+}
+
 fn request() -> ClientRequest<'static> {
     ClientRequest {
         host: "localhost",
@@ -183,6 +190,20 @@ fn request() -> ClientRequest<'static> {
         protocols: &["mqtt", "chat"],
         ..ClientRequest::default()
     }
+}
+
+#[test]
+fn every_request_has_a_nonce_of_its_own() {
+    let nonces: HashSet<String> = (0..100)
+        .map(|_| {
+            let head = String::from_utf8(written(&request()).1).unwrap();
+            let nonce = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+            nonce.unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(nonces.len(), 100);
 }
 
 #[test]

@@ -298,3 +298,31 @@ fn what_was_published_to_a_room_waits_for_its_members() {
     }
     assert_eq!(client.hear(), Heard::Text("3 messages, 18 bytes".into()));
 }
+
+/// However many pings come while a peer is behind, few answers wait for it, the latest among them
+/// (RFC 6455 §5.5.3).
+#[test]
+fn of_many_pings_of_who_is_behind_the_latest_are_answered() {
+    const NOISE: usize = 128;
+    const PINGS: u32 = 500;
+    /// What may wait for one connection.
+    const WAITING: usize = 16;
+    // What is sent is more than the system holds, and as much as may wait.
+    let served = serve_obedient(config().send_queue_bytes(64 << 20));
+    let mut client = served.connect();
+    client.text(&format!("!noise {NOISE} {}", 256 << 10));
+    client.until_readable();
+    let ping = |number: u32| frame(true, OpCode::Ping, &number.to_be_bytes());
+    client.write(&(0..PINGS).flat_map(ping).collect::<Vec<_>>());
+    let (mut messages, mut pongs) = (0, Vec::new());
+    while messages < NOISE || pongs.last() != Some(&(PINGS - 1)) {
+        match client.hear() {
+            Heard::Binary(_) => messages += 1,
+            Heard::Pong(payload) => pongs.push(u32::from_be_bytes(payload.try_into().unwrap())),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(pongs.is_sorted_by(|a, b| a < b), "in the order asked");
+    // Others were in flight already, should not all have been received at once.
+    assert!(pongs.len() <= 2 * WAITING, "{} were answered", pongs.len());
+}

@@ -149,6 +149,33 @@ fn the_peer_says_what_the_service_does_not_understand() {
     expect_cause(&served, &Cause::Policy);
 }
 
+/// Says so often what the service does not understand, and hears that of each.
+fn say_invalid(client: &mut Client, times: usize) {
+    for _ in 0..times {
+        assert_eq!(client.ask("!invalid"), "not understood");
+    }
+}
+
+#[test]
+fn what_is_invalid_is_counted_for_each_connection() {
+    let (served, mut first) = open(config().invalid_messages_per_minute(3));
+    let mut second = served.connect();
+    say_invalid(&mut first, 3);
+    say_invalid(&mut second, 3);
+    assert_eq!(first.ask("and I?"), "and I?");
+    first.text("!invalid");
+    assert_eq!(first.expect_close(1008), "too many invalid messages");
+    assert_eq!(second.ask("and I?"), "and I?");
+}
+
+#[test]
+fn thirty_invalid_messages_are_allowed_by_default() {
+    let (_served, mut client) = open(config());
+    say_invalid(&mut client, 30);
+    client.text("!invalid");
+    assert_eq!(client.expect_close(1008), "too many invalid messages");
+}
+
 #[test]
 fn nothing_is_too_invalid_where_no_limit_is_set() {
     let (_served, mut client) = open(config().invalid_messages_per_minute(None));

@@ -105,11 +105,14 @@ fn resets_at_every_stage_cost_nobody_else_anything() {
 fn a_reset_instead_of_the_answer_to_a_close() {
     const EACH: usize = 200;
     let siege = Siege::begin(config());
-    for _ in 0..EACH {
-        let mut client = Client::connect(siege.address());
-        client.close(3000, "and gone");
-        client.reset();
-    }
+    let address = siege.address();
+    siege.beside(|| {
+        for _ in 0..EACH {
+            let mut client = Client::connect(address);
+            client.close(3000, "and gone");
+            client.reset();
+        }
+    });
     until("each end to be told", || {
         let causes = siege.tally().causes();
         causes.iter().map(|(_, count)| count).sum::<usize>() == EACH
@@ -122,15 +125,9 @@ fn a_reset_instead_of_the_answer_to_a_close() {
     );
 }
 
-#[test]
-fn storms_of_closes_are_weathered() {
-    const EACH: usize = 500;
-    let settings = config().max_connections(BYSTANDERS + 4 * EACH + 10);
-    let siege = Siege::begin(settings);
-    let mut clients: Vec<Client> = (0..4 * EACH)
-        .map(|_| Client::connect(siege.address()))
-        .collect();
-    siege.live_on();
+/// Ends them all: closing with a code, closing without, ending the stream, resetting. Hears the
+/// answers when all have been asked for.
+fn close_all(mut clients: Vec<Client>) {
     let mut answered = Vec::new();
     while let Some(mut client) = clients.pop() {
         match clients.len() % 4 {
@@ -152,7 +149,18 @@ fn storms_of_closes_are_weathered() {
     for (client, expected) in &mut answered {
         assert_eq!(client.hear(), *expected);
     }
-    drop(answered);
+}
+
+#[test]
+fn storms_of_closes_are_weathered() {
+    const EACH: usize = 500;
+    let settings = config().max_connections(BYSTANDERS + 4 * EACH + 10);
+    let siege = Siege::begin(settings);
+    let clients: Vec<Client> = (0..4 * EACH)
+        .map(|_| Client::connect(siege.address()))
+        .collect();
+    siege.live_on();
+    siege.beside(|| close_all(clients));
     siege.until_ended(&Cause::PeerVanished, 2 * EACH);
     for code in [Some(CloseCode::NORMAL), None] {
         let reason = String::new();
@@ -170,10 +178,12 @@ fn ten_thousand_aborts_take_no_place() {
     const PLACES: usize = 64;
     let siege = Siege::begin(config().max_connections(BYSTANDERS + PLACES));
     let address = siege.address();
-    in_parallel(THREADS, |_| {
-        for _ in 0..ABORTS / THREADS {
-            Client::silent(address).reset();
-        }
+    siege.beside(|| {
+        in_parallel(THREADS, |_| {
+            for _ in 0..ABORTS / THREADS {
+                Client::silent(address).reset();
+            }
+        })
     });
     siege.live_on();
     expect_room(&siege, PLACES);

@@ -8,6 +8,7 @@
 )]
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use throng::protocol::close::CloseCode;
@@ -50,16 +51,18 @@ fn a_length_beyond_bounds_is_refused_before_its_payload() {
         let mut clients: Vec<Client> = (0..EACH)
             .map(|_| Client::connect(siege.address()))
             .collect();
-        for client in &mut clients {
-            client.write(&declaring(first, len));
-        }
-        for client in &mut clients {
-            let close = client.hear();
-            let expected = Heard::Close(Some(code), reason.into());
-            assert_eq!(close, expected, "{what}, before its first byte");
-            // Whoever does not stop is not listened to for long.
-            let _ = client.try_write(&vec![0; 1 << 20]);
-        }
+        siege.beside(|| {
+            for client in &mut clients {
+                client.write(&declaring(first, len));
+            }
+            for client in &mut clients {
+                let close = client.hear();
+                let expected = Heard::Close(Some(code), reason.into());
+                assert_eq!(close, expected, "{what}, before its first byte");
+                // Whoever does not stop is not listened to for long.
+                let _ = client.try_write(&vec![0; 1 << 20]);
+            }
+        });
         siege.live_on();
         let cause = if code == 1009 {
             Cause::TooBig
@@ -79,11 +82,14 @@ fn fragments_that_come_to_too_much_are_refused_before_the_last() {
     let siege = Siege::begin(settings());
     let first = frame(false, OpCode::Binary, &[0; 1024]);
     let last = declaring(0x80, (LARGEST - 1024 + 1) as u64);
-    for _ in 0..EACH {
-        let mut client = Client::connect(siege.address());
-        let end = end_of(&mut client, &[&first, &last, &[0; LARGEST]]);
-        assert_eq!(end, Heard::Close(Some(1009), "message too big".into()));
-    }
+    let address = siege.address();
+    siege.beside(|| {
+        for _ in 0..EACH {
+            let mut client = Client::connect(address);
+            let end = end_of(&mut client, &[&first, &last, &[0; LARGEST]]);
+            assert_eq!(end, Heard::Close(Some(1009), "message too big".into()));
+        }
+    });
     siege.live_on();
     siege.until_ended(&Cause::TooBig, EACH);
     let bound = EACH * (2 * 1024 + CONNECTION);
@@ -116,12 +122,14 @@ fn endless_small_fragments_come_to_a_message_too_big() {
     const EACH: usize = 8;
     let siege = Siege::begin(settings());
     let address = siege.address();
-    let ends = in_parallel(EACH, |_| {
-        let mut client = Client::connect(address);
-        let first = frame(false, OpCode::Text, b"x");
-        let more = frame(false, OpCode::Continuation, b"x").repeat(1000);
-        let pieces = std::iter::once(&*first).chain(std::iter::repeat_n(&*more, 1000));
-        end_of(&mut client, &pieces.collect::<Vec<_>>())
+    let ends = siege.beside(|| {
+        in_parallel(EACH, |_| {
+            let mut client = Client::connect(address);
+            let first = frame(false, OpCode::Text, b"x");
+            let more = frame(false, OpCode::Continuation, b"x").repeat(1000);
+            let pieces = std::iter::once(&*first).chain(std::iter::repeat_n(&*more, 1000));
+            end_of(&mut client, &pieces.collect::<Vec<_>>())
+        })
     });
     for end in ends {
         assert_eq!(end, Heard::Close(Some(1009), "message too big".into()));
@@ -140,21 +148,23 @@ fn endless_empty_fragments_are_idleness() {
     let idle = Duration::from_secs(5);
     let siege = Siege::begin(settings().idle_timeout(idle));
     let address = siege.address();
-    let ends = in_parallel(EACH, |_| {
-        let mut client = Client::connect(address);
-        client.frame(false, OpCode::Text, b"");
-        let mut writer = client.writer();
-        let writing = std::thread::spawn(move || {
-            let more = frame(false, OpCode::Continuation, b"").repeat(1000);
-            let mut fragments = 0u64;
-            while writer.write_all(&more).is_ok() {
-                fragments += 1000;
-            }
-            fragments
-        });
-        let heard = client.hear();
-        client.finish();
-        (heard, writing.join().unwrap())
+    let ends = siege.beside(|| {
+        in_parallel(EACH, |_| {
+            let mut client = Client::connect(address);
+            client.frame(false, OpCode::Text, b"");
+            let mut writer = client.writer();
+            let writing = std::thread::spawn(move || {
+                let more = frame(false, OpCode::Continuation, b"").repeat(1000);
+                let mut fragments = 0u64;
+                while writer.write_all(&more).is_ok() {
+                    fragments += 1000;
+                }
+                fragments
+            });
+            let heard = client.hear();
+            client.finish();
+            (heard, writing.join().unwrap())
+        })
     });
     let fragments: u64 = ends.iter().map(|(_, fragments)| fragments).sum();
     for (heard, _) in ends {
@@ -179,9 +189,8 @@ const NO_TEXT: [(&str, &[u8]); 9] = [
     ("cut at the message's end", b"\xf0\x9f\xa6"),
 ];
 
-#[test]
-fn text_that_is_none_is_refused_however_it_is_cut() {
-    let siege = Siege::begin(settings());
+/// Says each of them in every way, and expects every time to be closed. Returns how often that was.
+fn say_what_is_no_text(address: SocketAddr) -> usize {
     let mut count = 0;
     for (what, bytes) in NO_TEXT {
         for cut in 0..=bytes.len() {
@@ -194,7 +203,7 @@ fn text_that_is_none_is_refused_however_it_is_cut() {
                     Vec::new()
                 };
                 let last = frame(true, OpCode::Continuation, last);
-                let mut client = Client::connect(siege.address());
+                let mut client = Client::connect(address);
                 let mut pieces = [&*first, &*ping, &*last].to_vec();
                 // In one write and in several.
                 let whole = pieces.concat();
@@ -208,6 +217,14 @@ fn text_that_is_none_is_refused_however_it_is_cut() {
             }
         }
     }
+    count
+}
+
+#[test]
+fn text_that_is_none_is_refused_however_it_is_cut() {
+    let siege = Siege::begin(settings());
+    let address = siege.address();
+    let count = siege.beside(|| say_what_is_no_text(address));
     siege.live_on();
     siege.until_ended(&Cause::ProtocolFault, count);
     assert_eq!(siege.tally().messages(), 0);
@@ -223,12 +240,15 @@ fn what_follows_a_close_is_nobodys() {
     let text = frame(true, OpCode::Text, b"#you should not hear this");
     let ping = frame(true, OpCode::Ping, b"nor answer this");
     let wrong = vec![0xff; 64 * 1024];
-    for _ in 0..EACH {
-        let mut client = Client::connect(siege.address());
-        let all = [&*close, &text, &ping, &close, &wrong].concat();
-        let end = end_of(&mut client, &[&all, &text, &wrong]);
-        assert_eq!(end, Heard::Close(Some(1000), String::new()));
-    }
+    let address = siege.address();
+    siege.beside(|| {
+        for _ in 0..EACH {
+            let mut client = Client::connect(address);
+            let all = [&*close, &text, &ping, &close, &wrong].concat();
+            let end = end_of(&mut client, &[&all, &text, &wrong]);
+            assert_eq!(end, Heard::Close(Some(1000), String::new()));
+        }
+    });
     siege.live_on();
     let code = Some(CloseCode::NORMAL);
     let reason = String::new();

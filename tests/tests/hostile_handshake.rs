@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use throng_tests::engine::{Client, config, request};
+use throng_tests::engine::{Client, config, request, until};
 use throng_tests::hostile::{Attackers, Counting, Siege, in_parallel};
 
 #[global_allocator]
@@ -31,12 +31,13 @@ fn five_thousand_slow_requests_cost_little_and_time_out() {
         .iter()
         .chain(std::iter::repeat(&b'y'));
     let mut written = 0;
-    while !attackers.have_heard_the_end() {
-        // As slowly as a siege of five thousand can be: a byte each, and then some patience.
+    until("the attackers' end", || {
+        // Ten bytes a second from each, at most.
         attackers.write(&[*bytes.next().unwrap()]);
         written += 1;
         std::thread::sleep(Duration::from_millis(100));
-    }
+        attackers.have_heard_the_end()
+    });
     siege.live_on();
     let heard = attackers.hear_the_end();
     let timed_out = heard
@@ -45,7 +46,7 @@ fn five_thousand_slow_requests_cost_little_and_time_out() {
         .count();
     assert_eq!(timed_out, SLOW, "all are told so");
     assert_eq!(siege.tally().opened(), 0);
-    let attack = format!("slow handshake × {SLOW}, {written} bytes each");
+    let attack = format!("slow handshake × {SLOW}, {written} bytes each, 10 B/s at most");
     siege.withstood(&attack, "408", SLOW * EACH);
 }
 
@@ -90,16 +91,18 @@ fn heads_without_bounds_are_refused_at_their_bound() {
     for attack in attacks {
         let siege = Siege::begin(config());
         let address = siege.address();
-        let statuses = in_parallel(EACH, |_| {
-            let mut client = Client::silent(address);
-            let mut is_taken = client.try_write(attack.begin.as_bytes()).is_ok();
-            for _ in 0..attack.times {
-                // The end of who is not heard any more.
-                is_taken = is_taken && client.try_write(attack.chunk.as_bytes()).is_ok();
-            }
-            // For heads that are bounded after all.
-            let _ = client.try_write(b"\r\n");
-            client.read_head()
+        let statuses = siege.beside(|| {
+            in_parallel(EACH, |_| {
+                let mut client = Client::silent(address);
+                let mut is_taken = client.try_write(attack.begin.as_bytes()).is_ok();
+                for _ in 0..attack.times {
+                    // The end of who is not heard any more.
+                    is_taken = is_taken && client.try_write(attack.chunk.as_bytes()).is_ok();
+                }
+                // For heads that are bounded after all.
+                let _ = client.try_write(b"\r\n");
+                client.read_head()
+            })
         });
         for head in &statuses {
             assert!(head.starts_with("HTTP/1.1 431 "), "{}: {head}", attack.what);

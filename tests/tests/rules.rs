@@ -23,10 +23,11 @@ fn assert_sound(table: &Table) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The sections that a table names, those without rules too, are these.
-fn assert_names(table: &Table, expected: &[&str]) {
+/// The sections that a table names, those without rules too, are these, with so many rows each.
+fn assert_names(table: &Table, expected: &[(&str, usize)]) {
+    let rows = |section: &str| table.rule.iter().filter(|r| r.section() == section).count();
     let sections = table.sections.iter().chain(&table.without_rules);
-    let mut named: Vec<&str> = sections.map(String::as_str).collect();
+    let mut named: Vec<(&str, usize)> = sections.map(|s| (s.as_str(), rows(s))).collect();
     named.sort_unstable();
     let mut expected = expected.to_vec();
     expected.sort_unstable();
@@ -43,24 +44,79 @@ fn rfc_7692_is_obeyed_and_that_is_tested() {
     assert_sound(&rfc_7692());
 }
 
-/// The sections of RFC 6455 §4 to §7 and §9, and where these refer to: §8.1, §10.3 and §10.4.
+/// The sections of RFC 6455 §4 to §7 and §9, and where these refer to: §8.1, §10.3 and §10.4;
+/// and the rows of each.
 #[test]
-fn no_section_of_rfc_6455_is_left_out() {
+fn no_row_of_rfc_6455_is_left_out() {
     let expected = [
-        "4.1", "4.2", "4.2.1", "4.2.2", "4.3", "4.4", "5.1", "5.2", "5.3", "5.4", "5.5", "5.5.1",
-        "5.5.2", "5.5.3", "5.6", "5.7", "5.8", "6.1", "6.2", "7.1.1", "7.1.2", "7.1.3", "7.1.4",
-        "7.1.5", "7.1.6", "7.1.7", "7.2.1", "7.2.2", "7.2.3", "7.3", "7.4", "7.4.1", "7.4.2",
-        "8.1", "9", "9.1", "9.2", "10.3", "10.4",
+        ("4.1", 29),
+        ("4.2", 0),
+        ("4.2.1", 8),
+        ("4.2.2", 12),
+        ("4.3", 3),
+        ("4.4", 1),
+        ("5.1", 4),
+        ("5.2", 7),
+        ("5.3", 5),
+        ("5.4", 13),
+        ("5.5", 3),
+        ("5.5.1", 7),
+        ("5.5.2", 1),
+        ("5.5.3", 1),
+        ("5.6", 2),
+        ("5.7", 1),
+        ("5.8", 1),
+        ("6.1", 6),
+        ("6.2", 5),
+        ("7.1.1", 0),
+        ("7.1.2", 1),
+        ("7.1.3", 0),
+        ("7.1.4", 0),
+        ("7.1.5", 1),
+        ("7.1.6", 1),
+        ("7.1.7", 3),
+        ("7.2.1", 2),
+        ("7.2.2", 1),
+        ("7.2.3", 0),
+        ("7.3", 0),
+        ("7.4", 0),
+        ("7.4.1", 4),
+        ("7.4.2", 1),
+        ("8.1", 2),
+        ("9", 2),
+        ("9.1", 5),
+        ("9.2", 0),
+        ("10.3", 1),
+        ("10.4", 1),
     ];
     assert_names(&rfc_6455(), &expected);
 }
 
-/// The sections of RFC 7692 §5 to §7; its examples (§5.2, §7.1.3, §7.2.3) are each one.
+/// The sections of RFC 7692 §5 to §7; its examples (§5.2, §7.1.3, §7.2.3) are each one;
+/// and the rows of each.
 #[test]
-fn no_section_of_rfc_7692_is_left_out() {
+fn no_row_of_rfc_7692_is_left_out() {
     let expected = [
-        "5", "5.1", "5.2", "6", "6.1", "6.2", "7", "7.1", "7.1.1", "7.1.1.1", "7.1.1.2", "7.1.2",
-        "7.1.2.1", "7.1.2.2", "7.1.3", "7.2", "7.2.1", "7.2.2", "7.2.3", "7.3",
+        ("5", 4),
+        ("5.1", 3),
+        ("5.2", 0),
+        ("6", 2),
+        ("6.1", 7),
+        ("6.2", 2),
+        ("7", 8),
+        ("7.1", 0),
+        ("7.1.1", 0),
+        ("7.1.1.1", 2),
+        ("7.1.1.2", 1),
+        ("7.1.2", 0),
+        ("7.1.2.1", 3),
+        ("7.1.2.2", 4),
+        ("7.1.3", 0),
+        ("7.2", 0),
+        ("7.2.1", 9),
+        ("7.2.2", 4),
+        ("7.2.3", 0),
+        ("7.3", 0),
     ];
     assert_names(&rfc_7692(), &expected);
 }

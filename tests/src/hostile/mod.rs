@@ -1,9 +1,10 @@
 //! Attacks on a shard that others are served by.
 //!
 //! A [`Siege`] is an engine of one shard with [`BYSTANDERS`] well-behaved connections on it, which
-//! echo and hear broadcasts for as long as it lasts. A test attacks, says with [`Siege::live_on`]
-//! when the bystanders must get on in spite of it, and ends with [`Siege::withstood`]: nothing was
-//! lost to the bystanders, and the engine's peak of memory stayed below the test's bound.
+//! echo and hear broadcasts for as long as it lasts. A test attacks, says with [`Siege::beside`]
+//! or [`Siege::live_on`] when the bystanders must get on in spite of it, and ends with
+//! [`Siege::withstood`]: nothing was lost to the bystanders, and the engine's peak of memory stayed
+//! below the test's bound.
 //!
 //! Memory is counted by [`Counting`], which each program of such tests makes its global allocator.
 //! Sieges of one program take place one after the other, since they share that count.
@@ -21,7 +22,9 @@ mod memory;
 mod square;
 
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use throng::{Cause, Config, Engine};
 
@@ -87,6 +90,22 @@ impl Siege {
     /// Lets the bystanders send and hear three times over, at least two of which begin now.
     pub fn live_on(&self) {
         self.bystanders.live_on(3);
+    }
+
+    /// Attacks on a thread of its own, and has the bystanders live on beside it, over and over until
+    /// the attack has ended, once at least. Returns what the attack came to.
+    pub fn beside<T: Send>(&self, attack: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let attack = scope.spawn(|| {
+                memory::count_no_more_here();
+                attack()
+            });
+            self.live_on();
+            while !attack.is_finished() {
+                self.live_on();
+            }
+            attack.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 
     /// Waits until so many attackers have ended of this cause.

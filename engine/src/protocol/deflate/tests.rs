@@ -286,6 +286,11 @@ fn answers_beyond_the_offer_fail_the_connection_rfc_7692_7_1() {
             InvalidValue("server_no_context_takeover"),
         ),
         (
+            "; client_no_context_takeover=x",
+            ANY,
+            InvalidValue("client_no_context_takeover"),
+        ),
+        (
             "; server_max_window_bits",
             ANY,
             InvalidValue("server_max_window_bits"),
