@@ -34,6 +34,19 @@ fn a_message_too_many_is_noticed() {
     siege_with("!whisper").withstood("a whisper", "nothing", 0);
 }
 
+/// By nothing coming any more, which takes patience.
+#[test]
+#[should_panic = "a bystander suffered"]
+fn a_message_lost_is_noticed() {
+    siege_with("!swallow").withstood("a message swallowed", "nothing", 0);
+}
+
+#[test]
+#[should_panic = "a bystander suffered"]
+fn messages_out_of_order_are_noticed() {
+    siege_with("!reorder").withstood("two messages reordered", "nothing", 0);
+}
+
 #[test]
 #[should_panic = "a bystander suffered"]
 fn a_bystander_closed_is_noticed() {

@@ -108,10 +108,15 @@ impl Served {
 }
 
 /// Waits until something is so.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub fn until(what: &str, so: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, so);
+}
+
+/// The same with as much patience as that.
+pub fn until_within(patience: Duration, what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -11,7 +11,7 @@ use throng::protocol::frame::OpCode;
 
 use super::memory;
 use super::square::BYSTANDER;
-use crate::engine::{PATIENCE, frame, request, until};
+use crate::engine::{PATIENCE, frame, request, until_within};
 
 /// Well-behaved connections of a siege.
 pub const BYSTANDERS: usize = 500;
@@ -69,7 +69,8 @@ impl Bystanders {
     /// Waits until so many more rounds are over, or one never will be.
     pub fn live_on(&self, rounds: usize) {
         let target = self.rounds.load(Ordering::Relaxed) + rounds;
-        until("the bystanders' rounds", || {
+        // A bystander that waits in vain is to say so first.
+        until_within(2 * PATIENCE, "the bystanders' rounds", || {
             self.rounds.load(Ordering::Relaxed) >= target || self.thread.is_finished()
         });
     }

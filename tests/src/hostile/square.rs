@@ -20,13 +20,30 @@ pub(super) const BYSTANDER: &str = "/bystander";
 /// which is published to [`NOISE`] with so much behind it as its sender put there.
 ///
 /// Everybody who came by the bystanders' path or by [`NOISE`] is on the square, others in a room
-/// without speakers. What becomes of all but the bystanders is told to the [`Tally`]. So that tests of the tests can fail, `!whisper`
-/// says something to the square, `!expel` closes a bystander, and `!hoard` keeps 1 MiB.
+/// without speakers. What becomes of all but the bystanders is told to the [`Tally`].
+///
+/// So that tests of the tests can fail, `!whisper` says something to the square, `!swallow` leaves a
+/// bystander without its next echo, `!reorder` has the first broadcast of a round change places with
+/// the second, `!expel` closes a bystander, and `!hoard` keeps 1 MiB.
 #[derive(Debug, Default)]
 pub struct Square {
     tally: Arc<Tally>,
     bystander: Mutex<Option<ConnectionId>>,
     hoard: Mutex<Vec<Vec<u8>>>,
+    mischief: Mutex<Mischief>,
+}
+
+/// What is to go wrong with what a bystander says.
+#[derive(Debug, Default)]
+enum Mischief {
+    #[default]
+    Nothing,
+    /// Its next echo is lost.
+    Swallow,
+    /// The next round's first broadcast is to wait for the second.
+    Reorder,
+    /// It waits.
+    Held(String),
 }
 
 /// What has become of the attackers, in memory that does not grow with their number.
@@ -81,6 +98,29 @@ impl Square {
         &self.tally
     }
 
+    fn plan(&self, mischief: Mischief) {
+        *self.mischief.lock().unwrap() = mischief;
+    }
+
+    /// Does what is planned; returns whether that has dealt with the message.
+    fn is_up_to_mischief(&self, conn: &mut Conn<'_, Role>, text: &str) -> bool {
+        let mut mischief = self.mischief.lock().unwrap();
+        let is_broadcast = text.starts_with('#');
+        match &*mischief {
+            Mischief::Swallow if !is_broadcast => *mischief = Mischief::Nothing,
+            Mischief::Reorder if is_broadcast && text.ends_with(".0") => {
+                *mischief = Mischief::Held(text.to_owned());
+            }
+            Mischief::Held(first) if is_broadcast => {
+                conn.to(SQUARE).text(text).publish();
+                conn.to(SQUARE).text(first).publish();
+                *mischief = Mischief::Nothing;
+            }
+            _ => return false,
+        }
+        true
+    }
+
     fn expel(&self, conn: &mut Conn<'_, Role>) {
         if let Some(id) = *self.bystander.lock().unwrap() {
             let bystander = conn.engine().connection(id);
@@ -126,14 +166,18 @@ impl Handler for Square {
     }
 
     fn on_message(&self, conn: &mut Conn<'_, Role>, message: Message<'_>) {
+        let text = message.as_text().unwrap_or_default();
         if *conn.state() != Role::Bystander {
             self.tally.messages.fetch_add(1, Ordering::Relaxed);
+        } else if self.is_up_to_mischief(conn, text) {
+            return;
         }
-        let text = message.as_text().unwrap_or_default();
         let receipt = match text.as_bytes() {
             [b'#', ..] => conn.to(SQUARE).message(message).publish(),
             [b'!', b'n', ..] => conn.to(NOISE).message(message).publish(),
             b"!whisper" => conn.to(SQUARE).text("psst").publish(),
+            b"!swallow" => return self.plan(Mischief::Swallow),
+            b"!reorder" => return self.plan(Mischief::Reorder),
             b"!expel" => return self.expel(conn),
             b"!hoard" => return self.hoard.lock().unwrap().push(vec![7; 1 << 20]),
             _ => conn.send(message),
