@@ -145,7 +145,7 @@ fn endless_small_fragments_come_to_a_message_too_big() {
 #[test]
 fn endless_empty_fragments_are_idleness() {
     const EACH: usize = 4;
-    let idle = Duration::from_secs(5);
+    let idle = Duration::from_secs(12);
     let siege = Siege::begin(settings().idle_timeout(idle));
     let address = siege.address();
     let ends = siege.beside(|| {
