@@ -2,11 +2,10 @@
 //! truth value in TOML is read as the text it would be in a variable.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use std::marker::PhantomData;
-
 use serde::Deserializer;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Error, MapAccess, SeqAccess, Visitor};

@@ -33,9 +33,9 @@ impl Encoding {
 
     /// As agreed on.
     pub(crate) fn agreed(params: &Params) -> Encoding {
-        let allowed = params.server_max_window_bits;
-        let larger = WINDOWS[1..].iter().filter(|bits| **bits <= allowed);
-        let place = larger.fold(1, |place, _| place + 1);
+        let places = (1..).zip(WINDOWS);
+        let allowed = places.filter(|(_, bits)| *bits <= params.server_max_window_bits);
+        let place = allowed.last().map_or(1, |(place, _)| place);
         let context = if params.server_no_context_takeover {
             0
         } else {
@@ -205,6 +205,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::encode_detached;
 
     fn agreed(bits: u8, no_context: bool) -> Encoding {
         Encoding::agreed(&Params {
@@ -222,12 +223,8 @@ mod tests {
     }
 
     /// The frame of a message that compresses well.
-    fn frame(len: usize) -> Slice {
-        let header = server_header_len(len);
-        Slice::with_len(header + len, |out| {
-            crate::protocol::frame::write_server_header(out, OpCode::Binary, len);
-            out[header..].fill(7);
-        })
+    fn frame() -> Slice {
+        encode_detached(OpCode::Binary, &[7; 1000])
     }
 
     #[test]
@@ -244,10 +241,10 @@ mod tests {
     #[test]
     fn a_compressor_that_rests_for_long_is_given_up() {
         let mut compressors = compressors();
-        assert!(compressors.compress_own(3, 15, &frame(1000)).is_some());
+        assert!(compressors.compress_own(3, 15, &frame()).is_some());
         compressors.rest(3);
         assert_eq!(compressors.own.len(), 1, "used since");
-        assert!(compressors.compress_own(3, 15, &frame(1000)).is_some());
+        assert!(compressors.compress_own(3, 15, &frame()).is_some());
         compressors.rest(3);
         compressors.rest(3);
         assert!(compressors.own.is_empty());
@@ -259,11 +256,7 @@ mod tests {
         let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
             .take(4 * MAX_SCRATCH)
             .collect();
-        let header = server_header_len(noise.len());
-        let plain = Slice::with_len(header + noise.len(), |out| {
-            crate::protocol::frame::write_server_header(out, OpCode::Binary, noise.len());
-            out[header..].copy_from_slice(&noise);
-        });
+        let plain = encode_detached(OpCode::Binary, &noise);
         assert!(
             compressors
                 .compress_frame(&plain, agreed(15, true))

@@ -72,8 +72,10 @@ impl<'f> Outgoing<'f> {
     /// whole chunk must not wait with it.
     #[inline]
     pub(crate) fn frame(&mut self, slot: u32, encoding: Encoding, is_behind: bool) -> &Slice {
-        if encoding.compresses() && self.compress(slot, encoding) {
-            return self.compressed(encoding).unwrap_or(&self.frames.plain);
+        if encoding.compresses()
+            && let Some(compressed) = self.compressed(slot, encoding)
+        {
+            return compressed;
         }
         if is_behind {
             return self.keepsake();
@@ -90,24 +92,17 @@ impl<'f> Outgoing<'f> {
         })
     }
 
-    fn compressed(&self, encoding: Encoding) -> Option<&Slice> {
+    /// The compressed frame, if that is what the connection in the slot is sent.
+    fn compressed(&mut self, slot: u32, encoding: Encoding) -> Option<&'f Slice> {
         let ways = self.frames.compressed.as_ref()?;
-        ways[encoding.way()].get()?.as_ref()
-    }
-
-    /// Whether the connection in the slot is sent the message compressed.
-    fn compress(&mut self, slot: u32, encoding: Encoding) -> bool {
-        let Some(ways) = &self.frames.compressed else {
-            return false;
-        };
         if encoding.has_context() {
             if self.lane == Lane::High {
-                return false;
+                return None;
             }
             self.compressors.forget(slot);
         }
         let (plain, compressors) = (&self.frames.plain, &mut *self.compressors);
         let made = ways[encoding.way()].get_or_init(|| compressors.compress_frame(plain, encoding));
-        made.is_some()
+        made.as_ref()
     }
 }

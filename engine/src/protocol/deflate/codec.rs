@@ -179,7 +179,7 @@ impl Inflater {
         /// What is taken off, and another block of no bytes: where the first is taken for the length
         /// of a block, the second is what it holds.
         const TAIL_AND_PROOF: [u8; 9] = [0, 0, 0xff, 0xff, 0, 0, 0, 0xff, 0xff];
-        if !std::mem::take(&mut self.awaits_tail) {
+        if !self.awaits_tail {
             return Ok(());
         }
         let ended = self.push(&TAIL_AND_PROOF, scratch, |inflated| {
