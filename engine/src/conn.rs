@@ -285,9 +285,13 @@ impl Direct<'_> {
     /// Sends a message. The receipt is that of [`Conn::to`].
     pub fn send<'m>(self, message: impl Into<Message<'m>>) -> Receipt {
         let message = message.into();
-        let audience = Audience::new(Target::Connection(self.id));
-        self.core
-            .publish(&audience, opcode(message), message.as_bytes(), self.lane)
+        self.core.publish(&sealed::Outgoing {
+            audience: &Audience::new(Target::Connection(self.id)),
+            opcode: opcode(message),
+            payload: message.as_bytes(),
+            lane: self.lane,
+            key: None,
+        })
     }
 
     /// Sends `value` as JSON, in a text message.
@@ -318,12 +322,7 @@ impl sealed::Publish for FromHandler<'_> {
     type Outcome = Receipt;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
-        self.core.publish(
-            outgoing.audience,
-            outgoing.opcode,
-            outgoing.payload,
-            outgoing.lane,
-        )
+        self.core.publish(outgoing)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, RoomInfo, SharedAudience, Target};
-use crate::shard::{Frames, Lane, Mail, PostError, encode_detached};
+use crate::shard::{Dispatch, Frames, Lane, Mail, PostError, encode_detached};
 use crate::shared::Shared;
 
 thread_local! {
@@ -134,12 +134,7 @@ impl EngineHandle {
         Frames::new(frame, self.0.is_compressible(payload))
     }
 
-    fn publish(
-        &self,
-        audience: &Audience<'_>,
-        frames: &Frames,
-        lane: Lane,
-    ) -> Result<(), PublishError> {
+    fn publish(&self, audience: &Audience<'_>, dispatch: &Dispatch) -> Result<(), PublishError> {
         let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
         let mut travelling: Option<SharedAudience> = None;
         for shard in self.0.shards_of(audience, None) {
@@ -148,8 +143,7 @@ impl EngineHandle {
                 .clone();
             let mail = Mail::Publish {
                 audience,
-                frames: frames.clone(),
-                lane,
+                dispatch: dispatch.clone(),
             };
             addressed += 1;
             match self.0.mail[usize::from(shard)].try_post(mail) {
@@ -199,8 +193,12 @@ impl sealed::Publish for FromOutside<'_> {
     type Outcome = Result<(), PublishError>;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Result<(), PublishError> {
-        let frames = self.0.encode(outgoing.opcode, outgoing.payload);
-        self.0.publish(outgoing.audience, &frames, outgoing.lane)
+        let dispatch = Dispatch {
+            frames: self.0.encode(outgoing.opcode, outgoing.payload),
+            lane: outgoing.lane,
+            key: outgoing.key.map(Arc::from),
+        };
+        self.0.publish(outgoing.audience, &dispatch)
     }
 }
 
@@ -241,13 +239,13 @@ impl ConnectionHandle {
     /// When the shard's mailbox is full or the engine has stopped.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), PublishError> {
         let message = message.into();
-        let frames = self.engine.encode(opcode(message), message.as_bytes());
-        let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
-        let mail = Mail::Publish {
-            audience,
-            frames,
+        let dispatch = Dispatch {
+            frames: self.engine.encode(opcode(message), message.as_bytes()),
             lane: self.lane,
+            key: None,
         };
+        let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
+        let mail = Mail::Publish { audience, dispatch };
         self.engine.post(self.id.shard(), mail)
     }
 

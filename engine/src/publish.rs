@@ -28,6 +28,7 @@ pub(crate) mod sealed {
         pub(crate) opcode: OpCode,
         pub(crate) payload: &'p [u8],
         pub(crate) lane: Lane,
+        pub(crate) key: Option<&'p str>,
     }
 
     /// Where publications go.
@@ -48,6 +49,7 @@ pub struct To<'a, P> {
     publisher: P,
     audience: Audience<'a>,
     lane: Lane,
+    key: Option<Cow<'a, str>>,
     /// Whom `except_self` excepts.
     me: Option<ConnectionId>,
 }
@@ -66,6 +68,7 @@ impl<'a, P> To<'a, P> {
             publisher,
             audience: Audience::room(room),
             lane: Lane::Normal,
+            key: None,
             me,
         }
     }
@@ -75,6 +78,7 @@ impl<'a, P> To<'a, P> {
             publisher,
             audience: Audience::new(Target::All),
             lane: Lane::Normal,
+            key: None,
             me,
         }
     }
@@ -166,6 +170,7 @@ impl<P: Publisher> Publication<'_, P> {
             publisher,
             audience,
             lane,
+            key,
             ..
         } = self.to;
         let (audience, payload) = (&audience, &*self.payload);
@@ -174,6 +179,7 @@ impl<P: Publisher> Publication<'_, P> {
             opcode: self.opcode,
             payload,
             lane,
+            key: key.as_deref(),
         })
     }
 }

@@ -126,7 +126,7 @@ fn refuse_newest_loses_what_comes_too_late() {
 fn drop_oldest_keeps_the_newest() {
     let served = serve(policy(Overflow::DropOldest));
     let (mut slow, _publisher, receipts) = flooded(&served);
-    let dropped: usize = receipts.iter().map(|r| r.dropped).sum();
+    let dropped: usize = receipts.iter().map(|r| r.displaced).sum();
     assert!(
         receipts.iter().all(|r| r.queued == 1),
         "every message is taken"
@@ -179,7 +179,7 @@ fn what_cannot_fit_displaces_nothing() {
     let receipt = publish(4, 30 * MIB);
     assert_eq!((receipt.queued, receipt.dropped), (0, 1), "{receipt:?}");
     let receipt = publish(5, 23 * MIB);
-    assert_eq!((receipt.queued, receipt.dropped), (1, 3), "{receipt:?}");
+    assert_eq!((receipt.queued, receipt.displaced), (1, 3), "{receipt:?}");
     assert_eq!(numbers(&mut slow), [0, 5]);
     drop(slow);
     assert_eq!(counts(&served).dropped, 4);
@@ -199,7 +199,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
     let (mut slow, _publisher, receipts) = flooded(&served);
     let close = served.next_close().1;
     assert_eq!(close.cause, Cause::SlowConsumer);
-    let dropped: usize = receipts.iter().map(|r| r.dropped).sum();
+    let dropped: usize = receipts.iter().map(|r| r.displaced).sum();
     let waited = close.counts.dropped as usize - dropped;
     // The system may have made room for some more meanwhile.
     assert!((1..QUEUE).contains(&waited), "{waited} waited");

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use throng_transport::{Slice, SocketKey};
 
 use super::core::Core;
-use super::frames::Frames;
+use super::frames::Dispatch;
 use super::outbox::Lane;
 use super::publish::Receipt;
 use crate::protocol::deflate::{Deflater, Params, Strength};
@@ -179,7 +179,7 @@ impl Core {
         let mut receipt = Receipt::default();
         let plain = self.encode(opcode, payload);
         let frame = self.compress_for(key, &plain, lane).unwrap_or(plain);
-        self.deliver(key, &Frames::plain(frame), lane, &mut receipt);
+        self.deliver(key, &Dispatch::plain(frame, lane), &mut receipt);
         receipt
     }
 

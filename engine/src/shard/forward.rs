@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use super::core::Core;
-use super::frames::Frames;
+use super::frames::Dispatch;
 use super::mailbox::{Mail, MailSender, PostError};
-use super::outbox::Lane;
 use super::publish::Receipt;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
@@ -65,8 +64,7 @@ impl Core {
     pub(crate) fn forward(
         &mut self,
         audience: &Audience<'_>,
-        frames: &Frames,
-        lane: Lane,
+        dispatch: &Dispatch,
         receipt: &mut Receipt,
     ) {
         let mut shared: Option<SharedAudience> = None;
@@ -79,8 +77,7 @@ impl Core {
             let to = usize::from(shard);
             let mail = Mail::Publish {
                 audience,
-                frames: frames.clone(),
-                lane,
+                dispatch: dispatch.clone(),
             };
             match self.forwarding.post(to, &self.shared.mail[to], mail) {
                 Ok(()) => receipt.forwarded += 1,

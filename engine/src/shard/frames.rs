@@ -1,4 +1,7 @@
 //! A message on its way to outboxes: encoded once, compressed once for each way of compressing.
+//!
+//! [`Frames`] are its encodings, a [`Dispatch`] is how it travels between threads, [`Outgoing`] how it
+//! is handed to the outboxes of one shard.
 
 use std::sync::{Arc, OnceLock};
 
@@ -40,24 +43,44 @@ impl Frames {
     }
 }
 
+/// A message and how it is to be sent. Cloning copies no bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) frames: Frames,
+    pub(crate) lane: Lane,
+    /// Names what the message is about: it takes the place of an unsent one about the same.
+    pub(crate) key: Option<Arc<str>>,
+}
+
+impl Dispatch {
+    /// A message that goes as it is, about nothing in particular.
+    pub(crate) fn plain(frame: Slice, lane: Lane) -> Dispatch {
+        Dispatch {
+            frames: Frames::plain(frame),
+            lane,
+            key: None,
+        }
+    }
+
+    /// Whether it is the same for everybody and may go in a run with others.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.frames.is_plain()
+    }
+}
+
 /// A message while it is handed to the outboxes of one shard.
 pub(crate) struct Outgoing<'f> {
-    frames: &'f Frames,
-    lane: Lane,
+    dispatch: &'f Dispatch,
     compressors: &'f mut Compressors,
     /// The plain frame in memory of its own, once somebody needs it.
     kept: Option<Slice>,
 }
 
 impl<'f> Outgoing<'f> {
-    pub(crate) fn new(
-        frames: &'f Frames,
-        lane: Lane,
-        compressors: &'f mut Compressors,
-    ) -> Outgoing<'f> {
+    pub(crate) fn new(dispatch: &'f Dispatch, compressors: &'f mut Compressors) -> Outgoing<'f> {
         Outgoing {
-            frames,
-            lane,
+            dispatch,
             compressors,
             kept: None,
         }
@@ -65,7 +88,7 @@ impl<'f> Outgoing<'f> {
 
     /// The lane that it goes on.
     pub(crate) fn lane(&self) -> Lane {
-        self.lane
+        self.dispatch.lane
     }
 
     /// The frame for a connection of that encoding. One that is behind may keep it for long, and a
@@ -80,13 +103,13 @@ impl<'f> Outgoing<'f> {
         if is_behind {
             return self.keepsake();
         }
-        &self.frames.plain
+        &self.dispatch.frames.plain
     }
 
     #[cold]
     fn keepsake(&mut self) -> &Slice {
         self.kept.get_or_insert_with(|| {
-            let mut kept = self.frames.plain.clone();
+            let mut kept = self.dispatch.frames.plain.clone();
             kept.compact();
             kept
         })
@@ -94,14 +117,15 @@ impl<'f> Outgoing<'f> {
 
     /// The compressed frame, if that is what the connection in the slot is sent.
     fn compressed(&mut self, slot: u32, encoding: Encoding) -> Option<&'f Slice> {
-        let ways = self.frames.compressed.as_ref()?;
+        let frames = &self.dispatch.frames;
+        let ways = frames.compressed.as_ref()?;
         if encoding.has_context() {
-            if self.lane == Lane::High {
+            if self.lane() == Lane::High {
                 return None;
             }
             self.compressors.forget(slot);
         }
-        let (plain, compressors) = (&self.frames.plain, &mut *self.compressors);
+        let (plain, compressors) = (&frames.plain, &mut *self.compressors);
         let made = ways[encoding.way()].get_or_init(|| compressors.compress_frame(plain, encoding));
         made.as_ref()
     }

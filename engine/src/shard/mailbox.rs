@@ -8,8 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use throng_transport::{Peer, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
-use super::frames::Frames;
-use super::outbox::Lane;
+use super::frames::Dispatch;
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
@@ -20,8 +19,7 @@ pub(crate) enum Mail {
     /// Deliver a message to the audience's members in this shard.
     Publish {
         audience: SharedAudience,
-        frames: Frames,
-        lane: Lane,
+        dispatch: Dispatch,
     },
     /// Close a connection on the application's behalf.
     Close {

@@ -30,7 +30,7 @@ pub use publish::Receipt;
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
-pub(crate) use frames::Frames;
+pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 

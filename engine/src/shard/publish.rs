@@ -4,29 +4,35 @@
 //! [`RoomRun`], and each member is handed the whole run. The run is handed out before anything
 //! else touches an outbox or a membership, so nobody can tell.
 
+use std::sync::Arc;
+
 use throng_transport::{ChunkPool, Slice, SocketKey};
 
 use super::core::{Core, Farewell};
-use super::frames::{Frames, Outgoing};
+use super::frames::{Dispatch, Frames, Outgoing};
 use super::outbox::{Lane, Pushed};
 use crate::event::Cause;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
 use crate::protocol::message::Message;
-use crate::publish::opcode;
+use crate::publish::{opcode, sealed};
 use crate::room::{Audience, RoomIndex, Target};
 
-/// What became of one publication.
+/// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
+/// connection of the audience once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// Connections of this shard that it was queued for.
+    /// Connections that it was queued for, behind what waits for them.
     pub queued: usize,
-    /// Messages that the overflow policy dropped: this one where refused, older ones where
-    /// those give way.
+    /// Connections for which it took the place of an unsent message of the same key.
+    pub conflated: usize,
+    /// Connections that will not get it: there was no room for it.
     pub dropped: usize,
     /// Connections given up as slow consumers.
     pub evicted: usize,
+    /// Older messages that were dropped to make room for it.
+    pub displaced: usize,
     /// Other shards it was handed to.
     pub forwarded: usize,
     /// Other shards that could not take it, their mailboxes being full: it is lost there.
@@ -64,7 +70,7 @@ impl Core {
             return receipt;
         }
         let frame = self.encode(opcode, payload);
-        self.deliver(key, &Frames::plain(frame), lane, &mut receipt);
+        self.deliver(key, &Dispatch::plain(frame, lane), &mut receipt);
         receipt
     }
 
@@ -85,40 +91,34 @@ impl Core {
     }
 
     /// Publishes here and hands on to every other shard that has members.
-    pub(crate) fn publish(
-        &mut self,
-        audience: &Audience<'_>,
-        opcode: OpCode,
-        payload: &[u8],
-        lane: Lane,
-    ) -> Receipt {
-        let frame = self.encode(opcode, payload);
-        let frames = Frames::new(frame, self.shared.is_compressible(payload));
-        let mut receipt = self.deliver_to(audience, &frames, lane);
+    pub(crate) fn publish(&mut self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
+        let (audience, payload) = (outgoing.audience, outgoing.payload);
+        let frame = self.encode(outgoing.opcode, payload);
+        let dispatch = Dispatch {
+            frames: Frames::new(frame, self.shared.is_compressible(payload)),
+            lane: outgoing.lane,
+            key: outgoing.key.map(Arc::from),
+        };
+        let mut receipt = self.deliver_to(audience, &dispatch);
         if self.shared.mail.len() > 1 {
-            self.forward(audience, &frames, lane, &mut receipt);
+            self.forward(audience, &dispatch, &mut receipt);
         }
         receipt
     }
 
     /// Queues a message for everybody of the audience in this shard.
-    pub(crate) fn deliver_to(
-        &mut self,
-        audience: &Audience<'_>,
-        frames: &Frames,
-        lane: Lane,
-    ) -> Receipt {
+    pub(crate) fn deliver_to(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
         let mut receipt = Receipt::default();
-        let is_same_for_all = frames.is_plain() || self.connections.compressing() == 0;
-        if is_same_for_all && let Some(room) = self.room_for_run(audience, lane) {
+        let is_same_for_all = dispatch.is_plain() || self.connections.compressing() == 0;
+        if is_same_for_all && let Some(room) = self.room_for_run(audience, dispatch.lane) {
             receipt.queued = self.rooms.members_of(room);
-            self.add_to_run(room, &frames.plain);
+            self.add_to_run(room, &dispatch.frames.plain);
             return receipt;
         }
         self.deliver_run();
         if let Target::Connection(id) = audience.target {
             if id.shard() == self.shard {
-                self.deliver(id.key(), frames, lane, &mut receipt);
+                self.deliver(id.key(), dispatch, &mut receipt);
             }
             return receipt;
         }
@@ -130,7 +130,7 @@ impl Core {
             shard,
             ..
         } = self;
-        let mut message = Outgoing::new(frames, lane, compressors);
+        let mut message = Outgoing::new(dispatch, compressors);
         for slot in rooms.audience(audience).into_iter().flatten() {
             let wanted = |generation| !audience.excepts(*shard, slot, generation);
             let Some(pushed) = connections.push(slot, &mut message, wanted) else {
@@ -146,15 +146,9 @@ impl Core {
     }
 
     /// Queues a frame for one connection, if it is open.
-    pub(super) fn deliver(
-        &mut self,
-        key: SocketKey,
-        frames: &Frames,
-        lane: Lane,
-        receipt: &mut Receipt,
-    ) {
+    pub(super) fn deliver(&mut self, key: SocketKey, dispatch: &Dispatch, receipt: &mut Receipt) {
         let is_it = |generation| generation == key.generation;
-        let mut message = Outgoing::new(frames, lane, &mut self.compressors);
+        let mut message = Outgoing::new(dispatch, &mut self.compressors);
         let Some(pushed) = self.connections.push(key.slot, &mut message, is_it) else {
             return;
         };
@@ -234,13 +228,18 @@ impl Core {
 }
 
 impl Receipt {
+    /// Connections that the message was for.
+    pub fn audience(&self) -> usize {
+        self.queued + self.conflated + self.dropped + self.evicted
+    }
+
     #[inline]
     fn count(&mut self, pushed: Pushed) {
         match pushed {
             Pushed::Queued => self.queued += 1,
             Pushed::DroppedOldest(count) => {
                 self.queued += 1;
-                self.dropped += count as usize;
+                self.displaced += count as usize;
             }
             Pushed::Refused => self.dropped += 1,
             Pushed::Overflow => self.evicted += 1,

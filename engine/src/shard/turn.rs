@@ -86,12 +86,8 @@ impl<H: Handler> Shard<H> {
     fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
         let core = &mut self.core;
         match mail {
-            Mail::Publish {
-                audience,
-                frames,
-                lane,
-            } => {
-                audience.with(|audience| core.deliver_to(audience, &frames, lane));
+            Mail::Publish { audience, dispatch } => {
+                audience.with(|audience| core.deliver_to(audience, &dispatch));
             }
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {

@@ -183,7 +183,7 @@ impl Handler for Square {
             _ => conn.send(message),
         };
         let dropped = &self.tally.dropped;
-        dropped.fetch_add(receipt.dropped, Ordering::Relaxed);
+        dropped.fetch_add(receipt.dropped + receipt.displaced, Ordering::Relaxed);
     }
 
     fn on_close(&self, conn: &mut Conn<'_, Role>, close: &Close) {
