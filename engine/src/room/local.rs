@@ -108,6 +108,14 @@ impl LocalRooms {
         self.rooms.get(index as usize).map(|room| &room.shared.name)
     }
 
+    /// The name of the single room that an audience is of, some of its members perhaps excepted.
+    pub(crate) fn name_in(&self, audience: &Audience<'_>) -> Option<&Arc<str>> {
+        match &audience.target {
+            Target::Rooms(rooms) if rooms.len() == 1 => self.name_of(self.index_of(&rooms[0])?),
+            _ => None,
+        }
+    }
+
     /// The room as all shards know it, if it has members here.
     pub(crate) fn shared(&self, name: &str) -> Option<&Arc<SharedRoom>> {
         self.index_of(name)

@@ -13,6 +13,7 @@ mod drain;
 mod flush;
 mod forward;
 mod frames;
+mod gap;
 mod hold;
 mod invalid;
 mod mailbox;

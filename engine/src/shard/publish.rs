@@ -10,7 +10,7 @@ use throng_transport::{ChunkPool, Slice, SocketKey};
 
 use super::core::{Core, Farewell};
 use super::frames::{Dispatch, Frames, Outgoing};
-use super::outbox::{Lane, Pushed};
+use super::outbox::{Lane, Pushed, RunLabels};
 use crate::event::Cause;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
@@ -45,6 +45,7 @@ pub(crate) struct RoomRun {
     room: RoomIndex,
     frames: Slice,
     messages: u32,
+    labels: RunLabels,
 }
 
 impl Core {
@@ -112,7 +113,7 @@ impl Core {
         let is_same_for_all = dispatch.is_plain() || self.connections.compressing() == 0;
         if is_same_for_all && let Some(room) = self.room_for_run(audience, dispatch.lane) {
             receipt.queued = self.rooms.members_of(room);
-            self.add_to_run(room, &dispatch.frames.plain);
+            self.add_to_run(room, dispatch);
             return receipt;
         }
         self.deliver_run();
@@ -130,7 +131,8 @@ impl Core {
             shard,
             ..
         } = self;
-        let mut message = Outgoing::new(dispatch, compressors);
+        let room = rooms.name_in(audience).cloned();
+        let mut message = Outgoing::new(dispatch, compressors).in_room(room);
         for slot in rooms.audience(audience).into_iter().flatten() {
             let wanted = |generation| !audience.excepts(*shard, slot, generation);
             let Some(pushed) = connections.push(slot, &mut message, wanted) else {
@@ -177,18 +179,23 @@ impl Core {
         }
     }
 
-    fn add_to_run(&mut self, room: RoomIndex, frame: &Slice) {
+    fn add_to_run(&mut self, room: RoomIndex, dispatch: &Dispatch) {
+        let (frame, key) = (&dispatch.frames.plain, dispatch.key.as_ref());
         if let Some(run) = self.run.as_mut().filter(|run| run.room == room)
             && run.frames.try_extend(frame)
         {
             run.messages += 1;
+            run.labels.note(frame, key);
             return;
         }
         self.deliver_run();
+        let mut labels = RunLabels::new(self.rooms.name_of(room));
+        labels.note(frame, key);
         self.run = Some(RoomRun {
             room,
             frames: frame.clone(),
             messages: 1,
+            labels,
         });
     }
 
@@ -222,7 +229,7 @@ impl Core {
             rooms, connections, ..
         } = self;
         for slot in rooms.members_at(run.room).into_iter().flatten() {
-            connections.push_run(slot, &run.frames, run.messages);
+            connections.push_run(slot, &run.frames, run.messages, &run.labels);
         }
     }
 }
@@ -239,6 +246,10 @@ impl Receipt {
             Pushed::Queued => self.queued += 1,
             Pushed::DroppedOldest(count) => {
                 self.queued += 1;
+                self.displaced += count as usize;
+            }
+            Pushed::Conflated(count) => {
+                self.conflated += 1;
                 self.displaced += count as usize;
             }
             Pushed::Refused => self.dropped += 1,
