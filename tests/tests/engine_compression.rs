@@ -13,9 +13,9 @@ use std::time::Duration;
 use throng::protocol::deflate::Deflater;
 use throng::protocol::frame::{OpCode, RSV1};
 use throng::protocol::message::INFLATED_AT_ONCE;
-use throng::{Cause, Compression, Config, Overflow};
+use throng::{Cause, Compression, Config, Overflow, Receipt};
 use throng_tests::engine::{
-    Client, Happening, Heard, Served, answer, config, frame, frame_with, request, serve,
+    Client, Happening, Heard, Served, answer, config, frame, frame_with, gap, request, serve,
 };
 
 const DEFLATE: &str = "permessage-deflate";
@@ -237,6 +237,7 @@ fn what_is_refused_is_not_missed() {
                 assert_eq!(bytes.len(), 2000);
                 numbers.push(u32::from_be_bytes(bytes[..4].try_into().unwrap()));
             }
+            Heard::Text(text) if gap(&text).is_some() => {}
             other => {
                 assert_eq!(other, Heard::Text("the end".into()));
                 break;
@@ -260,6 +261,76 @@ fn what_has_room_only_compressed_is_queued_compressed() {
         assert!(matches!(heard, Heard::Binary(bytes) if bytes.len() == LARGE && begins(&bytes)));
     }
     assert_eq!(slow.ask("still here?"), "still here?");
+}
+
+/// Nothing refers to what may be replaced or dropped by its key, and that refers to nothing.
+#[test]
+fn what_is_replaced_or_dropped_by_key_is_not_missed() {
+    const ROUNDS: usize = 300;
+    let config = with_context()
+        .overflow(Overflow::Conflate)
+        .send_queue_messages(300)
+        .send_queue_bytes(1 << 30);
+    let served = serve(config);
+    let mut slow = Client::connect_compressed(served.address(), DEFLATE);
+    assert_eq!(slow.ask("!join tea"), "Ok(())");
+    let mut publisher = served.connect();
+    let mut publish = |key: &str, number: usize| {
+        publisher.text(&format!("!keyed tea {key} {number} 2000"));
+        published(&served, 1)[0]
+    };
+    slow.text(&format!("!noise {} {}", NOISE.0, NOISE.1));
+    published(&served, NOISE.0);
+    let (mut conflated, mut displaced) = (0, 0);
+    for round in 0..ROUNDS {
+        for key in [format!("key-{round}"), "a".into(), "b".into()] {
+            let receipt = publish(&key, round);
+            conflated += receipt.conflated;
+            displaced += receipt.displaced;
+        }
+        // Who is behind is heard now and then, and answered with reference to its last answers.
+        if [0, 20, 40].contains(&round) {
+            slow.text("!flood 2 2000");
+            let mut sent = 0;
+            while sent < 2 {
+                slow.sip(4096);
+                std::thread::sleep(Duration::from_millis(1));
+                sent += published(&served, 0).len();
+            }
+        }
+    }
+    assert!(conflated > 0 && displaced > 0, "{conflated}, {displaced}");
+    slow.text("!flood 2 2000");
+    slow.text("the end");
+    let (mut own, mut last) = (0, Vec::new());
+    loop {
+        match slow.hear() {
+            Heard::Binary(bytes) if bytes.len() == NOISE.1 => {}
+            Heard::Binary(bytes) => own += usize::from(bytes.len() == 2000),
+            Heard::Text(text) if text == "the end" => break,
+            Heard::Text(text) if gap(&text).is_some() => {}
+            Heard::Text(text) => last.push(text.trim_end_matches('.').to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(own, 8);
+    for key in [format!("key-{}", ROUNDS - 1), "a".into(), "b".into()] {
+        let newest = format!("{:08}{key}", ROUNDS - 1);
+        assert!(last.contains(&newest), "{newest}: {last:?}");
+    }
+}
+
+/// The next receipts, so many of them; those that are there, if that is none.
+fn published(served: &Served, count: usize) -> Vec<Receipt> {
+    let receipt = |what| match what {
+        Happening::Published(receipt) => Some(receipt),
+        _ => None,
+    };
+    if count == 0 {
+        return served.rest().into_iter().filter_map(receipt).collect();
+    }
+    let next = std::iter::repeat_with(|| served.next());
+    next.filter_map(receipt).take(count).collect()
 }
 
 #[test]

@@ -60,8 +60,8 @@ fn expect_a_reset(client: &mut Client) {
 
 /// Publishes noise until every listener was given up. The system keeps making room for a while, so
 /// that with less of it some might never be behind.
-fn make_noise_until_all_have_ended(siege: &Siege) {
-    let noise = format!("!noise{}", ".".repeat(16 * KIB));
+fn make_noise_until_all_have_ended(siege: &Siege, noise: &str, size: usize) {
+    let noise = format!("{noise}{}", ".".repeat(size));
     let mut loud = Client::connect(siege.address());
     until("the listeners' end", || {
         for _ in 0..16 {
@@ -76,10 +76,20 @@ fn make_noise_until_all_have_ended(siege: &Siege) {
 const LISTENERS: usize = 20;
 
 fn never_reading(settings: Config, loses: bool, end: &str, expect_end: fn(&mut Client)) {
+    never_reading_noise(("!noise", 16 * KIB), settings, loses, end, expect_end);
+}
+
+fn never_reading_noise(
+    (noise, size): (&str, usize),
+    settings: Config,
+    loses: bool,
+    end: &str,
+    expect_end: fn(&mut Client),
+) {
     let policy = settings.overflow;
     let siege = Siege::begin(settings);
     let mut listeners: Vec<Client> = (0..LISTENERS).map(|_| listener(&siege)).collect();
-    make_noise_until_all_have_ended(&siege);
+    make_noise_until_all_have_ended(&siege, noise, size);
     siege.live_on();
     siege.until_alone();
     listeners.iter_mut().for_each(expect_end);
@@ -113,6 +123,14 @@ fn who_never_reads_loses_the_newest_and_then_its_connection() {
 fn who_never_reads_loses_the_oldest_and_then_its_connection() {
     let settings = settings(Overflow::DropOldest);
     never_reading(settings, true, "reset", expect_a_reset);
+}
+
+/// Keys, and what is known of what was lost, are few for each connection, though keys are without end.
+#[test]
+fn who_never_reads_loses_by_key_and_then_its_connection() {
+    let settings = settings(Overflow::Conflate);
+    let noise = ("!keyed", 16 * KIB);
+    never_reading_noise(noise, settings, true, "reset", expect_a_reset);
 }
 
 /// Who asks for much and takes none of it is asked for no more questions.

@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod gaps;
 mod service;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use throng::{Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
 
 pub use client::{Client, Heard, frame, frame_with, request};
+pub use gaps::gap;
 pub use service::{Happening, Obedient};
 
 /// How long anything may take before a test gives it up: for a machine under heavy load.

@@ -39,6 +39,8 @@ pub enum Happening {
 /// | `!all TEXT` | publishes to everybody |
 /// | `!one ID TEXT` | sends to one connection |
 /// | `!pad R NUMBER BYTES` | publishes to a room: the number in eight digits, and dots up to the size |
+/// | `!keyed R KEY NUMBER BYTES` | the same with a key, which follows the number |
+/// | `!counts` | answers how many messages went out, were dropped, were conflated, and were notices |
 /// | `!flood N BYTES` | sends itself N binary messages, each beginning with its number |
 /// | `!noise N BYTES` | sends itself N binary messages that do not shrink |
 /// | `!urgent TEXT` | sends itself a text on the high lane |
@@ -185,6 +187,12 @@ fn obey(conn: &mut Conn<'_, State>, command: &str) {
         }
         "len" => answer(conn, &conn.room_len(first).to_string()),
         "members" => answer(conn, &format!("{:?}", conn.engine().members(first))),
+        "counts" => {
+            let counts = conn.counts();
+            let (out, dropped) = (counts.messages_out, counts.dropped);
+            let (conflated, notices) = (counts.conflated, counts.notices);
+            answer(conn, &format!("{out} {dropped} {conflated} {notices}"));
+        }
         "peer" => answer(conn, &format!("{:?}", conn.peer())),
         "panic" => panic!("as told"),
         "panic_at_close" => conn.state_mut().panics_at_close = true,
@@ -219,6 +227,16 @@ fn publish(conn: &mut Conn<'_, State>, verb: &str, first: &str, second: &str, re
             let padding = ".".repeat(size.parse::<usize>().unwrap() - 8);
             conn.to(first)
                 .text(format!("{number:0>8}{padding}"))
+                .publish()
+        }
+        "keyed" => {
+            let mut words = second.splitn(3, ' ');
+            let mut word = || words.next().unwrap();
+            let (key, number, size) = (word(), word(), word().parse::<usize>().unwrap());
+            let text = format!("{number:0>8}{key}");
+            conn.to(first)
+                .key(key)
+                .text(format!("{text:.<size$}"))
                 .publish()
         }
         "urgent" => conn.high().send(rest),

@@ -17,7 +17,8 @@ pub const NOISE: &str = "/noise";
 pub(super) const BYSTANDER: &str = "/bystander";
 
 /// Echoes, but for texts that begin with `#`, which go to everybody on the square, and `!noise`,
-/// which is published to [`NOISE`] with so much behind it as its sender put there.
+/// which is published to [`NOISE`] with so much behind it as its sender put there; `!keyed` is too,
+/// each time with another one of many keys.
 ///
 /// Everybody who came by the bystanders' path or by [`NOISE`] is on the square, others in a room
 /// without speakers. What becomes of all but the bystanders is told to the [`Tally`].
@@ -175,6 +176,10 @@ impl Handler for Square {
         let receipt = match text.as_bytes() {
             [b'#', ..] => conn.to(SQUARE).message(message).publish(),
             [b'!', b'n', ..] => conn.to(NOISE).message(message).publish(),
+            [b'!', b'k', ..] => {
+                let key = format!("{}{}", self.tally.messages(), "-".repeat(100));
+                conn.to(NOISE).key(key).message(message).publish()
+            }
             b"!whisper" => conn.to(SQUARE).text("psst").publish(),
             b"!swallow" => return self.plan(Mischief::Swallow),
             b"!reorder" => return self.plan(Mischief::Reorder),
