@@ -10,7 +10,7 @@ use throng::{Cause, Close, CloseCode};
 use super::World;
 use super::driver::Wire;
 use super::peer::Peer;
-use super::service::{Book, OUTSIDE_MARK, Page, ROOM, URGENT_MARK};
+use super::service::{Book, NOTICE_MARK, OUTSIDE_MARK, Page, ROOM, URGENT_MARK};
 use crate::{Decoded, Owned, Pieces, decode};
 
 const UNLIMITED: MessageLimits = MessageLimits {
@@ -172,6 +172,7 @@ impl Seen<'_> {
     fn check_messages(&self, heard: &Decoded) {
         let first = |event: &Owned| event.as_message()?.as_bytes().first().copied();
         let (mut normal, mut urged, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut notices, mut missed) = (0, 0);
         for event in heard
             .events
             .iter()
@@ -180,10 +181,14 @@ impl Seen<'_> {
             match first(event) {
                 Some(URGENT_MARK) => urged.push(event.clone()),
                 Some(OUTSIDE_MARK) => outside.push(event.clone()),
+                Some(NOTICE_MARK) => {
+                    notices += 1;
+                    missed += missed_by(event);
+                }
                 _ => normal.push(event.clone()),
             }
         }
-        let count = (normal.len() + urged.len() + outside.len()) as u64;
+        let count = (normal.len() + urged.len() + outside.len()) as u64 + notices;
         let page = self.page;
         assert!(
             is_within(&outside, &self.book.outside),
@@ -213,6 +218,9 @@ impl Seen<'_> {
             );
             let since = self.book.outside.len() - page.outside_before;
             assert!(self.book.outside.ends_with(&outside) && outside.len() >= since);
+        }
+        if let [close] = &page.closed[..] {
+            assert!(missed <= close.counts.dropped, "{missed}: {close:?}");
         }
         if let [close] = &page.closed[..]
             && heard.is_over()
@@ -334,6 +342,13 @@ fn hear(frames: &[u8], agreed: Option<&Params>) -> Decoded {
     let heard = decode(&mut decoder, frames, pieces, &UNLIMITED, &mut Pool::new());
     assert_eq!(heard.fault, None);
     heard
+}
+
+/// How many messages a notice tells of.
+fn missed_by(notice: &Owned) -> u64 {
+    let bytes = notice.as_message().map_or(&[][..], |message| message.as_bytes());
+    let count = bytes.get(1..).and_then(|count| count.try_into().ok());
+    u64::from_be_bytes(count.expect("a notice as the service makes it"))
 }
 
 fn of_kind(events: &[Owned], payload: impl Fn(&Owned) -> Option<Vec<u8>>) -> Vec<Vec<u8>> {

@@ -75,7 +75,8 @@ impl World {
             max_message_size: config.max_message_size,
             max_frame_size: config.max_frame_size.unwrap_or(config.max_message_size),
         };
-        let never_drops = config.overflow == Overflow::Disconnect;
+        // Nothing has a key.
+        let never_drops = matches!(config.overflow, Overflow::Disconnect | Overflow::Conflate);
         let (driver, service) = (Memory::new(), Service::default());
         let shard = Solo::new(config, service.clone(), driver.waker(), 1);
         World {

@@ -154,6 +154,7 @@ impl Script {
         let overflow = match limits & 3 {
             1 => Overflow::RefuseNewest,
             2 if !context => Overflow::DropOldest,
+            3 => Overflow::Conflate,
             _ => Overflow::Disconnect,
         };
         let max_message_size = if has(limits, 2) { 64 } else { 4096 };

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use throng::{Accept, Close, CloseCode, Conn, Handler, Message, Receipt, Reject, Upgrade};
+use throng::{
+    Accept, Close, CloseCode, Conn, Gap, Handler, Message, OwnedMessage, Receipt, Reject, Upgrade,
+};
 
 use crate::Owned;
 
@@ -20,6 +22,9 @@ pub(super) const KICK: u8 = b'k';
 pub(super) const URGENT_MARK: u8 = b'H';
 /// What everything published from outside begins with, and nothing else.
 pub(super) const OUTSIDE_MARK: u8 = b'o';
+
+/// What every gap notice begins with, and nothing else; how many messages are missed follows.
+pub(super) const NOTICE_MARK: u8 = b'G';
 
 /// What the service knows of one connection.
 #[derive(Debug, Default)]
@@ -88,7 +93,7 @@ impl Book {
     fn answer(&mut self, conn: &mut Conn<'_, usize>, message: Message<'_>) {
         let number = *conn.state();
         match message.as_bytes() {
-            [URGENT_MARK | OUTSIDE_MARK, ..] => {}
+            [URGENT_MARK | OUTSIDE_MARK | NOTICE_MARK, ..] => {}
             [TO_ROOM, ..] => self.publish(conn, message),
             [URGENT, rest @ ..] => {
                 let text = [&[URGENT_MARK], rest].concat();
@@ -145,6 +150,12 @@ impl Handler for Service {
         assert!(page.opened == 1 && page.closed.is_empty() && !conn.is_closed());
         page.received.push(message.into());
         book.answer(conn, message);
+    }
+
+    fn gap_notice(&self, conn: &Conn<'_, usize>, gap: &Gap<'_>) -> Option<OwnedMessage> {
+        assert!(!conn.is_closed());
+        let missed = gap.missed.to_be_bytes();
+        Some([&[NOTICE_MARK], &missed[..]].concat().into())
     }
 
     fn on_close(&self, conn: &mut Conn<'_, usize>, close: &Close) {
