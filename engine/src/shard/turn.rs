@@ -6,7 +6,8 @@
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended,
 //! 6. connections accepted,
-//! 7. one gathered write for each connection that has something to be sent,
+//! 7. one gathered write for each connection that has something to be sent; of a large audience, for
+//!    some ([`dirty`](super::dirty)),
 //! 8. what is over is released.
 //!
 //! What arrived was handled before, while the driver waited. Nothing but step 7 writes to a
@@ -26,6 +27,7 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
+use crate::room::Circle;
 
 impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
@@ -45,6 +47,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.flush(driver);
         self.release(driver);
         self.core.chunks.rewind();
+        self.core.publications.rewind();
         self.core.decoders.reset_inflated();
         if is_stopping || self.finish_drain() {
             return Next::Stop;
@@ -61,7 +64,7 @@ impl<H: Handler> Shard<H> {
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
-        if self.has_mail || !core.held_back.is_empty() {
+        if self.has_mail || !core.held_back.is_empty() || core.connections.dirty.has_line() {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);
@@ -128,8 +131,10 @@ impl<H: Handler> Shard<H> {
         while let Some((key, cause)) = self.core.ended.pop_front() {
             self.call_on_close(key, cause);
             self.core.leave_all(key);
+            self.core
+                .deliver_run_before_leave(Circle::Everyone, key.slot);
             self.core.rooms.exit(key.slot);
-            self.core.unsettled -= 1;
+            self.core.unsettled.pop_front();
             self.core.shared.count_closed();
         }
     }
