@@ -78,6 +78,7 @@ impl<S> Conn<'_, S> {
             core: self.core,
             id,
             lane,
+            key: None,
         }
     }
 
@@ -233,7 +234,7 @@ impl<S> Conn<'_, S> {
 
     /// Messages and bytes so far.
     pub fn counts(&self) -> Counts {
-        self.connection().counts
+        self.connection().counts()
     }
 
     /// Messages and bytes that wait to be sent.
@@ -272,13 +273,21 @@ pub struct Direct<'c> {
     core: &'c mut Core,
     id: ConnectionId,
     lane: Lane,
+    key: Option<&'c str>,
 }
 
-impl Direct<'_> {
+impl<'c> Direct<'c> {
     /// Sends before everything on the normal lane that has not been sent.
     #[must_use]
     pub fn high(mut self) -> Self {
         self.lane = Lane::High;
+        self
+    }
+
+    /// Says what the message is about, as [`To::key`] does.
+    #[must_use]
+    pub fn key(mut self, key: &'c str) -> Self {
+        self.key = Some(key);
         self
     }
 
@@ -290,7 +299,7 @@ impl Direct<'_> {
             opcode: opcode(message),
             payload: message.as_bytes(),
             lane: self.lane,
-            key: None,
+            key: self.key,
         })
     }
 
@@ -309,6 +318,7 @@ impl fmt::Debug for Direct<'_> {
         f.debug_struct("Direct")
             .field("id", &self.id)
             .field("lane", &self.lane)
+            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }

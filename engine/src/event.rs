@@ -69,4 +69,10 @@ pub struct Counts {
     pub bytes_out: u64,
     /// Messages lost to the overflow policy, or still waiting when the connection was given up.
     pub dropped: u64,
+    /// Messages whose place was taken by a later one of the same key before they were sent.
+    pub conflated: u64,
+    /// Messages that told it of [gaps](crate::Gap). They count as messages in all else too:
+    /// what was queued for the connection or refused, and these, is what went out, waits, was
+    /// dropped or conflated.
+    pub notices: u64,
 }

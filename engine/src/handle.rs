@@ -208,6 +208,7 @@ pub struct ConnectionHandle {
     engine: EngineHandle,
     id: ConnectionId,
     lane: Lane,
+    key: Option<Arc<str>>,
 }
 
 impl ConnectionHandle {
@@ -216,6 +217,7 @@ impl ConnectionHandle {
             engine,
             id,
             lane: Lane::Normal,
+            key: None,
         }
     }
 
@@ -233,6 +235,15 @@ impl ConnectionHandle {
         }
     }
 
+    /// A handle whose messages are about `key`: see [`To::key`].
+    #[must_use]
+    pub fn key(&self, key: &str) -> ConnectionHandle {
+        ConnectionHandle {
+            key: Some(Arc::from(key)),
+            ..self.clone()
+        }
+    }
+
     /// Sends a message; when the connection is gone, nobody receives it. Never blocks.
     ///
     /// # Errors
@@ -242,7 +253,7 @@ impl ConnectionHandle {
         let dispatch = Dispatch {
             frames: self.engine.encode(opcode(message), message.as_bytes()),
             lane: self.lane,
-            key: None,
+            key: self.key.clone(),
         };
         let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
         let mail = Mail::Publish { audience, dispatch };

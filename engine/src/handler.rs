@@ -7,6 +7,8 @@ use throng_transport::Peer;
 
 use crate::conn::Conn;
 use crate::event::Close;
+use crate::gap::Gap;
+use crate::owned::OwnedMessage;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::protocol::message::Message;
 
@@ -65,6 +67,36 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A message has arrived. It is borrowed from the shard's receive buffer.
     fn on_message(&self, conn: &mut Conn<'_, Self::State>, message: Message<'_>);
+
+    /// Makes the message that tells a connection what it has missed.
+    ///
+    /// What the [overflow policy](crate::Overflow) takes from a connection that is behind is told it
+    /// once it reads again, that is, when the send that it kept waiting is done: one message for each
+    /// room, in the place of the loss. Where the oldest messages are dropped, that is before
+    /// everything on the normal lane; where the newest are refused, behind everything. `None` tells
+    /// nothing.
+    ///
+    /// By default it is a text of JSON ([`Gap::to_json`]).
+    ///
+    /// ```
+    /// # use throng::{Accept, Conn, Gap, Handler, Message, OwnedMessage, Reject, Upgrade};
+    /// # struct Ticker;
+    /// # impl Handler for Ticker {
+    /// #     type State = ();
+    /// #     fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+    /// #         Ok(Accept::new(()))
+    /// #     }
+    /// #     fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
+    /// fn gap_notice(&self, _: &Conn<'_, ()>, gap: &Gap<'_>) -> Option<OwnedMessage> {
+    ///     let room = gap.room?;
+    ///     Some(format!("{} of {room} are missing", gap.missed).into())
+    /// }
+    /// # }
+    /// ```
+    fn gap_notice(&self, conn: &Conn<'_, Self::State>, gap: &Gap<'_>) -> Option<OwnedMessage> {
+        let _ = conn;
+        Some(gap.to_json())
+    }
 
     /// An open connection has ended. It can be sent nothing any more, but is still in its rooms.
     fn on_close(&self, conn: &mut Conn<'_, Self::State>, close: &Close) {

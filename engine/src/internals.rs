@@ -9,7 +9,7 @@ use throng_transport::{ChunkPool, SendQueue, Slice};
 use crate::config::Overflow;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits};
 pub use crate::shard::Lane;
-use crate::shard::outbox::{LaneStock, Outbox, OutboxLimits};
+use crate::shard::outbox::{Label, LaneStock, Outbox, OutboxLimits};
 pub use solo::Solo;
 
 /// An outbox with what it needs.
@@ -51,7 +51,10 @@ impl OutboxBench {
 
     /// Queues a frame.
     pub fn push(&mut self, frame: &Slice, lane: Lane) {
-        let _ = self.outbox.push(frame, lane, &self.limits, &mut self.stock);
+        let label = Label::default();
+        let _ = self
+            .outbox
+            .push(frame, &label, lane, &self.limits, &mut self.stock);
     }
 
     /// Takes a batch, which stays in flight until [`OutboxBench::sent`].

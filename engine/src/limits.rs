@@ -7,6 +7,11 @@ use std::time::Duration;
 pub(crate) const MAX_SHARDS: usize = 256;
 /// Pongs waiting for one connection.
 pub(crate) const MAX_PENDING_PONGS: usize = 16;
+/// Rooms whose losses are told to a connection by name; those of further ones are one sum.
+pub(crate) const MAX_GAP_ROOMS: usize = 16;
+/// Bytes of a room's name beyond which it is not told, so that the notices of one completed send
+/// are fewer bytes than were sent.
+pub(crate) const MAX_GAP_ROOM_NAME: usize = 512;
 /// Empty lane boxes that a shard keeps.
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
 /// How long a peer that is behind goes unheard at least, and at most while sends are completed.

@@ -109,6 +109,28 @@ impl<'a, P> To<'a, P> {
         self
     }
 
+    /// Says what the message is about, such as the name of a price that it tells.
+    ///
+    /// For who is behind (a send is in flight), the message replaces the one of the same key that
+    /// waits on the same lane ([`Receipt::conflated`](crate::Receipt::conflated)): only the latest is
+    /// sent, in the place of the first. It may so arrive before messages that were sent between the
+    /// two. Who keeps up is sent every message.
+    ///
+    /// Keys of one room are apart from those of another. What goes to a single connection, to all or
+    /// to several rooms has one set of keys in common. A key should be short: while it waits, it
+    /// takes memory that no bound counts.
+    ///
+    /// ```
+    /// # use throng::Conn;
+    /// # fn example(conn: &mut Conn<'_, ()>) {
+    /// conn.to("prices").key("BTC").text("BTC 97312.50").publish();
+    /// # }
+    /// ```
+    pub fn key(mut self, key: impl Into<Cow<'a, str>>) -> To<'a, P> {
+        self.key = Some(key.into());
+        self
+    }
+
     /// A text message.
     pub fn text(self, text: impl Into<Cow<'a, str>>) -> Publication<'a, P> {
         let payload = match text.into() {
@@ -195,10 +217,16 @@ pub(crate) fn opcode(message: Message<'_>) -> OpCode {
 
 impl<P> fmt::Debug for To<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let To { audience, lane, .. } = self;
+        let To {
+            audience,
+            lane,
+            key,
+            ..
+        } = self;
         f.debug_struct("To")
             .field("audience", audience)
             .field("lane", lane)
+            .field("key", key)
             .finish_non_exhaustive()
     }
 }

@@ -60,7 +60,12 @@ choice! {
 choice! {
     /// What happens to a message for a connection whose send queue is full.
     ///
-    /// Whichever it is, the loss is counted and told, never silent.
+    /// Whichever it is, the loss is counted and told, never silent: to the publisher in its
+    /// [`Receipt`](crate::Receipt), to the service in [`Counts`](crate::Counts), and to the peer, once
+    /// it reads again, in a [gap notice](crate::Handler::gap_notice) or a close frame.
+    ///
+    /// Where messages have keys ([`To::key`](crate::To::key)), a peer that is behind is sent the
+    /// latest of each under every policy.
     ///
     /// A peer that is behind is read no more until it has caught up, so that the answers to what it
     /// wrote do not fill its queue. Under the policies that let it stay behind it is still heard,
@@ -73,5 +78,8 @@ choice! {
         RefuseNewest = "refuse-newest",
         /// The oldest messages that wait make room for it.
         DropOldest = "drop-oldest",
+        /// The oldest of those that wait and have a key make room for it; no other is ever dropped.
+        /// Where none has a key, the connection is closed as by `disconnect`.
+        Conflate = "conflate",
     }
 }

@@ -212,7 +212,7 @@ fn unreadable_toml_is_refused_with_field_value_and_line() {
             "overflow = \"explode\"",
             "overflow",
             "overflow: cannot read \"explode\" (line 1): unknown variant `explode`, \
-             expected one of `disconnect`, `refuse-newest`, `drop-oldest`",
+             expected one of `disconnect`, `refuse-newest`, `drop-oldest`, `conflate`",
         ),
         ("\nsharts = 2", "sharts", "sharts: unknown setting (line 2)"),
     ] {
@@ -375,6 +375,7 @@ fn choices_read_what_they_write() {
         Overflow::Disconnect,
         Overflow::RefuseNewest,
         Overflow::DropOldest,
+        Overflow::Conflate,
     ] {
         assert_eq!(Overflow::from_str(&overflow.to_string()), Ok(overflow));
     }

@@ -115,6 +115,14 @@ impl LocalRooms {
         self.rooms.get(index as usize).map(|room| &room.shared.name)
     }
 
+    /// The name of the single room that an audience is of, some of its members perhaps excepted.
+    pub(crate) fn name_in(&self, audience: &Audience<'_>) -> Option<&Arc<str>> {
+        match &audience.target {
+            Target::Rooms(rooms) if rooms.len() == 1 => self.name_of(self.index_of(&rooms[0])?),
+            _ => None,
+        }
+    }
+
     /// The room as all shards know it, if it has members here.
     pub(crate) fn shared(&self, name: &str) -> Option<&Arc<SharedRoom>> {
         self.index_of(name)
@@ -131,6 +139,14 @@ impl LocalRooms {
         match circle {
             Circle::Room(index) => self.rooms.get(index as usize).map(|room| &room.members),
             Circle::Everyone => Some(&self.everyone),
+        }
+    }
+
+    /// The name of the room, where the circle is one.
+    pub(crate) fn circle_name(&self, circle: Circle) -> Option<&Arc<str>> {
+        match circle {
+            Circle::Room(index) => self.name_of(index),
+            Circle::Everyone => None,
         }
     }
 

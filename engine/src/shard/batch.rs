@@ -213,7 +213,7 @@ impl Core {
             .publications
             .write(bytes, |out| out.copy_from_slice(&batch.frames));
         let circle = Circle::Room(room);
-        let from = self.extend_run(circle, &frames, batch.messages);
+        let from = self.extend_run(circle, &frames, batch.messages, None);
         for (id, part) in &batch.exceptions {
             if self.connections.open(id.key()).is_some() {
                 self.except_in_run(id.key().slot, from + part.start..from + part.end);

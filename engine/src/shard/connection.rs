@@ -9,7 +9,7 @@ use super::compress::Encoding;
 use super::dirty::Due;
 use super::hold::Held;
 use super::invalid::InvalidMessages;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
@@ -68,7 +68,7 @@ pub(crate) struct Connection {
     pub(crate) encoding: Encoding,
     /// Index of the subprotocol in the configuration, or [`NO_PROTOCOL`].
     pub(crate) protocol: u8,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Traffic,
     pub(crate) decoder: Decoder,
     /// When a message last arrived.
     pub(crate) active: Tick,
@@ -101,6 +101,16 @@ impl From<Peer> for Remote {
     }
 }
 
+/// [`Counts`] of every connection; those that few have are in their [`Particulars`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) messages_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) dropped: u64,
+}
+
 /// [`Connection::protocol`] when none was agreed on.
 pub(crate) const NO_PROTOCOL: u8 = u8::MAX;
 
@@ -123,7 +133,8 @@ pub(crate) struct Unhandled {
     pub(crate) seen: usize,
 }
 
-/// What few connections have: what `on_upgrade` said of them, and invalid messages.
+/// What few connections have: what `on_upgrade` said of them, invalid messages, and what came of
+/// being slow.
 #[derive(Debug, Default)]
 pub(crate) struct Particulars {
     pub(crate) user_id: Option<Box<str>>,
@@ -131,6 +142,10 @@ pub(crate) struct Particulars {
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,
+    /// [`Counts::conflated`].
+    pub(crate) conflated: u64,
+    /// [`Counts::notices`].
+    pub(crate) notices: u64,
 }
 
 impl Connection {
@@ -150,7 +165,7 @@ impl Connection {
             peer_ended: false,
             encoding: Encoding::default(),
             protocol: NO_PROTOCOL,
-            counts: Counts::default(),
+            counts: Traffic::default(),
             decoder: Decoder::default(),
             active: now,
             unsent: 0,
@@ -182,6 +197,43 @@ impl Connection {
             return 0;
         }
         u64::from(self.outbox.waiting()).saturating_sub(u64::from(self.has_farewell))
+    }
+
+    /// Messages and bytes so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let Traffic {
+            messages_in,
+            bytes_in,
+            messages_out,
+            bytes_out,
+            dropped,
+        } = self.counts;
+        let particulars = self.particulars.as_ref();
+        Counts {
+            messages_in,
+            bytes_in,
+            messages_out,
+            bytes_out,
+            dropped,
+            conflated: particulars.map_or(0, |it| it.conflated),
+            notices: particulars.map_or(0, |it| it.notices),
+        }
+    }
+
+    /// Counts what a message given to the outbox came to, where it did not just wait.
+    #[cold]
+    pub(crate) fn count_overflow(&mut self, pushed: Pushed) {
+        self.counts.dropped += u64::from(pushed.dropped());
+        if matches!(pushed, Pushed::Conflated(_)) {
+            self.particulars.get_or_insert_default().conflated += 1;
+        }
+    }
+
+    /// Counts gap notices that were queued, or taken back.
+    #[cold]
+    pub(crate) fn count_notices(&mut self, more: i64) {
+        let notices = &mut self.particulars.get_or_insert_default().notices;
+        *notices = notices.saturating_add_signed(more);
     }
 
     #[inline]

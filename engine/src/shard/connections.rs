@@ -11,7 +11,8 @@ use super::compress::Encoding;
 use super::connection::Connection;
 use super::dirty::{Dirty, Due};
 use super::frames::Outgoing;
-use super::outbox::{LaneStock, OutboxLimits, Pushed};
+use super::gap::Missed;
+use super::outbox::{LaneStock, Notice, OutboxLimits, Pushed, RunLabels};
 use super::timer::Tick;
 use crate::id::{GENERATIONS, MAX_SLOTS};
 
@@ -153,10 +154,10 @@ impl Connections {
         }
         let outbox = &mut connection.outbox;
         let lane = message.lane();
-        let frame = message.frame(slot, connection.encoding, outbox.is_in_flight());
-        let pushed = outbox.push(frame, lane, &self.limits, &mut self.stock);
+        let (frame, label) = message.frame(slot, connection.encoding, outbox.is_in_flight());
+        let pushed = outbox.push(frame, label, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
-            connection.counts.dropped += u64::from(pushed.dropped());
+            connection.count_overflow(pushed);
         }
         self.dirty.list(slot, message.due, &mut connection.due);
         Some(pushed)
@@ -164,12 +165,19 @@ impl Connections {
 
     /// Queues data frames for the open connection in the slot, which is not behind.
     #[inline]
-    pub(super) fn push_run(&mut self, slot: u32, frames: &Slice, messages: u32, due: Due) {
+    pub(super) fn push_run(
+        &mut self,
+        slot: u32,
+        frames: &Slice,
+        messages: u32,
+        labels: &RunLabels,
+        due: Due,
+    ) {
         let connection = &mut self.slots[slot as usize];
         debug_assert!(connection.is_open() && !connection.outbox.is_in_flight());
         connection
             .outbox
-            .push_run(frames, messages, &mut self.stock);
+            .push_run(frames, messages, labels, &mut self.stock);
         self.dirty.list(slot, due, &mut connection.due);
     }
 
@@ -240,6 +248,27 @@ impl Connections {
         self.slots[slot as usize]
             .outbox
             .push_pong(frame, &mut self.stock);
+        self.mark_dirty(slot);
+    }
+
+    /// Takes what a connection has missed and was not told.
+    #[inline]
+    pub(super) fn take_missed(&mut self, key: SocketKey) -> Option<Missed> {
+        let connection = self
+            .slots
+            .get_mut(key.slot as usize)
+            .filter(|connection| connection.generation == key.generation)?;
+        let (missed, notices) = connection.outbox.take_missed(&mut self.stock)?;
+        connection.count_notices(-i64::from(notices));
+        Some(missed)
+    }
+
+    /// Queues what tells a connection of a gap.
+    pub(super) fn push_notice(&mut self, slot: u32, notice: Notice) {
+        let connection = &mut self.slots[slot as usize];
+        let outbox = &mut connection.outbox;
+        outbox.push_notice(notice, &self.limits, &mut self.stock);
+        connection.count_notices(1);
         self.mark_dirty(slot);
     }
 

@@ -9,7 +9,7 @@ use throng_transport::Slice;
 
 use super::compress::{Compressors, Encoding, WAYS};
 use super::dirty::Due;
-use super::outbox::Lane;
+use super::outbox::{Label, Lane};
 
 /// A message as a frame, and compressed for those that agreed on it. Cloning copies no bytes, and
 /// what one clone has compressed all others have too, on whichever shard.
@@ -76,6 +76,7 @@ pub(crate) struct Outgoing<'f> {
     compressors: &'f mut Compressors,
     /// When those who get it are flushed.
     pub(super) due: Due,
+    label: Label,
     /// The plain frame in memory of its own, once somebody needs it.
     kept: Option<Slice>,
 }
@@ -90,8 +91,18 @@ impl<'f> Outgoing<'f> {
             dispatch,
             compressors,
             due,
+            label: Label {
+                room: None,
+                key: dispatch.key.clone(),
+            },
             kept: None,
         }
+    }
+
+    /// Says to which single room it is published.
+    pub(crate) fn in_room(mut self, room: Option<Arc<str>>) -> Outgoing<'f> {
+        self.label.room = room;
+        self
     }
 
     /// The lane that it goes on.
@@ -99,28 +110,34 @@ impl<'f> Outgoing<'f> {
         self.dispatch.lane
     }
 
-    /// The frame for a connection of that encoding. One that is behind may keep it for long, and a
-    /// whole chunk must not wait with it.
+    /// The frame for a connection of that encoding, and what it is about. One that is behind may keep
+    /// it for long, and a whole chunk must not wait with it.
     #[inline]
-    pub(crate) fn frame(&mut self, slot: u32, encoding: Encoding, is_behind: bool) -> &Slice {
+    pub(crate) fn frame(
+        &mut self,
+        slot: u32,
+        encoding: Encoding,
+        is_behind: bool,
+    ) -> (&Slice, &Label) {
         if encoding.compresses()
             && let Some(compressed) = self.compressed(slot, encoding)
         {
-            return compressed;
+            return (compressed, &self.label);
         }
         if is_behind {
             return self.keepsake();
         }
-        &self.dispatch.frames.plain
+        (&self.dispatch.frames.plain, &self.label)
     }
 
     #[cold]
-    fn keepsake(&mut self) -> &Slice {
-        self.kept.get_or_insert_with(|| {
+    fn keepsake(&mut self) -> (&Slice, &Label) {
+        let kept = self.kept.get_or_insert_with(|| {
             let mut kept = self.dispatch.frames.plain.clone();
             kept.compact();
             kept
-        })
+        });
+        (kept, &self.label)
     }
 
     /// The compressed frame, if that is what the connection in the slot is sent.

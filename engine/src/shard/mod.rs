@@ -15,6 +15,7 @@ mod drain;
 mod flush;
 mod forward;
 mod frames;
+mod gap;
 mod hold;
 mod invalid;
 mod mailbox;

@@ -5,14 +5,23 @@
 //! takes a boxed [`Lanes`], which goes back to the shard's stock when empty.
 //!
 //! The slices of the high and normal lanes hold whole frames, each a message, so messages can
-//! be counted and dropped by stepping over frame headers.
+//! be counted and dropped by stepping over frame headers. What a message is about, its [`Label`],
+//! is kept only of what waits for more than the next batch: with it, messages are replaced by key,
+//! and losses counted by room ([`behind`]).
 
-use std::collections::VecDeque;
+mod behind;
+mod label;
+mod lanes;
+mod line;
 
 use throng_transport::{ChunkPool, SendQueue, Slice};
 
+pub(crate) use label::{Label, RunLabels};
+use lanes::Lanes;
+pub(crate) use lanes::{LaneStock, Notice};
+
 use crate::config::Overflow;
-use crate::limits::{MAX_PENDING_PONGS, MAX_SPARE_LANES, SEND_BATCH_BYTES};
+use crate::limits::SEND_BATCH_BYTES;
 use crate::protocol::frame::server_frame_len;
 
 /// Which of a connection's messages go first. Control frames precede both lanes.
@@ -43,6 +52,8 @@ pub(crate) enum Pushed {
     Queued,
     /// It waits, and that many older ones were dropped for it.
     DroppedOldest(u32),
+    /// It waits in place of one of the same key, and that many others were dropped for it.
+    Conflated(u32),
     /// It was dropped.
     Refused,
     /// The policy is to give the connection up.
@@ -54,7 +65,7 @@ impl Pushed {
     pub(crate) fn dropped(self) -> u32 {
         match self {
             Pushed::Queued => 0,
-            Pushed::DroppedOldest(count) => count,
+            Pushed::DroppedOldest(count) | Pushed::Conflated(count) => count,
             Pushed::Refused | Pushed::Overflow => 1,
         }
     }
@@ -80,65 +91,8 @@ pub(crate) struct Outbox {
     in_flight_messages: u32,
 }
 
-/// The lanes of an outbox that holds more than one run.
-#[derive(Debug, Default)]
-pub(crate) struct Lanes {
-    control: VecDeque<Control>,
-    high: VecDeque<Slice>,
-    normal: VecDeque<Slice>,
-}
-
-#[derive(Debug)]
-struct Control {
-    frame: Slice,
-    is_pong: bool,
-}
-
-/// A shard's stock of empty [`Lanes`], so that using them allocates nothing in the long run.
-#[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
-pub(crate) struct LaneStock(Vec<Box<Lanes>>);
-
-impl LaneStock {
-    fn take(&mut self) -> Box<Lanes> {
-        self.0.pop().unwrap_or_default()
-    }
-
-    fn give(&mut self, mut lanes: Box<Lanes>) {
-        if self.0.len() < MAX_SPARE_LANES {
-            lanes.clear();
-            self.0.push(lanes);
-        }
-    }
-}
-
-impl Lanes {
-    fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.high.is_empty() && self.normal.is_empty()
-    }
-
-    fn first_data_lane(&mut self) -> Option<&mut VecDeque<Slice>> {
-        [&mut self.high, &mut self.normal]
-            .into_iter()
-            .find(|lane| !lane.is_empty())
-    }
-
-    fn clear(&mut self) {
-        self.control.clear();
-        self.high.clear();
-        self.normal.clear();
-    }
-}
-
 fn length(slice: &Slice) -> u32 {
     u32::try_from(slice.len()).unwrap_or(u32::MAX)
-}
-
-/// Appends to a lane, to its last run where the bytes touch.
-fn append(lane: &mut VecDeque<Slice>, frame: &Slice) {
-    if !lane.back_mut().is_some_and(|last| last.try_extend(frame)) {
-        lane.push_back(frame.clone());
-    }
 }
 
 /// Length of the frame that a run begins with.
@@ -146,27 +100,6 @@ fn first_frame(run: &Slice) -> usize {
     server_frame_len(run.as_bytes())
         .unwrap_or(run.len())
         .min(run.len())
-}
-
-/// Takes the first frame off a run, and the run if that was all. Returns the frame's length.
-fn drop_first(run: &mut Option<Slice>) -> Option<u32> {
-    let slice = run.as_mut()?;
-    let frame = first_frame(slice);
-    slice.advance(frame);
-    if slice.is_empty() {
-        *run = None;
-    }
-    u32::try_from(frame).ok()
-}
-
-/// The same for a lane.
-fn drop_first_of(lane: &mut VecDeque<Slice>) -> Option<u32> {
-    let mut run = lane.pop_front();
-    let dropped = drop_first(&mut run);
-    if let Some(rest) = run {
-        lane.push_front(rest);
-    }
-    dropped
 }
 
 /// Frames in a run.
@@ -180,7 +113,8 @@ fn count_frames(run: &Slice) -> u32 {
 }
 
 impl Outbox {
-    /// Appends a whole data frame, in a lane, unless the peer is behind and the bounds are met.
+    /// Appends a whole data frame, in a lane, unless the peer is behind: then it may replace one of
+    /// the same key, and the policy decides where the bounds are met.
     ///
     /// The bounds hold for what could not be sent: they are enforced while a send is in flight.
     /// A peer that keeps up may be sent any amount in one turn.
@@ -188,29 +122,50 @@ impl Outbox {
     pub(crate) fn push(
         &mut self,
         frame: &Slice,
+        label: &Label,
         lane: Lane,
         limits: &OutboxLimits,
         stock: &mut LaneStock,
     ) -> Pushed {
-        let mut pushed = Pushed::Queued;
-        if !self.takes(frame, limits) {
-            pushed = self.overflow(frame, limits);
-            if matches!(pushed, Pushed::Refused | Pushed::Overflow) {
-                return pushed;
-            }
+        if self.is_in_flight() || self.exceeds_batch(frame) {
+            return self.push_behind(frame, label, lane, limits, stock);
         }
         self.count(frame.len());
         self.append(frame, lane, stock);
-        pushed
+        Pushed::Queued
     }
 
     /// Appends several data frames, which lie one behind the other, to the normal lane of a peer
     /// that is not behind.
     #[inline]
-    pub(crate) fn push_run(&mut self, frames: &Slice, messages: u32, stock: &mut LaneStock) {
+    pub(crate) fn push_run(
+        &mut self,
+        frames: &Slice,
+        messages: u32,
+        labels: &RunLabels,
+        stock: &mut LaneStock,
+    ) {
+        let exceeds_batch = self.exceeds_batch(frames);
         self.bytes = self.bytes.saturating_add(length(frames));
         self.messages = self.messages.saturating_add(messages);
+        if exceeds_batch {
+            return self.append_pieces(frames, labels, stock);
+        }
         self.append(frames, Lane::Normal, stock);
+    }
+
+    /// Whether what waits and these frames are too much for one batch, so that some may wait long.
+    #[inline]
+    fn exceeds_batch(&self, frames: &Slice) -> bool {
+        self.bytes > 0 && self.bytes as usize + frames.len() > SEND_BATCH_BYTES
+    }
+
+    #[cold]
+    fn append_pieces(&mut self, frames: &Slice, labels: &RunLabels, stock: &mut LaneStock) {
+        let normal = &mut self.lanes(stock).normal;
+        for (piece, label) in labels.pieces(frames) {
+            normal.push(&piece, &label);
+        }
     }
 
     /// Writes a data frame of `len` bytes behind the last one, in the normal lane, where nothing
@@ -260,22 +215,24 @@ impl Outbox {
 
     #[cold]
     fn append_to_lane(&mut self, frame: &Slice, lane: Lane, stock: &mut LaneStock) {
-        let lanes = self.lanes(stock);
-        append(
-            if lane == Lane::High {
-                &mut lanes.high
-            } else {
-                &mut lanes.normal
-            },
-            frame,
-        );
+        let line = self.lanes(stock).line(lane);
+        line.push(frame, &Label::default());
     }
 
     /// The boxed lanes, with the inline run moved into them.
     fn lanes(&mut self, stock: &mut LaneStock) -> &mut Lanes {
         let lanes = self.lanes.get_or_insert_with(|| stock.take());
-        lanes.normal.extend(self.run.take());
+        if let Some(run) = self.run.take() {
+            lanes.normal.push(&run, &Label::default());
+        }
         lanes
+    }
+
+    /// Gives the boxed lanes back if nothing is in them.
+    fn give_empty(&mut self, stock: &mut LaneStock) {
+        if let Some(lanes) = self.lanes.take_if(|lanes| lanes.is_empty()) {
+            stock.give(lanes);
+        }
     }
 
     /// Appends behind everything else, whatever the bounds: the close frame that follows the
@@ -287,26 +244,13 @@ impl Outbox {
 
     /// Appends to the control lane, whatever the bounds.
     pub(crate) fn push_control(&mut self, frame: &Slice, stock: &mut LaneStock) {
-        let control = Control {
-            frame: frame.clone(),
-            is_pong: false,
-        };
-        self.lanes(stock).control.push_back(control);
+        self.lanes(stock).push_control(frame);
     }
 
     /// Appends a pong to the control lane. Of too many, the oldest is dropped: a peer must be
     /// answered its latest ping only (RFC 6455 §5.5.3).
     pub(crate) fn push_pong(&mut self, frame: &Slice, stock: &mut LaneStock) {
-        let control = &mut self.lanes(stock).control;
-        if control.iter().filter(|entry| entry.is_pong).count() >= MAX_PENDING_PONGS
-            && let Some(oldest) = control.iter().position(|entry| entry.is_pong)
-        {
-            control.remove(oldest);
-        }
-        control.push_back(Control {
-            frame: frame.clone(),
-            is_pong: true,
-        });
+        self.lanes(stock).push_pong(frame);
     }
 
     /// Drops every message that waits, and returns how many messages and bytes that were. What is
@@ -314,8 +258,7 @@ impl Outbox {
     pub(crate) fn discard(&mut self) -> (u32, u32) {
         self.run = None;
         if let Some(lanes) = &mut self.lanes {
-            lanes.high.clear();
-            lanes.normal.clear();
+            lanes.discard();
         }
         (
             std::mem::take(&mut self.messages),
@@ -331,8 +274,8 @@ impl Outbox {
         }
     }
 
-    /// Moves the next batch into `queue`: control, high, normal; at most [`SEND_BATCH_BYTES`]
-    /// unless a single run is longer. What is moved counts as in flight until [`Outbox::sent`].
+    /// Moves the next batch into `queue`: control, high, normal; of the latter two at most
+    /// [`SEND_BATCH_BYTES`] unless a single frame is longer. What is moved counts as in flight until [`Outbox::sent`].
     #[inline]
     pub(crate) fn next_batch(&mut self, queue: &mut SendQueue, stock: &mut LaneStock) -> Batch {
         if let Some(lanes) = self.lanes.take() {
@@ -355,12 +298,8 @@ impl Outbox {
             queue.push(control.frame);
         }
         let (control, control_bytes) = (queue.len(), queue.bytes());
-        while let Some(lane) = lanes.first_data_lane()
-            && let Some(run) = lane.front()
-            && (queue.is_empty() || queue.bytes() + run.len() <= SEND_BATCH_BYTES)
-        {
-            queue.push(run.clone());
-            lane.pop_front();
+        while let Some(frames) = lanes.next_data(queue.bytes() - control_bytes) {
+            queue.push(frames);
         }
         // What control frames weigh is bounded; they count so that they too are in flight.
         let control_bytes = u32::try_from(control_bytes).unwrap_or(u32::MAX);
@@ -402,8 +341,7 @@ impl Outbox {
     pub(crate) fn compact(&mut self) {
         self.run.iter_mut().for_each(Slice::compact);
         if let Some(lanes) = &mut self.lanes {
-            let data = lanes.high.iter_mut().chain(&mut lanes.normal);
-            data.for_each(Slice::compact);
+            lanes.compact();
         }
     }
 
@@ -432,53 +370,6 @@ impl Outbox {
     /// Bytes not yet with the system, waiting control frames aside.
     pub(crate) fn bytes(&self) -> u32 {
         self.bytes.saturating_add(self.in_flight_bytes)
-    }
-
-    /// Whether a data frame is appended without anything being dropped.
-    #[inline]
-    pub(crate) fn takes(&self, frame: &Slice, limits: &OutboxLimits) -> bool {
-        !self.is_in_flight() || self.has_room(frame, limits)
-    }
-
-    fn has_room(&self, frame: &Slice, limits: &OutboxLimits) -> bool {
-        self.messages() < limits.messages
-            && self.bytes().saturating_add(length(frame)) <= limits.bytes
-    }
-
-    #[cold]
-    fn overflow(&mut self, frame: &Slice, limits: &OutboxLimits) -> Pushed {
-        match limits.overflow {
-            Overflow::RefuseNewest => Pushed::Refused,
-            Overflow::DropOldest => self.drop_oldest(frame, limits),
-            _ => Pushed::Overflow,
-        }
-    }
-
-    /// Drops waiting messages, oldest first, normal lane before high, until the frame fits. When it
-    /// would not fit if all were dropped, none is.
-    fn drop_oldest(&mut self, frame: &Slice, limits: &OutboxLimits) -> Pushed {
-        let would_fit = self.in_flight_messages < limits.messages
-            && self.in_flight_bytes.saturating_add(length(frame)) <= limits.bytes;
-        if !would_fit {
-            return Pushed::Refused;
-        }
-        let mut dropped = 0;
-        while !self.has_room(frame, limits) {
-            let Some(length) = self.drop_one() else {
-                return Pushed::Refused;
-            };
-            self.bytes = self.bytes.saturating_sub(length);
-            self.messages = self.messages.saturating_sub(1);
-            dropped += 1;
-        }
-        Pushed::DroppedOldest(dropped)
-    }
-
-    fn drop_one(&mut self) -> Option<u32> {
-        let Some(lanes) = self.lanes.as_mut() else {
-            return drop_first(&mut self.run);
-        };
-        drop_first_of(&mut lanes.normal).or_else(|| drop_first_of(&mut lanes.high))
     }
 }
 

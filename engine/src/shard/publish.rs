@@ -123,6 +123,7 @@ impl Core {
             shard,
             ..
         } = self;
+        let room = rooms.name_in(audience).cloned();
         let Some(members) = rooms.audience(audience) else {
             return receipt;
         };
@@ -130,7 +131,7 @@ impl Core {
         if due == Due::InLine {
             connections.dirty.count(1, dispatch.frames.plain.len());
         }
-        let mut message = Outgoing::new(dispatch, compressors, due);
+        let mut message = Outgoing::new(dispatch, compressors, due).in_room(room);
         let wanted = |slot, generation| !audience.excepts(*shard, slot, generation);
         let members = members.iter();
         let evicted = push_to_all(connections, &mut message, members, wanted, &mut receipt);
@@ -171,6 +172,10 @@ impl Receipt {
             Pushed::Queued => self.queued += 1,
             Pushed::DroppedOldest(count) => {
                 self.queued += 1;
+                self.displaced += count as usize;
+            }
+            Pushed::Conflated(count) => {
+                self.conflated += 1;
                 self.displaced += count as usize;
             }
             Pushed::Refused => self.dropped += 1,

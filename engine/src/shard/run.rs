@@ -7,6 +7,7 @@
 //! becomes a member while there is a run.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use throng_transport::{Slice, SocketKey};
 
@@ -14,7 +15,7 @@ use super::connections::Connections;
 use super::core::Core;
 use super::dirty::Due;
 use super::frames::{Dispatch, Outgoing};
-use super::outbox::Lane;
+use super::outbox::{Lane, RunLabels};
 use super::publish::{Receipt, push_to_all};
 use crate::limits::MAX_RUN_EXCEPTIONS;
 use crate::room::{Audience, Circle};
@@ -25,6 +26,7 @@ pub(super) struct Run {
     circle: Circle,
     frames: Slice,
     messages: u32,
+    labels: RunLabels,
     /// Members that it passes over, in the order of slots: those that were behind when it began are
     /// handed each message as it comes, those that have ended since get no more.
     passed_over: Vec<u32>,
@@ -55,6 +57,16 @@ impl Run {
             (!piece.is_empty()).then(|| self.frames.slice(piece))
         });
         (self.messages - excepted, pieces)
+    }
+
+    /// Hands the member in the slot what is still to be handed to it.
+    fn push_share(&self, connections: &mut Connections, slot: u32, due: Due) {
+        let (messages, pieces) = self.share(slot);
+        let mut uncounted = messages;
+        for piece in pieces {
+            let messages = std::mem::take(&mut uncounted);
+            connections.push_run(slot, &piece, messages, &self.labels, due);
+        }
     }
 
     fn passes_over(&self, slot: u32) -> bool {
@@ -89,7 +101,7 @@ impl Core {
         }
         let circle = self.rooms.circle(audience)?;
         let frame = &dispatch.frames.plain;
-        let from = self.extend_run(circle, frame, 1);
+        let from = self.extend_run(circle, frame, 1, dispatch.key.as_ref());
         let mut receipt = Receipt {
             queued: self.rooms.members_of(circle) - self.run.as_ref()?.passed_over.len(),
             ..Receipt::default()
@@ -107,12 +119,19 @@ impl Core {
 
     /// Puts frames at the end of the run, of a new one if they do not fit there. Returns where in
     /// the run they begin.
-    pub(super) fn extend_run(&mut self, circle: Circle, frames: &Slice, messages: u32) -> usize {
+    pub(super) fn extend_run(
+        &mut self,
+        circle: Circle,
+        frames: &Slice,
+        messages: u32,
+        key: Option<&Arc<str>>,
+    ) -> usize {
         if let Some(run) = &mut self.run {
             let end = run.frames.len();
             let has_room = run.exceptions.len() < MAX_RUN_EXCEPTIONS;
             if run.circle == circle && has_room && run.frames.try_extend(frames) {
                 run.messages += messages;
+                run.labels.note(frames, key);
                 return end;
             }
         }
@@ -124,10 +143,13 @@ impl Core {
             .collect();
         passed_over.sort_unstable();
         passed_over.dedup();
+        let mut labels = RunLabels::new(self.rooms.circle_name(circle));
+        labels.note(frames, key);
         self.run = Some(Run {
             circle,
             frames: frames.clone(),
             messages,
+            labels,
             passed_over,
             exceptions: Vec::new(),
         });
@@ -165,7 +187,9 @@ impl Core {
             return;
         };
         let slots = std::mem::take(&mut run.passed_over);
-        let mut message = Outgoing::new(dispatch, &mut self.compressors, Due::Now);
+        let room = self.rooms.circle_name(run.circle).cloned();
+        let message = Outgoing::new(dispatch, &mut self.compressors, Due::Now);
+        let mut message = message.in_room(room);
         let wanted = |slot, generation| !audience.excepts(self.shard, slot, generation);
         let behind = slots.iter().copied();
         let evicted = push_to_all(&mut self.connections, &mut message, behind, wanted, receipt);
@@ -191,8 +215,7 @@ impl Core {
         if run.passes_over(slot) || !self.rooms.contains(run.circle, slot) {
             return;
         }
-        let (messages, pieces) = run.share(slot);
-        push_pieces(&mut self.connections, slot, messages, pieces, Due::Now);
+        run.push_share(&mut self.connections, slot, Due::Now);
         run.exceptions.retain(|it| it.slot != slot);
         run.except(slot, 0..run.frames.len(), run.messages);
         if run.exceptions.len() > MAX_RUN_EXCEPTIONS {
@@ -268,7 +291,9 @@ impl Core {
         }
         let members = self.rooms.iter(run.circle);
         if run.exceptions.is_empty() && run.passed_over.is_empty() {
-            members.for_each(|slot| connections.push_run(slot, &run.frames, run.messages, due));
+            members.for_each(|slot| {
+                connections.push_run(slot, &run.frames, run.messages, &run.labels, due);
+            });
             return;
         }
         let mut special: Vec<u32> = run.exceptions.iter().map(|it| it.slot).collect();
@@ -279,10 +304,9 @@ impl Core {
         for slot in members {
             while special.next_if(|&it| it < slot).is_some() {}
             if special.next_if_eq(&slot).is_none() {
-                connections.push_run(slot, &run.frames, run.messages, due);
+                connections.push_run(slot, &run.frames, run.messages, &run.labels, due);
             } else if !run.passes_over(slot) {
-                let (messages, pieces) = run.share(slot);
-                push_pieces(connections, slot, messages, pieces, due);
+                run.push_share(connections, slot, due);
             }
         }
     }
@@ -300,19 +324,5 @@ impl Core {
             bytes += pieces.map(|piece| piece.len()).sum::<usize>();
         }
         (messages, bytes)
-    }
-}
-
-/// Queues the pieces of a run, which make up `messages`, for a connection.
-fn push_pieces(
-    connections: &mut Connections,
-    slot: u32,
-    messages: u32,
-    pieces: impl Iterator<Item = Slice>,
-    due: Due,
-) {
-    let mut uncounted = messages;
-    for piece in pieces {
-        connections.push_run(slot, &piece, std::mem::take(&mut uncounted), due);
     }
 }

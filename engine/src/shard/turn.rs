@@ -151,7 +151,7 @@ impl<H: Handler> Shard<H> {
         let close = Close {
             cause,
             duration,
-            counts: connection.counts,
+            counts: connection.counts(),
             waiting: connection.waiting(),
         };
         let (core, handler) = (&mut self.core, &*self.handler);
