@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use throng_bench::serve::Engine;
 
 use crate::Error;
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// The row's name.
     pub(crate) row: String,
@@ -38,15 +38,18 @@ pub(crate) struct Sample {
     pub(crate) measured: Measured,
 }
 
-/// Measures everything planned, and shows each measurement as it is made. The engines take
-/// turns within a row, in the opposite order every other round, so that what drifts on the
-/// machine meets all of them alike.
+/// Measures everything planned, but what an engine does not serve, and shows each measurement as
+/// it is made. The engines take turns within a row, in the opposite order every other round, so
+/// that what drifts on the machine meets all of them alike.
 pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Sample>, Error> {
     let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
     let mut samples = Vec::new();
     for row in &plan.rows {
         for round in 0..plan.rounds {
             for engine in in_turn(&plan.engines, round) {
+                if !engine.serves(row.scenario) {
+                    continue;
+                }
                 let measured = measure(plan, &program, row, engine)?;
                 let sample = Sample {
                     row: row.name.clone(),
@@ -154,6 +157,10 @@ impl fmt::Display for Sample {
             measured,
         } = self;
         write!(f, "{row} round {} {}: ", round + 1, name(*engine))?;
+        if let Some(delay) = measured.delay {
+            let (p50, p99) = (delay.p50_ms(), delay.p99_ms());
+            write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms, ")?;
+        }
         match measured.server_us() {
             Some(cost) => write!(
                 f,
