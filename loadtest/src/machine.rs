@@ -40,8 +40,8 @@ pub fn pin(setting: &'static str, core: usize) -> Result<(), Error> {
 pub fn give_way() {
     #[cfg(target_os = "linux")]
     {
-        // Giving way is always allowed.
-        let _ = rustix::process::nice(LEAST_PRIORITY);
+        // Of no process, which is the calling thread's. Giving way is always allowed.
+        let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
     }
 }
 

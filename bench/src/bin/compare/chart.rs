@@ -40,8 +40,8 @@ const EDGE: RGBColor = RGBColor(208, 215, 222);
 const INK: RGBColor = RGBColor(31, 35, 40);
 const FAINT: RGBColor = RGBColor(89, 99, 110);
 
-/// The colours of engines. Grey is for the one that others are compared with; the rest is the palette of Okabe
-/// and Ito, which people with any colour vision can tell apart.
+/// The colours of engines. Grey is for the one that others are compared with; the rest is the
+/// palette of Okabe and Ito, which people with any colour vision can tell apart.
 const COLOURS: [RGBColor; 9] = [
     RGBColor(140, 140, 140),
     RGBColor(0, 114, 178),

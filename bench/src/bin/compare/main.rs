@@ -4,6 +4,10 @@
 //! server's CPU time (user and system) over the messages, or in rooms the deliveries, of the
 //! measured window. Every engine gets the same load and the same checks of what it answers:
 //! lengths and opcodes, as the floor cannot return what it does not read.
+//!
+//! Rows at a fixed rate are about time instead: how long a message takes from when it was due, and
+//! what a broadcast adds to that for those who are not in the room. Tables go to standard output,
+//! charts to a folder, and everything to a file from which both can be had again.
 
 mod bystanders;
 mod chart;

@@ -46,10 +46,7 @@ pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Samp
     let mut samples = Vec::new();
     for row in &plan.rows {
         for round in 0..plan.rounds {
-            for engine in in_turn(&plan.engines, round) {
-                if !engine.serves(row.scenario) {
-                    continue;
-                }
+            for engine in in_turn(&plan.engines, row, round) {
                 let measured = measure(plan, &program, row, engine)?;
                 let sample = Sample {
                     row: row.name.clone(),
@@ -65,9 +62,10 @@ pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Samp
     Ok(samples)
 }
 
-/// The engines in the order of that round.
-fn in_turn(engines: &[Engine], round: u32) -> Vec<Engine> {
-    let mut order = engines.to_vec();
+/// The engines that serve a row, in the order of that round.
+fn in_turn(engines: &[Engine], row: &Row, round: u32) -> Vec<Engine> {
+    let able = engines.iter().filter(|engine| engine.serves(row.scenario));
+    let mut order: Vec<_> = able.copied().collect();
     if round % 2 == 1 {
         order.reverse();
     }
@@ -180,13 +178,22 @@ impl fmt::Display for Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row;
 
     #[test]
     fn the_order_of_engines_alternates() {
         let engines = [Engine::Floor, Engine::Throng];
-        assert_eq!(in_turn(&engines, 0), engines);
-        assert_eq!(in_turn(&engines, 1), [Engine::Throng, Engine::Floor]);
-        assert_eq!(in_turn(&engines, 2), engines);
+        let order = |round| in_turn(&engines, &row::named("echo-100").unwrap(), round);
+        assert_eq!(order(0), engines);
+        assert_eq!(order(1), [Engine::Throng, Engine::Floor]);
+        assert_eq!(order(2), engines);
+    }
+
+    #[test]
+    fn engines_are_left_out_where_they_cannot_serve() {
+        let engines = [Engine::Floor, Engine::Throng];
+        let row = row::named("bystanders").unwrap();
+        assert_eq!(in_turn(&engines, &row, 0), [Engine::Throng]);
     }
 
     #[test]
