@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use throng::Config;
 use throng_loadtest::embedded::{Service, start};
 use throng_loadtest::machine;
@@ -39,7 +39,7 @@ pub struct Serve {
 }
 
 /// What serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// A raw TCP loop that parses nothing
@@ -49,12 +49,22 @@ pub enum Engine {
 }
 
 /// What happens to a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// It goes back to its sender
     Echo,
     /// It goes to every connection, the sender included
     Room,
+    /// From `/room` it goes to every connection of that path, from `/echo` back to its sender
+    Mixed,
+}
+
+impl Engine {
+    /// Whether it can serve that: the floor does not look at what it is asked for.
+    pub fn serves(self, scenario: Scenario) -> bool {
+        scenario != Scenario::Mixed || self == Self::Throng
+    }
 }
 
 /// The driver of the sockets.
@@ -114,6 +124,13 @@ impl Serve {
         let audience = match self.scenario {
             Scenario::Echo => Audience::Sender,
             Scenario::Room => Audience::Everyone,
+            Scenario::Mixed => {
+                return refused(
+                    "scenario",
+                    &"mixed",
+                    "the floor does not look at the path, which tells who is in the room",
+                );
+            }
         };
         let mut floor = Floor::bind(self.listen, audience, size)?;
         announce(floor.local_addr()?)?;
@@ -128,6 +145,7 @@ impl Serve {
         let service = match self.scenario {
             Scenario::Echo => Service::Echo,
             Scenario::Room => Service::Room,
+            Scenario::Mixed => Service::Mixed,
         };
         let config = Config::default().shards(self.shards).backend(backend);
         let engine = start(service, self.listen, config)?;
