@@ -5,17 +5,22 @@
 //! measured window. Every engine gets the same load and the same checks of what it answers:
 //! lengths and opcodes, as the floor cannot return what it does not read.
 
+mod columns;
 mod engine;
+mod install;
 mod load;
 mod measure;
+mod peers;
 mod row;
 mod spread;
 mod table;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -44,6 +49,10 @@ struct Settings {
         default_value = "floor,throng"
     )]
     engines: Vec<Engine>,
+    /// Measures the peers too, as far as they are there or can be built and installed; says which it
+    /// left out, and why
+    #[arg(long)]
+    peers: bool,
     /// Measurements of each engine in each row, taken in turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -74,6 +83,14 @@ enum Part {
     /// Serves one engine, as the program `server` does.
     #[command(hide = true)]
     Serve(Serve),
+    /// Confines itself to a core, then becomes that command.
+    #[command(hide = true)]
+    Pinned {
+        #[arg(long)]
+        cpu: usize,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Why nothing can be said.
@@ -125,6 +142,7 @@ fn run(settings: Settings) -> Result<(), Error> {
             print(&serde_json::to_string(&measured)?)
         }
         Some(Part::Serve(serve)) => Ok(serve.run()?),
+        Some(Part::Pinned { cpu, command }) => become_pinned(cpu, &command),
         None if settings.list => {
             let lines = row::all().map(|row| format!("{:14} {}\n", row.name, row.title()));
             print(&lines.collect::<String>())
@@ -142,15 +160,16 @@ fn compare(settings: Settings) -> Result<(), Error> {
     let (server_cpu, load_cpu) = cores(settings.server_cpu, settings.load_cpu, &machine::cores());
     machine::check_cores("server-cpu", [&server_cpu])?;
     machine::check_cores("load-cpu", [&load_cpu])?;
+    let (engines, peers) = peers::gather(&settings.engines, settings.peers, install::installer())?;
     let plan = Plan {
         rows,
-        engines: settings.engines,
+        engines,
         rounds: settings.rounds,
         seconds: settings.seconds,
         server_cpu,
         load_cpu,
     };
-    let samples = measure::run(&plan, |sample: &Sample| {
+    let samples = measure::run(&plan, &peers, |sample: &Sample| {
         // Progress is a courtesy; it does not matter if no one reads it.
         let _ = writeln!(io::stderr(), "{sample}");
     })?;
@@ -158,7 +177,20 @@ fn compare(settings: Settings) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(&samples)?;
         fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))?;
     }
-    print(&table::render(&plan, &samples))
+    print(&table::render(&plan, &samples))?;
+    print(&peers.to_string())
+}
+
+/// Gives way to a server that cannot confine itself. Its process, and with it what is measured of
+/// it, stays this one.
+fn become_pinned(cpu: usize, command: &[OsString]) -> Result<(), Error> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Error::child("pinned", "there is no command"));
+    };
+    machine::raise_open_files();
+    machine::pin("cpu", cpu)?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(Error::io(format!("starting {}", program.display()))(error))
 }
 
 /// The cores of server and load: those asked for, otherwise the first of the `usable` ones that are
@@ -200,6 +232,16 @@ mod tests {
             Settings::try_parse_from(["compare", "--rows", "echo-100,room-1k-32"]).unwrap();
         assert_eq!(settings.engines, [Engine::Floor, Engine::Throng]);
         assert_eq!(settings.rows.len(), 2);
+    }
+
+    #[test]
+    fn peers_have_programs_of_their_own() {
+        let served = |engine| Settings::try_parse_from(["compare", "serve", "--engine", engine]);
+        assert!(served("throng").is_ok());
+        let error = served("yawc").unwrap_err().to_string();
+        assert!(error.contains("must be floor or throng"), "{error}");
+        let command = ["compare", "pinned", "--cpu", "0", "--", "node", "--version"];
+        assert!(Settings::try_parse_from(command).is_ok());
     }
 
     #[test]

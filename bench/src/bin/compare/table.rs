@@ -5,6 +5,7 @@ use std::fmt::Write;
 use throng_bench::serve::Engine;
 use throng_loadtest::machine::SATURATED;
 
+use crate::columns::Columns;
 use crate::engine::name;
 use crate::load::{Load, Measured};
 use crate::measure::{Plan, Sample};
@@ -67,11 +68,11 @@ impl Cells<'_> {
 fn costs(cells: &Cells<'_>, rows: &[&Row]) -> String {
     let (base, others) = cells.engines();
     let base_name = base.map(name).unwrap_or_default();
+    let columns = Columns::beside(others.len());
     let mut header = vec!["server CPU".to_owned(), "per".to_owned()];
     header.extend(base.map(|_| format!("{base_name} µs")));
     for other in others {
-        let other = name(*other);
-        header.extend([format!("{other} µs"), format!("{other} ÷ {base_name}")]);
+        header.extend(columns.header(&name(*other), &base_name));
     }
     let cost = |measured: &Measured| measured.server_us().unwrap_or(f64::NAN);
     let lines = rows.iter().map(|row| {
@@ -79,16 +80,14 @@ fn costs(cells: &Cells<'_>, rows: &[&Row]) -> String {
         let base_costs = base
             .map(|base| cells.values(row, base, cost))
             .unwrap_or_default();
-        line.extend(base.map(|_| shown(Spread::of(base_costs.iter().copied()))));
+        line.extend(base.map(|_| columns.base(&base_costs)));
         for other in others {
-            let costs = cells.values(row, *other, cost);
-            line.push(shown(Spread::of(costs.iter().copied())));
-            line.push(shown(Spread::of_ratios(&costs, &base_costs)));
+            line.extend(columns.cells(&cells.values(row, *other, cost), &base_costs));
         }
         line
     });
     let rounds = cells.plan.rounds;
-    let what = "Medians (min–max)";
+    let what = columns.note();
     format!(
         "{}\n{what} of {rounds} rounds; ratios are of the same round.\n",
         table(&header, lines)
@@ -184,7 +183,7 @@ fn table(header: &[String], lines: impl Iterator<Item = Vec<String>>) -> String 
     text
 }
 
-fn shown(spread: Option<Spread>) -> String {
+pub(crate) fn shown(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "–".to_owned(), |spread| spread.to_string())
 }
 
