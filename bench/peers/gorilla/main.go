@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"log"
@@ -48,15 +49,27 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
+	var buffer bytes.Buffer
 	for {
-		kind, message, err := conn.ReadMessage()
+		kind, err := receive(conn, &buffer)
 		if err != nil {
 			return
 		}
-		if err := conn.WriteMessage(kind, message); err != nil {
+		if err := conn.WriteMessage(kind, buffer.Bytes()); err != nil {
 			return
 		}
 	}
+}
+
+// receive reads a message into the buffer, which is reused: ReadMessage would allocate each.
+func receive(conn *websocket.Conn, buffer *bytes.Buffer) (int, error) {
+	kind, reader, err := conn.NextReader()
+	if err != nil {
+		return 0, err
+	}
+	buffer.Reset()
+	_, err = buffer.ReadFrom(reader)
+	return kind, err
 }
 
 type hub struct {
@@ -125,12 +138,14 @@ func (c *client) read(h *hub) {
 		h.unregister <- c
 		c.conn.Close()
 	}()
+	var buffer bytes.Buffer
 	for {
-		kind, message, err := c.conn.ReadMessage()
+		kind, err := receive(c.conn, &buffer)
 		if err != nil {
 			return
 		}
-		prepared, err := websocket.NewPreparedMessage(kind, message)
+		// It keeps a copy.
+		prepared, err := websocket.NewPreparedMessage(kind, buffer.Bytes())
 		if err != nil {
 			return
 		}
