@@ -15,8 +15,8 @@ use crate::floor::{Audience, Floor};
 /// What is served, and where. As a command line, these are its options.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// What serves
-    #[arg(long, value_enum)]
+    /// What serves: floor, throng
+    #[arg(long, value_name = "ENGINE", value_parser = served)]
     pub engine: Engine,
     /// What happens to a message
     #[arg(long, value_enum, default_value = "echo")]
@@ -38,7 +38,7 @@ pub struct Serve {
     pub size: Option<usize>,
 }
 
-/// What serves.
+/// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
@@ -46,6 +46,33 @@ pub enum Engine {
     Floor,
     /// The engine of this workspace
     Throng,
+    /// A peer in Rust
+    TokioTungstenite,
+    /// A peer in Rust
+    Fastwebsockets,
+    /// A peer in Rust
+    SockudoWs,
+    /// A peer in Rust
+    Yawc,
+    /// A peer in Go: gorilla/websocket
+    Gorilla,
+    /// A peer on Node
+    Ws,
+}
+
+impl Engine {
+    /// Whether it is somebody else's, served by a program in `bench/peers`.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Floor | Self::Throng)
+    }
+}
+
+/// An engine that this crate serves itself.
+fn served(text: &str) -> Result<Engine, String> {
+    match Engine::from_str(text, false) {
+        Ok(engine) if !engine.is_peer() => Ok(engine),
+        _ => Err("must be floor or throng".to_owned()),
+    }
 }
 
 /// What happens to a message.
@@ -104,6 +131,10 @@ impl Serve {
         match self.engine {
             Engine::Floor => self.run_floor(),
             Engine::Throng => self.run_throng(),
+            peer => {
+                let reason = "is a peer, which has a program of its own";
+                Err(throng_loadtest::Error::setting("engine", &format!("{peer:?}"), reason).into())
+            }
         }
     }
 

@@ -11,23 +11,28 @@
 
 mod bystanders;
 mod chart;
+mod columns;
 mod delay;
 mod engine;
+mod install;
 mod latency;
 mod load;
 mod measure;
+mod peers;
 mod plot;
 mod record;
 mod row;
 mod spread;
 mod table;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -57,6 +62,10 @@ struct Settings {
         default_value = "floor,throng"
     )]
     engines: Vec<Engine>,
+    /// Measures the peers too, as far as they are there or can be built and installed; says which it
+    /// left out, and why
+    #[arg(long)]
+    peers: bool,
     /// Measurements of each engine in each row, taken in turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -86,7 +95,8 @@ struct Settings {
 }
 
 /// What says how to measure.
-const MEASURING: [&str; 8] = [
+const MEASURING: [&str; 9] = [
+    "peers",
     "rows",
     "engines",
     "rounds",
@@ -108,6 +118,14 @@ enum Part {
     /// Serves one engine, as the program `server` does.
     #[command(hide = true)]
     Serve(Serve),
+    /// Confines itself to a core, then becomes that command.
+    #[command(hide = true)]
+    Pinned {
+        #[arg(long)]
+        cpu: usize,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Why nothing can be said.
@@ -159,6 +177,7 @@ fn run(settings: Settings) -> Result<(), Error> {
             print(&serde_json::to_string(&measured)?)
         }
         Some(Part::Serve(serve)) => Ok(serve.run()?),
+        Some(Part::Pinned { cpu, command }) => become_pinned(cpu, &command),
         None if settings.list => {
             let lines = row::all().map(|row| format!("{:14} {}\n", row.name, row.title()));
             print(&lines.collect::<String>())
@@ -174,21 +193,23 @@ fn compare(settings: Settings) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(Error::io(action))?;
     }
     let (json, plots) = (settings.json.clone(), settings.plots.clone());
-    let record = match &settings.from {
-        Some(path) => Record::read(path)?,
+    let (record, peers) = match &settings.from {
+        Some(path) => (Record::read(path)?, String::new()),
         None => measured(settings)?,
     };
     if let Some(path) = json {
         record.write(&path)?;
     }
     print(&table::render(&record))?;
+    print(&peers)?;
     for path in plots.map_or(Ok(Vec::new()), |folder| plot::draw(&record, &folder))? {
         say(&format_args!("wrote {}", path.display()));
     }
     Ok(())
 }
 
-fn measured(settings: Settings) -> Result<Record, Error> {
+/// What was measured, and what is to be known of the peers.
+fn measured(settings: Settings) -> Result<(Record, String), Error> {
     let mut rows = if settings.rows.is_empty() {
         row::all().collect()
     } else {
@@ -201,26 +222,40 @@ fn measured(settings: Settings) -> Result<Record, Error> {
     let (server_cpu, load_cpu) = cores(settings.server_cpu, settings.load_cpu, &machine::cores());
     machine::check_cores("server-cpu", [&server_cpu])?;
     machine::check_cores("load-cpu", [&load_cpu])?;
+    let (engines, peers) = peers::gather(&settings.engines, settings.peers, install::installer())?;
     let plan = Plan {
         rows,
-        engines: settings.engines,
+        engines,
         rounds: settings.rounds,
         seconds: settings.seconds,
         server_cpu,
         load_cpu,
     };
-    let samples = measure::run(&plan, |sample| say(sample))?;
-    Ok(Record {
+    let samples = measure::run(&plan, &peers, |sample| say(sample))?;
+    let record = Record {
         rows: plan.rows,
         engines: plan.engines,
         rounds: plan.rounds,
         samples,
-    })
+    };
+    Ok((record, peers.to_string()))
 }
 
 /// Tells of progress, which is a courtesy: it does not matter if no one reads it.
 fn say(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Gives way to a server that cannot confine itself. Its process, and with it what is measured of
+/// it, stays this one.
+fn become_pinned(cpu: usize, command: &[OsString]) -> Result<(), Error> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Error::child("pinned", "there is no command"));
+    };
+    machine::raise_open_files();
+    machine::pin("cpu", cpu)?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(Error::io(format!("starting {}", program.display()))(error))
 }
 
 /// The cores of server and load: those asked for, otherwise the first of the `usable` ones that are
@@ -274,6 +309,16 @@ mod tests {
         for option in ["--rounds=1", "--rows=echo-100", "--json=a", "--room-rate=1"] {
             assert!(from(&[option]).is_err(), "{option}");
         }
+    }
+
+    #[test]
+    fn peers_have_programs_of_their_own() {
+        let served = |engine| Settings::try_parse_from(["compare", "serve", "--engine", engine]);
+        assert!(served("throng").is_ok());
+        let error = served("yawc").unwrap_err().to_string();
+        assert!(error.contains("must be floor or throng"), "{error}");
+        let command = ["compare", "pinned", "--cpu", "0", "--", "node", "--version"];
+        assert!(Settings::try_parse_from(command).is_ok());
     }
 
     #[test]

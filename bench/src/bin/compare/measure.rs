@@ -12,6 +12,7 @@ use throng_bench::serve::Engine;
 use crate::Error;
 use crate::engine::{self, name};
 use crate::load::{Measured, Order};
+use crate::peers::Peers;
 use crate::row::Row;
 
 /// What is to be measured.
@@ -41,13 +42,18 @@ pub(crate) struct Sample {
 /// Measures everything planned, but what an engine does not serve, and shows each measurement as
 /// it is made. The engines take turns within a row, in the opposite order every other round, so
 /// that what drifts on the machine meets all of them alike.
-pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Sample>, Error> {
+pub(crate) fn run(
+    plan: &Plan,
+    peers: &Peers,
+    mut show: impl FnMut(&Sample),
+) -> Result<Vec<Sample>, Error> {
     let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
     let mut samples = Vec::new();
     for row in &plan.rows {
         for round in 0..plan.rounds {
             for engine in in_turn(&plan.engines, row, round) {
-                let measured = measure(plan, &program, row, engine)?;
+                let server = engine::command(&program, peers, engine, row, plan.server_cpu);
+                let measured = measure(plan, &program, server, row, engine)?;
                 let sample = Sample {
                     row: row.name.clone(),
                     engine,
@@ -72,9 +78,14 @@ fn in_turn(engines: &[Engine], row: &Row, round: u32) -> Vec<Engine> {
     order
 }
 
-fn measure(plan: &Plan, program: &Path, row: &Row, engine: Engine) -> Result<Measured, Error> {
-    let serve = engine::command(program, engine, row, plan.server_cpu);
-    let server = Server::start(serve, engine)?;
+fn measure(
+    plan: &Plan,
+    program: &Path,
+    server: Command,
+    row: &Row,
+    engine: Engine,
+) -> Result<Measured, Error> {
+    let server = Server::start(server, engine)?;
     let order = Order {
         server: server.addr,
         server_pid: server.child.id(),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use throng_loadtest::machine::SATURATED;
 
+use crate::columns::Columns;
 use crate::engine::name;
 use crate::latency;
 use crate::load::Measured;
@@ -72,27 +73,26 @@ fn costs(record: &Record, rows: &[&Row]) -> String {
         None => (None, [].as_slice()),
     };
     let base_name = base.map(name).unwrap_or_default();
+    let columns = Columns::beside(others.len());
     let mut header = vec!["server CPU".to_owned(), "per".to_owned()];
     header.extend(base.map(|_| format!("{base_name} µs")));
     for other in others {
-        let other = name(*other);
-        header.extend([format!("{other} µs"), format!("{other} ÷ {base_name}")]);
+        header.extend(columns.header(&name(*other), &base_name));
     }
     let lines = rows.iter().map(|row| {
         let mut line = vec![row.title(), row.unit().to_owned()];
         let base_costs = base
             .map(|base| record.values(row, base, Measured::server_us))
             .unwrap_or_default();
-        line.extend(base.map(|_| shown(Spread::of(base_costs.iter().copied()))));
+        line.extend(base.map(|_| columns.base(&base_costs)));
         for other in others {
             let costs = record.values(row, *other, Measured::server_us);
-            line.push(shown(Spread::of(costs.iter().copied())));
-            line.push(shown(Spread::of_ratios(&costs, &base_costs)));
+            line.extend(columns.cells(&costs, &base_costs));
         }
         line
     });
     let rounds = record.rounds;
-    let what = "Medians (min–max)";
+    let what = columns.note();
     format!(
         "{}\n{what} of {rounds} rounds; ratios are of the same round.\n",
         table(&header, lines)
