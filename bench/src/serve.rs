@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use throng::Config;
 use throng_loadtest::embedded::{Service, start};
 use throng_loadtest::machine;
@@ -15,8 +15,8 @@ use crate::floor::{Audience, Floor};
 /// What is served, and where. As a command line, these are its options.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// What serves
-    #[arg(long, value_enum)]
+    /// What serves: floor, throng
+    #[arg(long, value_name = "ENGINE", value_parser = served)]
     pub engine: Engine,
     /// What happens to a message
     #[arg(long, value_enum, default_value = "echo")]
@@ -38,23 +38,60 @@ pub struct Serve {
     pub size: Option<usize>,
 }
 
-/// What serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// A raw TCP loop that parses nothing
     Floor,
     /// The engine of this workspace
     Throng,
+    /// A peer in Rust
+    TokioTungstenite,
+    /// A peer in Rust
+    Fastwebsockets,
+    /// A peer in Rust
+    SockudoWs,
+    /// A peer in Rust
+    Yawc,
+    /// A peer in Go: gorilla/websocket
+    Gorilla,
+    /// A peer on Node
+    Ws,
+}
+
+impl Engine {
+    /// Whether it is somebody else's, served by a program in `bench/peers`.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Floor | Self::Throng)
+    }
+}
+
+/// An engine that this crate serves itself.
+fn served(text: &str) -> Result<Engine, String> {
+    match Engine::from_str(text, false) {
+        Ok(engine) if !engine.is_peer() => Ok(engine),
+        _ => Err("must be floor or throng".to_owned()),
+    }
 }
 
 /// What happens to a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// It goes back to its sender
     Echo,
     /// It goes to every connection, the sender included
     Room,
+    /// From `/room` it goes to every connection of that path, from `/echo` back to its sender
+    Mixed,
+}
+
+impl Engine {
+    /// Whether it can serve that: the floor does not look at what it is asked for.
+    pub fn serves(self, scenario: Scenario) -> bool {
+        scenario != Scenario::Mixed || self == Self::Throng
+    }
 }
 
 /// The driver of the sockets.
@@ -94,6 +131,10 @@ impl Serve {
         match self.engine {
             Engine::Floor => self.run_floor(),
             Engine::Throng => self.run_throng(),
+            peer => {
+                let reason = "is a peer, which has a program of its own";
+                Err(throng_loadtest::Error::setting("engine", &format!("{peer:?}"), reason).into())
+            }
         }
     }
 
@@ -114,6 +155,13 @@ impl Serve {
         let audience = match self.scenario {
             Scenario::Echo => Audience::Sender,
             Scenario::Room => Audience::Everyone,
+            Scenario::Mixed => {
+                return refused(
+                    "scenario",
+                    &"mixed",
+                    "the floor does not look at the path, which tells who is in the room",
+                );
+            }
         };
         let mut floor = Floor::bind(self.listen, audience, size)?;
         announce(floor.local_addr()?)?;
@@ -128,6 +176,7 @@ impl Serve {
         let service = match self.scenario {
             Scenario::Echo => Service::Echo,
             Scenario::Room => Service::Room,
+            Scenario::Mixed => Service::Mixed,
         };
         let config = Config::default().shards(self.shards).backend(backend);
         let engine = start(service, self.listen, config)?;

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use throng_bench::floor::{Audience, Floor};
+use throng_bench::serve::{Backend, Engine, Scenario, Serve};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -211,4 +212,20 @@ fn a_head_without_a_key_or_end_closes_the_connection() {
     let mut client = floor.connect();
     client.write_all(&client_frame(20)).unwrap();
     expect_frames(&mut client, 20, 1);
+}
+
+#[test]
+fn the_floor_refuses_what_takes_looking_at_requests() {
+    assert!(!Engine::Floor.serves(Scenario::Mixed));
+    let serve = Serve {
+        engine: Engine::Floor,
+        scenario: Scenario::Mixed,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        shards: 1,
+        backend: Backend::Auto,
+        cpu: None,
+        size: Some(20),
+    };
+    let error = serve.run().unwrap_err().to_string();
+    assert!(error.starts_with("scenario mixed: "), "{error}");
 }

@@ -22,6 +22,19 @@ pub(crate) const PRODUCED_PER_TURN: usize = 4 * 1024 * 1024;
 pub(crate) const INFLATED_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes handed to the driver at once; a single longer run still goes as one.
 pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
+/// Members of a large audience that are sent to in one turn, when nothing hurries.
+pub(crate) const SENDS_PER_SLICE: usize = 128;
+/// Bytes that a turn sends to such members before it leaves the others to the next one.
+pub(crate) const BYTES_PER_SLICE: usize = 512 * 1024;
+/// What a member may be handed while it waits for its slice, in messages of 64 bytes: about what a
+/// fresh socket takes at once. Then it is sent to, whatever else there is to do.
+pub(crate) const MAX_WAITING_IN_LINE: u32 = 1024;
+/// Members of a room that what is published to it is kept from, or was handed to before, in one run.
+pub(crate) const MAX_RUN_EXCEPTIONS: usize = 64;
+/// Bytes of one room's messages after which its batch goes out, whatever its window says.
+pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
+/// Bytes in all batches of a shard after which they go out.
+pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// Entries kept for another shard whose mailbox is full.

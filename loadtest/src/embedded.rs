@@ -11,6 +11,9 @@ pub enum Service {
     Echo,
     /// It goes to every connection, the sender included.
     Room,
+    /// Either, by the path that its connection asked for: from `/room` it goes to every
+    /// connection of that path, from `/echo` back to its sender. There is no other path.
+    Mixed,
 }
 
 /// Starts an engine that serves `service` on `address`. Pages of any origin may connect: the
@@ -29,6 +32,7 @@ pub fn start(service: Service, address: SocketAddr, config: Config) -> Result<En
             builder.start()
         }
         Service::Room => builder.handler(Everybody).start(),
+        Service::Mixed => builder.handler(ByPath).start(),
     }
 }
 
@@ -44,12 +48,54 @@ impl Handler for Everybody {
     }
 
     fn on_open(&self, conn: &mut Conn<'_, ()>) {
-        if let Err(error) = conn.join(ROOM) {
-            conn.close(throng::CloseCode::INTERNAL_ERROR, &error.to_string());
-        }
+        join(conn);
     }
 
     fn on_message(&self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
         conn.to(ROOM).message(message).publish();
+    }
+}
+
+struct ByPath;
+
+/// What a connection of [`ByPath`] asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Member,
+    Bystander,
+}
+
+impl Handler for ByPath {
+    type State = Part;
+
+    fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<Part>, Reject> {
+        match request.path() {
+            "/room" => Ok(Accept::new(Part::Member)),
+            "/echo" => Ok(Accept::new(Part::Bystander)),
+            _ => Err(Reject::new(404).text("there are /room and /echo")),
+        }
+    }
+
+    fn on_open(&self, conn: &mut Conn<'_, Part>) {
+        if *conn.state() == Part::Member {
+            join(conn);
+        }
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, Part>, message: Message<'_>) {
+        match conn.state() {
+            Part::Member => {
+                conn.to(ROOM).message(message).publish();
+            }
+            Part::Bystander => {
+                conn.send(message);
+            }
+        }
+    }
+}
+
+fn join<S>(conn: &mut Conn<'_, S>) {
+    if let Err(error) = conn.join(ROOM) {
+        conn.close(throng::CloseCode::INTERNAL_ERROR, &error.to_string());
     }
 }

@@ -20,6 +20,7 @@ use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Size of the chunks that small writes are packed into. Small ones serve Miri, which looks at each
@@ -150,6 +151,16 @@ impl Slice {
         if self.len() < self.chunk.capacity() / SPARSE {
             *self = Slice::with_len(self.len(), |out| out.copy_from_slice(self.as_bytes()));
         }
+    }
+
+    /// The part of the bytes in `range`, counted from the first.
+    ///
+    /// # Panics
+    /// When the range ends behind the last one, or before it begins.
+    pub fn slice(&self, range: Range<usize>) -> Slice {
+        let mut part = self.clone();
+        part.advance(range.start);
+        part.split_to(range.end - range.start)
     }
 
     /// Splits off and returns the first `count` bytes.

@@ -11,6 +11,13 @@ use super::{Audience, Directory, JoinError, SharedRoom, Target};
 /// A room's place in its shard; valid while the shard has members of the room.
 pub(crate) type RoomIndex = u32;
 
+/// Those of a shard whom a publication is for when it is for one room, or for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Circle {
+    Room(RoomIndex),
+    Everyone,
+}
+
 /// The members of a room in this shard.
 #[derive(Debug)]
 struct LocalRoom {
@@ -128,15 +135,46 @@ impl LocalRooms {
             .map(|index| &self.rooms[index as usize].members)
     }
 
-    /// Members of the room in this shard.
-    pub(crate) fn members_at(&self, index: RoomIndex) -> Option<&RoaringBitmap> {
-        self.rooms.get(index as usize).map(|room| &room.members)
+    fn circle_members(&self, circle: Circle) -> Option<&RoaringBitmap> {
+        match circle {
+            Circle::Room(index) => self.rooms.get(index as usize).map(|room| &room.members),
+            Circle::Everyone => Some(&self.everyone),
+        }
     }
 
-    /// How many members the room has in this shard.
-    pub(crate) fn members_of(&self, index: RoomIndex) -> usize {
-        let count = self.members_at(index).map_or(0, RoaringBitmap::len);
+    /// The name of the room, where the circle is one.
+    pub(crate) fn circle_name(&self, circle: Circle) -> Option<&Arc<str>> {
+        match circle {
+            Circle::Room(index) => self.name_of(index),
+            Circle::Everyone => None,
+        }
+    }
+
+    /// How many the circle has.
+    pub(crate) fn members_of(&self, circle: Circle) -> usize {
+        let count = self.circle_members(circle).map_or(0, RoaringBitmap::len);
         usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the connection in the slot is in the circle.
+    pub(crate) fn contains(&self, circle: Circle, slot: u32) -> bool {
+        self.circle_members(circle)
+            .is_some_and(|members| members.contains(slot))
+    }
+
+    /// Who is in the circle, in the order of slots.
+    #[inline]
+    pub(crate) fn iter(&self, circle: Circle) -> impl Iterator<Item = u32> {
+        self.circle_members(circle).into_iter().flatten()
+    }
+
+    /// The circle that is the whole audience, connections excepted aside; `None` when it is another
+    /// audience, or nobody is in it.
+    pub(crate) fn circle(&self, audience: &Audience<'_>) -> Option<Circle> {
+        match &audience.target {
+            Target::All if audience.except_rooms.is_empty() => Some(Circle::Everyone),
+            _ => self.only_room(audience).map(Circle::Room),
+        }
     }
 
     /// The room that is the whole target of an audience, if it has members here.

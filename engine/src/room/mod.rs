@@ -13,7 +13,7 @@ mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
-pub(crate) use local::{LocalRooms, RoomIndex};
+pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 
 use thiserror::Error;
 

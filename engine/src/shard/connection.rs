@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use throng_transport::Peer;
 
 use super::compress::Encoding;
+use super::dirty::Due;
 use super::hold::Held;
 use super::invalid::InvalidMessages;
 use super::outbox::{Outbox, Pushed};
@@ -45,8 +46,8 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// Listed for the flush that ends the turn.
-    pub(crate) dirty: bool,
+    /// When it is flushed.
+    pub(super) due: Due,
     /// Reading is paused.
     pub(crate) paused: bool,
     /// It is read once though it is behind, having been unheard for long.
@@ -153,7 +154,7 @@ impl Connection {
             outbox: Outbox::default(),
             generation,
             phase: Phase::Handshake,
-            dirty: false,
+            due: Due::Never,
             paused: false,
             may_speak: false,
             ping_unanswered: false,

@@ -3,11 +3,13 @@
 
 use std::ops::{Index, IndexMut};
 
+use roaring::RoaringBitmap;
 use slab::Slab;
 use throng_transport::{ChunkPool, Peer, Slice, SocketKey};
 
 use super::compress::Encoding;
 use super::connection::Connection;
+use super::dirty::{Dirty, Due};
 use super::frames::Outgoing;
 use super::gap::Missed;
 use super::outbox::{LaneStock, Notice, OutboxLimits, Pushed, RunLabels};
@@ -18,11 +20,10 @@ use crate::id::{GENERATIONS, MAX_SLOTS};
 pub(crate) struct Connections {
     slots: Slab<Connection>,
     next_generation: u32,
-    /// Slots to be flushed at the end of the turn.
-    dirty: Vec<u32>,
+    pub(super) dirty: Dirty,
     stock: LaneStock,
-    /// Connections that have a send in flight.
-    behind: usize,
+    /// Slots of connections that have a send in flight.
+    behind: RoaringBitmap,
     /// Connections that messages may be compressed for.
     compressing: usize,
     pub(crate) limits: OutboxLimits,
@@ -33,9 +34,9 @@ impl Connections {
         Connections {
             slots: Slab::with_capacity(expected),
             next_generation: 0,
-            dirty: Vec::new(),
+            dirty: Dirty::default(),
             stock: LaneStock::default(),
-            behind: 0,
+            behind: RoaringBitmap::new(),
             compressing: 0,
             limits,
         }
@@ -81,7 +82,9 @@ impl Connections {
     pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.get(key)?;
         let mut connection = self.slots.remove(key.slot as usize);
-        self.behind -= usize::from(connection.outbox.is_in_flight());
+        if connection.outbox.is_in_flight() {
+            self.behind.remove(key.slot);
+        }
         self.compressing -= usize::from(connection.encoding.compresses());
         connection.outbox.release(&mut self.stock);
         Some(connection)
@@ -107,27 +110,28 @@ impl Connections {
     #[inline]
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
         let connection = &mut self.slots[slot as usize];
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(slot);
+        self.dirty.list(slot, Due::Now, &mut connection.due);
+    }
+
+    /// The slot of the first in line that has something to be sent. Unless there is time, only one
+    /// that must not wait longer.
+    #[inline]
+    pub(super) fn next_in_line(&mut self, has_time: bool) -> Option<u32> {
+        loop {
+            let slot = self.dirty.next_in_line(has_time)?;
+            let connection = self.slots.get(slot as usize);
+            if connection.is_some_and(|connection| connection.due == Due::InLine) {
+                return Some(slot);
+            }
         }
     }
 
-    /// The slots listed, to be worked off and given back by [`Connections::return_dirty`].
-    pub(crate) fn take_dirty(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.dirty)
-    }
-
-    /// Gives the list's memory back.
-    pub(crate) fn return_dirty(&mut self, mut list: Vec<u32>) {
-        list.clear();
-        list.append(&mut self.dirty);
-        self.dirty = list;
-    }
-
-    /// The connection in the slot, to be flushed, with the stock and the count of those behind.
+    /// The connection in the slot, to be flushed, with the stock and the slots of those behind.
     #[inline]
-    pub(crate) fn flushing(&mut self, slot: u32) -> (&mut Connection, &mut LaneStock, &mut usize) {
+    pub(crate) fn flushing(
+        &mut self,
+        slot: u32,
+    ) -> (&mut Connection, &mut LaneStock, &mut RoaringBitmap) {
         (
             &mut self.slots[slot as usize],
             &mut self.stock,
@@ -155,45 +159,40 @@ impl Connections {
         if pushed != Pushed::Queued {
             connection.count_overflow(pushed);
         }
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(slot);
-        }
+        self.dirty.list(slot, message.due, &mut connection.due);
         Some(pushed)
     }
 
     /// Queues data frames for the open connection in the slot, which is not behind.
     #[inline]
-    pub(crate) fn push_run(
+    pub(super) fn push_run(
         &mut self,
         slot: u32,
         frames: &Slice,
         messages: u32,
         labels: &RunLabels,
+        due: Due,
     ) {
         let connection = &mut self.slots[slot as usize];
         debug_assert!(connection.is_open() && !connection.outbox.is_in_flight());
         connection
             .outbox
             .push_run(frames, messages, labels, &mut self.stock);
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(slot);
-        }
+        self.dirty.list(slot, due, &mut connection.due);
     }
 
     /// Takes note that what the driver kept is sent.
     pub(super) fn sent(&mut self, key: SocketKey) -> Option<&mut Connection> {
         self.get(key)?.outbox.sent();
-        self.behind -= 1;
+        self.behind.remove(key.slot);
         self.mark_dirty(key.slot);
         self.get(key)
     }
 
-    /// Connections that have a send in flight.
+    /// Slots of connections that have a send in flight.
     #[inline]
-    pub(crate) fn behind(&self) -> usize {
-        self.behind
+    pub(super) fn behind(&self) -> &RoaringBitmap {
+        &self.behind
     }
 
     /// Whether a frame will be queued for an open connection, and nothing dropped for it.
@@ -230,10 +229,16 @@ impl Connections {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> bool {
-        // What waits while nothing is in flight was queued in this turn: the connection is listed
-        // for the flush.
-        self.open(key)
-            .is_some_and(|connection| connection.outbox.write(chunks, len, fill))
+        let connection = self.slots.get_mut(key.slot as usize);
+        let open = connection.filter(|it| it.generation == key.generation && it.is_open());
+        let Some(connection) = open else {
+            return false;
+        };
+        let written = connection.outbox.write(chunks, len, fill);
+        if written {
+            self.dirty.list(key.slot, Due::Now, &mut connection.due);
+        }
+        written
     }
 }
 

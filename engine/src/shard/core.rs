@@ -9,20 +9,21 @@ use std::time::{Duration, Instant};
 
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
+use super::batch::Batches;
 use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
 use super::hold::HeldBack;
 use super::outbox::OutboxLimits;
-use super::publish::RoomRun;
+use super::run::Run;
 use super::timer::{Tick, Wheel};
 use crate::event::Cause;
 use crate::id::ConnectionId;
 use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::protocol::message::{MessageLimits, Pool};
-use crate::room::{JoinError, LocalRooms};
+use crate::room::{Circle, JoinError, LocalRooms};
 use crate::shared::{Shared, expected_per_shard};
 
 /// How a connection leaves [`Phase::Open`].
@@ -57,17 +58,21 @@ pub(crate) struct Core {
     pub(crate) connections: Connections,
     pub(crate) rooms: LocalRooms,
     pub(crate) wheel: Wheel,
+    /// What single connections are sent.
     pub(crate) chunks: ChunkPool,
+    /// What many are sent: apart, so that it lies side by side whatever comes between.
+    pub(super) publications: ChunkPool,
     pub(crate) decoders: Pool,
     pub(super) compressors: Compressors,
     /// Connections that left [`Phase::Open`] and whose handler has not been told.
     pub(crate) ended: VecDeque<(SocketKey, Cause)>,
     /// Connections of which something was held back that can be handled now.
     pub(super) held_back: HeldBack,
-    /// Connections that have ended and are still in their rooms.
-    pub(crate) unsettled: usize,
+    /// Slots of connections that have ended and are still in their rooms, in that order.
+    pub(crate) unsettled: VecDeque<u32>,
     /// What has been published to a room and not been queued for its members yet.
-    pub(super) run: Option<RoomRun>,
+    pub(super) run: Option<Run>,
+    pub(super) batches: Batches,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
@@ -94,14 +99,16 @@ impl Core {
             rooms: LocalRooms::new(shard, Arc::clone(&shared.directory)),
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
+            publications: ChunkPool::new(),
             decoders: Pool::new(),
             compressors: Compressors::new(
                 config.compression.clone().unwrap_or_default().strength(),
             ),
             ended: VecDeque::new(),
             held_back: HeldBack::default(),
-            unsettled: 0,
+            unsettled: VecDeque::new(),
             run: None,
+            batches: Batches::default(),
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),
@@ -149,7 +156,9 @@ impl Core {
 
     /// Makes an open connection a member of a room.
     pub(crate) fn join(&mut self, key: SocketKey, name: &str) -> Result<(), JoinError> {
-        self.deliver_run();
+        if let Some(index) = self.rooms.index_of(name) {
+            self.deliver_run_of(Circle::Room(index));
+        }
         let max = self.rooms.directory().limits.rooms_of_connection;
         let Some(connection) = self.connections.open(key) else {
             return Err(JoinError::NotOpen);
@@ -172,7 +181,6 @@ impl Core {
 
     /// Ends a membership; returns whether there was one.
     pub(crate) fn leave(&mut self, key: SocketKey, name: &str) -> bool {
-        self.deliver_run();
         let Some(index) = self.rooms.index_of(name) else {
             return false;
         };
@@ -183,16 +191,17 @@ impl Core {
             return false;
         };
         connection.rooms.swap_remove(position);
+        self.deliver_run_before_leave(Circle::Room(index), key.slot);
         self.rooms.leave(index, key.slot);
         true
     }
 
     pub(crate) fn leave_all(&mut self, key: SocketKey) {
-        self.deliver_run();
         let Some(connection) = self.connections.get(key) else {
             return;
         };
         for index in std::mem::take(&mut connection.rooms) {
+            self.deliver_run_before_leave(Circle::Room(index), key.slot);
             self.rooms.leave(index, key.slot);
         }
     }
@@ -200,12 +209,12 @@ impl Core {
     /// Ends an open connection: from now on it neither receives nor is sent messages. The
     /// handler is told before the turn ends.
     pub(crate) fn part(&mut self, slot: u32, cause: Cause, farewell: &Farewell<'_>) {
-        self.deliver_run();
-        let connection = &mut self.connections[slot];
-        if !connection.is_open() {
+        if !self.connections[slot].is_open() {
             return;
         }
-        self.unsettled += 1;
+        self.leave_run(slot);
+        let connection = &mut self.connections[slot];
+        self.unsettled.push_back(slot);
         let key = SocketKey {
             slot,
             generation: connection.generation,

@@ -4,8 +4,9 @@ use throng_transport::{Driver, Sent, SocketKey};
 
 use super::connection::Phase;
 use super::core::{Core, Release};
+use super::dirty::Due;
 use super::hold::Held;
-use crate::limits::MAX_UNHEARD;
+use crate::limits::{BYTES_PER_SLICE, MAX_UNHEARD, SENDS_PER_SLICE};
 
 /// What the driver holds of the send in flight.
 pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
@@ -15,6 +16,8 @@ pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
 impl Core {
     /// What the driver kept of a send is with the system.
     pub(super) fn handle_sent(&mut self, key: SocketKey) {
+        // A run that is under way passes over those that were behind when it began.
+        self.deliver_run();
         let Some(connection) = self.connections.sent(key) else {
             return;
         };
@@ -26,23 +29,34 @@ impl Core {
     /// Sends what waits, with one gathered write per connection.
     pub(super) fn flush(&mut self, driver: &mut impl Driver) {
         self.deliver_run();
-        let dirty = self.connections.take_dirty();
+        let dirty = self.connections.dirty.take_now();
         for &slot in &dirty {
             self.flush_connection(slot, driver);
         }
-        self.connections.return_dirty(dirty);
+        self.connections.dirty.give_back(dirty);
+        let (mut sends, mut bytes) = (0, 0);
+        loop {
+            let has_time = sends < SENDS_PER_SLICE && bytes < BYTES_PER_SLICE;
+            let Some(slot) = self.connections.next_in_line(has_time) else {
+                return;
+            };
+            sends += 1;
+            bytes += self.flush_connection(slot, driver);
+        }
     }
 
+    /// Sends what waits for a connection; returns how many bytes.
     #[inline]
-    fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) {
+    fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
         let Core {
             connections, batch, ..
         } = self;
         let (connection, stock, behind) = connections.flushing(slot);
-        connection.dirty = false;
+        connection.due = Due::Never;
         if connection.phase == Phase::Gone {
-            return;
+            return 0;
         }
+        let mut bytes = 0;
         let key = SocketKey {
             slot,
             generation: connection.generation,
@@ -52,13 +66,14 @@ impl Core {
             let taken = outbox.next_batch(batch, stock);
             connection.counts.messages_out += u64::from(taken.messages);
             connection.counts.bytes_out += u64::from(taken.bytes);
+            bytes += taken.bytes as usize;
             match driver.send(key, batch) {
                 Sent::Done => outbox.sent(),
                 Sent::Pending => {
                     outbox.compact();
                     connection.since.sending = self.tick;
                     connection.unsent = unsent(driver, key);
-                    *behind += 1;
+                    behind.insert(slot);
                 }
             }
         }
@@ -68,6 +83,7 @@ impl Core {
         if connection.phase != Phase::Open || !is_at_ease {
             self.adjust(key, driver);
         }
+        bytes
     }
 
     /// What follows from a send that is not done, or from a connection that is ending.

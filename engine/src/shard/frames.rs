@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use throng_transport::Slice;
 
 use super::compress::{Compressors, Encoding, WAYS};
+use super::dirty::Due;
 use super::outbox::{Label, Lane};
 
 /// A message as a frame, and compressed for those that agreed on it. Cloning copies no bytes, and
@@ -73,16 +74,23 @@ impl Dispatch {
 pub(crate) struct Outgoing<'f> {
     dispatch: &'f Dispatch,
     compressors: &'f mut Compressors,
+    /// When those who get it are flushed.
+    pub(super) due: Due,
     label: Label,
     /// The plain frame in memory of its own, once somebody needs it.
     kept: Option<Slice>,
 }
 
 impl<'f> Outgoing<'f> {
-    pub(crate) fn new(dispatch: &'f Dispatch, compressors: &'f mut Compressors) -> Outgoing<'f> {
+    pub(crate) fn new(
+        dispatch: &'f Dispatch,
+        compressors: &'f mut Compressors,
+        due: Due,
+    ) -> Outgoing<'f> {
         Outgoing {
             dispatch,
             compressors,
+            due,
             label: Label {
                 room: None,
                 key: dispatch.key.clone(),

@@ -100,7 +100,7 @@ impl Core {
 
     #[inline]
     fn has_made_enough(&self) -> bool {
-        self.chunks.produced() >= PRODUCED_PER_TURN
+        self.chunks.produced() + self.publications.produced() >= PRODUCED_PER_TURN
     }
 
     fn has_inflated_enough(&self) -> bool {

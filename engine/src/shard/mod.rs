@@ -4,11 +4,13 @@
 //! service's handler with its states. It never touches a socket by itself: the driver tells it
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
+mod batch;
 mod compress;
 mod connection;
 mod connections;
 mod core;
 mod deadline;
+mod dirty;
 mod drain;
 mod flush;
 mod forward;
@@ -20,6 +22,7 @@ mod mailbox;
 pub(crate) mod outbox;
 mod publish;
 mod receive;
+mod run;
 mod service;
 mod timer;
 mod turn;

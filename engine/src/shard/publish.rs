@@ -1,22 +1,20 @@
 //! Queueing messages for connections, one or many.
-//!
-//! What a turn publishes to one room goes to all its members in one pass: frames gather in a
-//! [`RoomRun`], and each member is handed the whole run. The run is handed out before anything
-//! else touches an outbox or a membership, so nobody can tell.
 
 use std::sync::Arc;
 
 use throng_transport::{ChunkPool, Slice, SocketKey};
 
+use super::connections::Connections;
 use super::core::{Core, Farewell};
+use super::dirty::Due;
 use super::frames::{Dispatch, Frames, Outgoing};
-use super::outbox::{Lane, Pushed, RunLabels};
+use super::outbox::{Lane, Pushed};
 use crate::event::Cause;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
 use crate::protocol::message::Message;
 use crate::publish::{opcode, sealed};
-use crate::room::{Audience, RoomIndex, Target};
+use crate::room::{Audience, Target};
 
 /// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
 /// connection of the audience once.
@@ -39,15 +37,6 @@ pub struct Receipt {
     pub refused: usize,
 }
 
-/// Frames published to a room, one behind the other, on their way to all its members here.
-#[derive(Debug)]
-pub(crate) struct RoomRun {
-    room: RoomIndex,
-    frames: Slice,
-    messages: u32,
-    labels: RunLabels,
-}
-
 impl Core {
     /// Encodes a whole message as one frame.
     #[inline]
@@ -58,7 +47,7 @@ impl Core {
     /// Sends a message to a connection of this shard.
     #[inline]
     pub(crate) fn send(&mut self, key: SocketKey, message: Message<'_>, lane: Lane) -> Receipt {
-        self.deliver_run();
+        self.deliver_run_to(key.slot);
         let (opcode, payload) = (opcode(message), message.as_bytes());
         let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
         let len = frame_len(payload);
@@ -94,7 +83,7 @@ impl Core {
     /// Publishes here and hands on to every other shard that has members.
     pub(crate) fn publish(&mut self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
         let (audience, payload) = (outgoing.audience, outgoing.payload);
-        let frame = self.encode(outgoing.opcode, payload);
+        let frame = encode_frame(&mut self.publications, outgoing.opcode, payload);
         let dispatch = Dispatch {
             frames: Frames::new(frame, self.shared.is_compressible(payload)),
             lane: outgoing.lane,
@@ -109,21 +98,24 @@ impl Core {
 
     /// Queues a message for everybody of the audience in this shard.
     pub(crate) fn deliver_to(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
-        let mut receipt = Receipt::default();
-        let is_same_for_all = dispatch.is_plain() || self.connections.compressing() == 0;
-        if is_same_for_all && let Some(room) = self.room_for_run(audience, dispatch.lane) {
-            receipt.queued = self.rooms.members_of(room);
-            self.add_to_run(room, dispatch);
+        if let Some(receipt) = self.pack(audience, dispatch) {
             return receipt;
         }
-        self.deliver_run();
+        if dispatch.lane == Lane::Normal {
+            self.deliver_batches_of(audience);
+        }
+        if let Some(receipt) = self.gather(audience, dispatch) {
+            return receipt;
+        }
+        let mut receipt = Receipt::default();
         if let Target::Connection(id) = audience.target {
             if id.shard() == self.shard {
+                self.deliver_run_to(id.key().slot);
                 self.deliver(id.key(), dispatch, &mut receipt);
             }
             return receipt;
         }
-        let mut evicted = Vec::new();
+        self.deliver_run();
         let Core {
             rooms,
             connections,
@@ -132,17 +124,17 @@ impl Core {
             ..
         } = self;
         let room = rooms.name_in(audience).cloned();
-        let mut message = Outgoing::new(dispatch, compressors).in_room(room);
-        for slot in rooms.audience(audience).into_iter().flatten() {
-            let wanted = |generation| !audience.excepts(*shard, slot, generation);
-            let Some(pushed) = connections.push(slot, &mut message, wanted) else {
-                continue;
-            };
-            receipt.count(pushed);
-            if pushed == Pushed::Overflow {
-                evicted.push(slot);
-            }
+        let Some(members) = rooms.audience(audience) else {
+            return receipt;
+        };
+        let due = Due::of_audience(usize::try_from(members.len()).unwrap_or(usize::MAX));
+        if due == Due::InLine {
+            connections.dirty.count(1, dispatch.frames.plain.len());
         }
+        let mut message = Outgoing::new(dispatch, compressors, due).in_room(room);
+        let wanted = |slot, generation| !audience.excepts(*shard, slot, generation);
+        let members = members.iter();
+        let evicted = push_to_all(connections, &mut message, members, wanted, &mut receipt);
         evicted.into_iter().for_each(|slot| self.evict(slot));
         receipt
     }
@@ -150,7 +142,7 @@ impl Core {
     /// Queues a frame for one connection, if it is open.
     pub(super) fn deliver(&mut self, key: SocketKey, dispatch: &Dispatch, receipt: &mut Receipt) {
         let is_it = |generation| generation == key.generation;
-        let mut message = Outgoing::new(dispatch, &mut self.compressors);
+        let mut message = Outgoing::new(dispatch, &mut self.compressors, Due::Now);
         let Some(pushed) = self.connections.push(key.slot, &mut message, is_it) else {
             return;
         };
@@ -162,75 +154,9 @@ impl Core {
 
     /// Gives a slow consumer up.
     #[cold]
-    fn evict(&mut self, slot: u32) {
+    pub(super) fn evict(&mut self, slot: u32) {
         let farewell = Farewell::Urgent(CloseCode::POLICY, "slow consumer");
         self.part(slot, Cause::SlowConsumer, &farewell);
-    }
-
-    /// The room that is the whole audience, if what is published to it may gather in a run: when
-    /// every member is open and none is behind, so that each will take whatever it is sent.
-    fn room_for_run(&self, audience: &Audience<'_>, lane: Lane) -> Option<RoomIndex> {
-        let everybody_takes = self.unsettled == 0 && self.connections.behind() == 0;
-        let is_plain = lane == Lane::Normal && audience.except.is_empty();
-        if everybody_takes && is_plain {
-            self.rooms.only_room(audience)
-        } else {
-            None
-        }
-    }
-
-    fn add_to_run(&mut self, room: RoomIndex, dispatch: &Dispatch) {
-        let (frame, key) = (&dispatch.frames.plain, dispatch.key.as_ref());
-        if let Some(run) = self.run.as_mut().filter(|run| run.room == room)
-            && run.frames.try_extend(frame)
-        {
-            run.messages += 1;
-            run.labels.note(frame, key);
-            return;
-        }
-        self.deliver_run();
-        let mut labels = RunLabels::new(self.rooms.name_of(room));
-        labels.note(frame, key);
-        self.run = Some(RoomRun {
-            room,
-            frames: frame.clone(),
-            messages: 1,
-            labels,
-        });
-    }
-
-    /// Queues what was published to a room for its members.
-    #[inline]
-    pub(super) fn deliver_run(&mut self) {
-        if let Some(run) = self.run.take() {
-            self.hand_out(&run);
-        }
-    }
-
-    /// Messages and bytes that wait to be sent to a connection.
-    pub(crate) fn queued(&self, key: SocketKey) -> (usize, usize) {
-        let connection = &self.connections[key.slot];
-        let mut queued = (
-            connection.outbox.messages() as usize,
-            connection.outbox.bytes() as usize,
-        );
-        if let Some(run) = &self.run
-            && connection.rooms.contains(&run.room)
-        {
-            queued.0 += run.messages as usize;
-            queued.1 += run.frames.len();
-        }
-        queued
-    }
-
-    #[cold]
-    fn hand_out(&mut self, run: &RoomRun) {
-        let Core {
-            rooms, connections, ..
-        } = self;
-        for slot in rooms.members_at(run.room).into_iter().flatten() {
-            connections.push_run(slot, &run.frames, run.messages, &run.labels);
-        }
     }
 }
 
@@ -241,7 +167,7 @@ impl Receipt {
     }
 
     #[inline]
-    fn count(&mut self, pushed: Pushed) {
+    pub(super) fn count(&mut self, pushed: Pushed) {
         match pushed {
             Pushed::Queued => self.queued += 1,
             Pushed::DroppedOldest(count) => {
@@ -256,6 +182,29 @@ impl Receipt {
             Pushed::Overflow => self.evicted += 1,
         }
     }
+}
+
+/// Queues a message for each open connection in the slots that is `wanted`, given slot and
+/// generation. Returns those that are to be evicted.
+pub(super) fn push_to_all(
+    connections: &mut Connections,
+    message: &mut Outgoing<'_>,
+    slots: impl Iterator<Item = u32>,
+    wanted: impl Fn(u32, u32) -> bool,
+    receipt: &mut Receipt,
+) -> Vec<u32> {
+    let mut evicted = Vec::new();
+    for slot in slots {
+        let pushed = connections.push(slot, message, |generation| wanted(slot, generation));
+        let Some(pushed) = pushed else {
+            continue;
+        };
+        receipt.count(pushed);
+        if pushed == Pushed::Overflow {
+            evicted.push(slot);
+        }
+    }
+    evicted
 }
 
 /// Writes header and payload of a whole, unmasked frame into a chunk.

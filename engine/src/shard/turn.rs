@@ -2,11 +2,12 @@
 //!
 //! 1. what was received and held back ([`hold`](super::hold)),
 //! 2. what other threads posted,
-//! 3. deadlines,
+//! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended,
 //! 6. connections accepted,
-//! 7. one gathered write for each connection that has something to be sent,
+//! 7. one gathered write for each connection that has something to be sent; of a large audience, for
+//!    some ([`dirty`](super::dirty)),
 //! 8. what is over is released.
 //!
 //! What arrived was handled before, while the driver waited. Nothing but step 7 writes to a
@@ -26,6 +27,7 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
+use crate::room::Circle;
 
 impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
@@ -35,6 +37,7 @@ impl<H: Handler> Turn for Shard<H> {
             self.take_mail(driver);
         }
         self.handle_deadlines(driver);
+        self.core.deliver_due_batches();
         self.continue_drain();
         if is_stopping {
             driver.stop_listening();
@@ -45,6 +48,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.flush(driver);
         self.release(driver);
         self.core.chunks.rewind();
+        self.core.publications.rewind();
         self.core.decoders.reset_inflated();
         if is_stopping || self.finish_drain() {
             return Next::Stop;
@@ -61,12 +65,13 @@ impl<H: Handler> Shard<H> {
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
-        if self.has_mail || !core.held_back.is_empty() {
+        if self.has_mail || !core.held_back.is_empty() || core.connections.dirty.has_line() {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);
+        let batch = core.batches.wait(core.now);
         Next::Wait(
-            [retry, timer, self.drain_step()]
+            [retry, timer, batch, self.drain_step()]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -128,8 +133,10 @@ impl<H: Handler> Shard<H> {
         while let Some((key, cause)) = self.core.ended.pop_front() {
             self.call_on_close(key, cause);
             self.core.leave_all(key);
+            self.core
+                .deliver_run_before_leave(Circle::Everyone, key.slot);
             self.core.rooms.exit(key.slot);
-            self.core.unsettled -= 1;
+            self.core.unsettled.pop_front();
             self.core.shared.count_closed();
         }
     }

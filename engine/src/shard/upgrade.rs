@@ -20,6 +20,7 @@ use crate::protocol::handshake::{
     choose_protocol, head_end, parse_head, write_accept, write_response,
 };
 use crate::protocol::message::Decoder;
+use crate::room::Circle;
 #[cfg(feature = "http")]
 use crate::shared::HeldSeat;
 use crate::shared::{Seat, Shared};
@@ -217,6 +218,7 @@ impl<H: Handler> Shard<H> {
         }
         self.states[slot] = Some(state);
         self.core.start_heartbeat(key.slot);
+        self.core.deliver_run_of(Circle::Everyone);
         self.core.rooms.enter(key.slot);
         self.core.shared.count_opened();
         self.call(key, H::on_open);

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use throng_bench::serve::Engine;
 
 use crate::load::Load;
+use crate::peers::Peers;
 use crate::row::Row;
 
 /// The name in tables and on command lines.
@@ -15,12 +16,29 @@ pub(crate) fn name(value: impl ValueEnum + Copy) -> String {
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// The command that serves `row` on core `cpu`. It is this `program`: what is measured is what it
-/// was built from.
-pub(crate) fn command(program: &Path, engine: Engine, row: &Row, cpu: usize) -> Command {
+/// The command that serves `row` on core `cpu`. It begins with this `program`, which is what
+/// serves, as it was built, or what confines itself to the core and then becomes the peer.
+///
+/// # Panics
+/// When `engine` is a peer that is none of `peers`.
+pub(crate) fn command(
+    program: &Path,
+    peers: &Peers,
+    engine: Engine,
+    row: &Row,
+    cpu: usize,
+) -> Command {
     let mut command = Command::new(program);
-    command.args(["serve", "--engine", &name(engine)]);
-    command.args(["--scenario", &name(row.scenario), "--cpu", &cpu.to_string()]);
+    let (scenario, cpu) = (name(row.scenario), cpu.to_string());
+    if engine.is_peer() {
+        let peer = &peers[engine];
+        command.args(["pinned", "--cpu", &cpu, "--"]);
+        command.args(&peer.command).args(["--scenario", &scenario]);
+        command.envs(peer.environment.iter().copied());
+    } else {
+        command.args(["serve", "--engine", &name(engine)]);
+        command.args(["--scenario", &scenario, "--cpu", &cpu]);
+    }
     if engine == Engine::Floor {
         command.args(["--size", &row.size.to_string()]);
     }
@@ -35,11 +53,21 @@ pub(crate) fn command(program: &Path, engine: Engine, row: &Row, cpu: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::Installed;
     use crate::row;
 
     fn arguments(engine: Engine, row: &str) -> String {
         let program = Path::new("/compare");
-        let command = command(program, engine, &row::named(row).unwrap(), 3);
+        let mut peers = Peers::default();
+        peers.add(
+            Engine::Gorilla,
+            Installed {
+                command: vec!["/gorilla".into()],
+                environment: vec![("GOMAXPROCS", "1")],
+                version: "1".to_owned(),
+            },
+        );
+        let command = command(program, &peers, engine, &row::named(row).unwrap(), 3);
         assert_eq!(command.get_program(), program);
         let arguments: Vec<_> = command
             .get_args()
@@ -57,6 +85,10 @@ mod tests {
         assert_eq!(
             arguments(Engine::Throng, "room-1k-8"),
             "serve --engine throng --scenario room --cpu 3"
+        );
+        assert_eq!(
+            arguments(Engine::Gorilla, "room-1k-8"),
+            "pinned --cpu 3 -- /gorilla --scenario room"
         );
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use throng_loadtest::{Job, Pace, ProcessCpu, ProcessMemory, Progress, Report, Scenario, machine};
 
 use crate::Error;
+use crate::bystanders::{self, Beside};
+use crate::delay::Delay;
 
 /// The same load before the measured window.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -21,6 +23,16 @@ pub(crate) enum Load {
     /// The first sends a batch of `in_flight` messages and waits until all have come to
     /// everyone.
     Room { in_flight: u32 },
+    /// All together send `rate` messages a second, whatever the server does.
+    EchoAt { rate: u32 },
+    /// The first sends `rate` messages a second to everyone, whatever the server does.
+    RoomAt { rate: u32 },
+    /// As [`Load::EchoAt`], while `room_rate` messages a second go to a room of `members` others.
+    Bystanders {
+        rate: u32,
+        members: u32,
+        room_rate: u32,
+    },
 }
 
 /// A load for one server.
@@ -39,11 +51,11 @@ pub(crate) struct Order {
 }
 
 /// What came out of it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
     /// Connections that were opened.
     pub(crate) connections: u32,
-    /// Messages (in rooms, deliveries) received in the window.
+    /// Messages (in rooms, deliveries; beside a room, echoes) received in the window.
     pub(crate) messages: u64,
     /// Length of the window.
     pub(crate) seconds: f64,
@@ -55,6 +67,10 @@ pub(crate) struct Measured {
     pub(crate) rss_before: u64,
     /// Resident bytes of the server at the start of the window.
     pub(crate) rss_open: u64,
+    /// How long they took; in the open loop, from the moment they should have been sent.
+    pub(crate) delay: Option<Delay>,
+    /// What there is to compare that with, where they were those of bystanders.
+    pub(crate) beside: Option<Beside>,
     /// What went wrong; empty if the measurement counts.
     pub(crate) failures: Vec<String>,
 }
@@ -80,7 +96,7 @@ impl Measured {
         self.server_cpu / self.seconds
     }
 
-    /// The part of the window the client was busy.
+    /// The part of the window the client was busy, on the one core that it has.
     pub(crate) fn client_busy(&self) -> f64 {
         self.client_cpu / self.seconds
     }
@@ -106,17 +122,30 @@ pub(crate) fn put(order: &Order) -> Result<Measured, Error> {
         ended: None,
         open: None,
     };
-    let report = throng_loadtest::run(&job(order), &mut window)?;
-    window.close(before, &report)
+    let echoes = job(order);
+    let Some(room) = room(order) else {
+        let report = throng_loadtest::run(&echoes, &mut window)?;
+        return window.close(before, &report);
+    };
+    let outcome = bystanders::measure(&echoes, &room, &mut window)?;
+    let mut measured = window.close(before, &outcome.busy)?;
+    measured.client_cpu += outcome.room.client.cpu_seconds;
+    measured.beside = Some(outcome.beside());
+    measured.failures = outcome.failures();
+    Ok(measured)
 }
 
 fn job(order: &Order) -> Job {
-    let (scenario, pace) = match order.load {
-        Load::Idle => (Scenario::Idle, Pace::Depth(1)),
-        Load::Echo { depth } => (Scenario::Echo, Pace::Depth(depth)),
-        Load::Room { in_flight } => (Scenario::Broadcast, Pace::Depth(in_flight)),
+    let at = |rate| Pace::Rate(f64::from(rate));
+    let (path, scenario, pace) = match order.load {
+        Load::Idle => ("/", Scenario::Idle, Pace::Depth(1)),
+        Load::Echo { depth } => ("/", Scenario::Echo, Pace::Depth(depth)),
+        Load::Room { in_flight } => ("/", Scenario::Broadcast, Pace::Depth(in_flight)),
+        Load::EchoAt { rate } => ("/", Scenario::Echo, at(rate)),
+        Load::RoomAt { rate } => ("/", Scenario::Broadcast, at(rate)),
+        Load::Bystanders { rate, .. } => ("/echo", Scenario::Echo, at(rate)),
     };
-    let mut job = Job::new(order.server, "/", scenario);
+    let mut job = Job::new(order.server, path, scenario);
     job.connections = order.connections;
     job.size = order.size;
     // For all engines alike: the floor cannot return what it does not read.
@@ -125,6 +154,23 @@ fn job(order: &Order) -> Job {
     job.warmup = WARM_UP;
     job.duration = Duration::from_secs_f64(order.seconds);
     job
+}
+
+/// The room that bystanders stand beside.
+fn room(order: &Order) -> Option<Job> {
+    let Load::Bystanders {
+        members, room_rate, ..
+    } = order.load
+    else {
+        return None;
+    };
+    let echoes = job(order);
+    let mut room = Job::new(order.server, "/room", Scenario::Broadcast);
+    room.connections = members;
+    room.contents = echoes.contents;
+    room.pace = Pace::Rate(f64::from(room_rate));
+    (room.warmup, room.duration) = (echoes.warmup, echoes.duration);
+    Some(room)
 }
 
 /// Reads the server's clocks at both ends of the measured window.
@@ -162,6 +208,8 @@ impl Window {
             client_cpu: report.client.cpu_seconds,
             rss_before: before.rss_bytes,
             rss_open: open.rss_bytes,
+            delay: Delay::of(&report.latency),
+            beside: None,
             failures: report.failures(),
         })
     }
@@ -235,7 +283,7 @@ mod tests {
             client_cpu: 0.25,
             rss_before: 1000,
             rss_open: 3000,
-            failures: Vec::new(),
+            ..Measured::default()
         };
         assert_eq!(measured.server_us(), Some(2.0));
         assert_eq!(measured.client_us(), Some(250.0));

@@ -4,25 +4,43 @@
 //! server's CPU time (user and system) over the messages, or in rooms the deliveries, of the
 //! measured window. Every engine gets the same load and the same checks of what it answers:
 //! lengths and opcodes, as the floor cannot return what it does not read.
+//!
+//! Rows at a fixed rate are about time instead: how long a message takes from when it was due, and
+//! what a broadcast adds to that for those who are not in the room. Tables go to standard output,
+//! charts to a folder, and everything to a file from which both can be had again.
 
+mod bystanders;
+mod chart;
+mod columns;
+mod delay;
 mod engine;
+mod install;
+mod latency;
 mod load;
 mod measure;
+mod peers;
+mod plot;
+mod record;
 mod row;
 mod spread;
 mod table;
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use throng_bench::serve::{Engine, Serve, ServeError};
 use throng_loadtest::machine;
 
-use crate::measure::{Plan, Sample};
+use crate::measure::Plan;
+use crate::record::Record;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +62,10 @@ struct Settings {
         default_value = "floor,throng"
     )]
     engines: Vec<Engine>,
+    /// Measures the peers too, as far as they are there or can be built and installed; says which it
+    /// left out, and why
+    #[arg(long)]
+    peers: bool,
     /// Measurements of each engine in each row, taken in turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -56,12 +78,34 @@ struct Settings {
     /// Core of the load; without, the first that the server does not have
     #[arg(long, value_name = "CORE")]
     load_cpu: Option<usize>,
+    /// Messages a second to the room that bystanders stand beside
+    #[arg(long, value_name = "N")]
+    room_rate: Option<NonZeroU32>,
     /// Writes every single measurement to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draws cpu.svg, latency.svg and memory.svg, as far as there are rows for them, in this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+    /// Measures nothing: shows what an earlier run wrote with --json
+    #[arg(long, value_name = "FILE", conflicts_with_all = MEASURING)]
+    from: Option<PathBuf>,
     #[command(subcommand)]
     part: Option<Part>,
 }
+
+/// What says how to measure.
+const MEASURING: [&str; 9] = [
+    "peers",
+    "rows",
+    "engines",
+    "rounds",
+    "seconds",
+    "server_cpu",
+    "load_cpu",
+    "room_rate",
+    "json",
+];
 
 #[derive(Debug, Subcommand)]
 enum Part {
@@ -74,6 +118,14 @@ enum Part {
     /// Serves one engine, as the program `server` does.
     #[command(hide = true)]
     Serve(Serve),
+    /// Confines itself to a core, then becomes that command.
+    #[command(hide = true)]
+    Pinned {
+        #[arg(long)]
+        cpu: usize,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Why nothing can be said.
@@ -125,6 +177,7 @@ fn run(settings: Settings) -> Result<(), Error> {
             print(&serde_json::to_string(&measured)?)
         }
         Some(Part::Serve(serve)) => Ok(serve.run()?),
+        Some(Part::Pinned { cpu, command }) => become_pinned(cpu, &command),
         None if settings.list => {
             let lines = row::all().map(|row| format!("{:14} {}\n", row.name, row.title()));
             print(&lines.collect::<String>())
@@ -134,31 +187,75 @@ fn run(settings: Settings) -> Result<(), Error> {
 }
 
 fn compare(settings: Settings) -> Result<(), Error> {
-    let rows = if settings.rows.is_empty() {
+    if let Some(folder) = &settings.plots {
+        // Before minutes of measuring, not after them.
+        let action = format!("making the folder {}", folder.display());
+        fs::create_dir_all(folder).map_err(Error::io(action))?;
+    }
+    let (json, plots) = (settings.json.clone(), settings.plots.clone());
+    let (record, peers) = match &settings.from {
+        Some(path) => (Record::read(path)?, String::new()),
+        None => measured(settings)?,
+    };
+    if let Some(path) = json {
+        record.write(&path)?;
+    }
+    print(&table::render(&record))?;
+    print(&peers)?;
+    for path in plots.map_or(Ok(Vec::new()), |folder| plot::draw(&record, &folder))? {
+        say(&format_args!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
+/// What was measured, and what is to be known of the peers.
+fn measured(settings: Settings) -> Result<(Record, String), Error> {
+    let mut rows = if settings.rows.is_empty() {
         row::all().collect()
     } else {
         settings.rows
     };
+    if let Some(rate) = settings.room_rate {
+        rows.iter_mut()
+            .for_each(|row| row.set_room_rate(rate.get()));
+    }
     let (server_cpu, load_cpu) = cores(settings.server_cpu, settings.load_cpu, &machine::cores());
     machine::check_cores("server-cpu", [&server_cpu])?;
     machine::check_cores("load-cpu", [&load_cpu])?;
+    let (engines, peers) = peers::gather(&settings.engines, settings.peers, install::installer())?;
     let plan = Plan {
         rows,
-        engines: settings.engines,
+        engines,
         rounds: settings.rounds,
         seconds: settings.seconds,
         server_cpu,
         load_cpu,
     };
-    let samples = measure::run(&plan, |sample: &Sample| {
-        // Progress is a courtesy; it does not matter if no one reads it.
-        let _ = writeln!(io::stderr(), "{sample}");
-    })?;
-    if let Some(path) = settings.json {
-        let text = serde_json::to_string_pretty(&samples)?;
-        fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))?;
-    }
-    print(&table::render(&plan, &samples))
+    let samples = measure::run(&plan, &peers, |sample| say(sample))?;
+    let record = Record {
+        rows: plan.rows,
+        engines: plan.engines,
+        rounds: plan.rounds,
+        samples,
+    };
+    Ok((record, peers.to_string()))
+}
+
+/// Tells of progress, which is a courtesy: it does not matter if no one reads it.
+fn say(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Gives way to a server that cannot confine itself. Its process, and with it what is measured of
+/// it, stays this one.
+fn become_pinned(cpu: usize, command: &[OsString]) -> Result<(), Error> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Error::child("pinned", "there is no command"));
+    };
+    machine::raise_open_files();
+    machine::pin("cpu", cpu)?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(Error::io(format!("starting {}", program.display()))(error))
 }
 
 /// The cores of server and load: those asked for, otherwise the first of the `usable` ones that are
@@ -203,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_run_is_shown_as_it_was() {
+        let from = |more: &[&str]| {
+            let first = ["compare", "--from", "run.json", "--plots", "docs"];
+            Settings::try_parse_from(first.iter().chain(more))
+        };
+        assert!(from(&[]).is_ok());
+        for option in ["--rounds=1", "--rows=echo-100", "--json=a", "--room-rate=1"] {
+            assert!(from(&[option]).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn peers_have_programs_of_their_own() {
+        let served = |engine| Settings::try_parse_from(["compare", "serve", "--engine", engine]);
+        assert!(served("throng").is_ok());
+        let error = served("yawc").unwrap_err().to_string();
+        assert!(error.contains("must be floor or throng"), "{error}");
+        let command = ["compare", "pinned", "--cpu", "0", "--", "node", "--version"];
+        assert!(Settings::try_parse_from(command).is_ok());
+    }
+
+    #[test]
     fn server_and_load_have_a_core_each() {
         assert_eq!(cores(None, None, &[2, 3, 7]), (2, 3));
         assert_eq!(cores(Some(3), None, &[2, 3, 7]), (3, 2));
@@ -213,7 +332,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_refused() {
-        for arguments in [["--rounds", "0"], ["--seconds", "0"], ["--rows", "echo"]] {
+        for arguments in [
+            ["--rounds", "0"],
+            ["--seconds", "0"],
+            ["--rows", "echo"],
+            ["--room-rate", "0"],
+        ] {
             let all = ["compare"].into_iter().chain(arguments);
             assert!(Settings::try_parse_from(all).is_err(), "{arguments:?}");
         }

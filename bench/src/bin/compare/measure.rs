@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use throng_bench::serve::Engine;
 
 use crate::Error;
 use crate::engine::{self, name};
 use crate::load::{Measured, Order};
+use crate::peers::Peers;
 use crate::row::Row;
 
 /// What is to be measured.
@@ -28,7 +29,7 @@ pub(crate) struct Plan {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// The row's name.
     pub(crate) row: String,
@@ -38,16 +39,21 @@ pub(crate) struct Sample {
     pub(crate) measured: Measured,
 }
 
-/// Measures everything planned, and shows each measurement as it is made. The engines take
-/// turns within a row, in the opposite order every other round, so that what drifts on the
-/// machine meets all of them alike.
-pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Sample>, Error> {
+/// Measures everything planned, but what an engine does not serve, and shows each measurement as
+/// it is made. The engines take turns within a row, in the opposite order every other round, so
+/// that what drifts on the machine meets all of them alike.
+pub(crate) fn run(
+    plan: &Plan,
+    peers: &Peers,
+    mut show: impl FnMut(&Sample),
+) -> Result<Vec<Sample>, Error> {
     let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
     let mut samples = Vec::new();
     for row in &plan.rows {
         for round in 0..plan.rounds {
-            for engine in in_turn(&plan.engines, round) {
-                let measured = measure(plan, &program, row, engine)?;
+            for engine in in_turn(&plan.engines, row, round) {
+                let server = engine::command(&program, peers, engine, row, plan.server_cpu);
+                let measured = measure(plan, &program, server, row, engine)?;
                 let sample = Sample {
                     row: row.name.clone(),
                     engine,
@@ -62,18 +68,24 @@ pub(crate) fn run(plan: &Plan, mut show: impl FnMut(&Sample)) -> Result<Vec<Samp
     Ok(samples)
 }
 
-/// The engines in the order of that round.
-fn in_turn(engines: &[Engine], round: u32) -> Vec<Engine> {
-    let mut order = engines.to_vec();
+/// The engines that serve a row, in the order of that round.
+fn in_turn(engines: &[Engine], row: &Row, round: u32) -> Vec<Engine> {
+    let able = engines.iter().filter(|engine| engine.serves(row.scenario));
+    let mut order: Vec<_> = able.copied().collect();
     if round % 2 == 1 {
         order.reverse();
     }
     order
 }
 
-fn measure(plan: &Plan, program: &Path, row: &Row, engine: Engine) -> Result<Measured, Error> {
-    let serve = engine::command(program, engine, row, plan.server_cpu);
-    let server = Server::start(serve, engine)?;
+fn measure(
+    plan: &Plan,
+    program: &Path,
+    server: Command,
+    row: &Row,
+    engine: Engine,
+) -> Result<Measured, Error> {
+    let server = Server::start(server, engine)?;
     let order = Order {
         server: server.addr,
         server_pid: server.child.id(),
@@ -154,6 +166,10 @@ impl fmt::Display for Sample {
             measured,
         } = self;
         write!(f, "{row} round {} {}: ", round + 1, name(*engine))?;
+        if let Some(delay) = measured.delay {
+            let (p50, p99) = (delay.p50_ms(), delay.p99_ms());
+            write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms, ")?;
+        }
         match measured.server_us() {
             Some(cost) => write!(
                 f,
@@ -173,13 +189,22 @@ impl fmt::Display for Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row;
 
     #[test]
     fn the_order_of_engines_alternates() {
         let engines = [Engine::Floor, Engine::Throng];
-        assert_eq!(in_turn(&engines, 0), engines);
-        assert_eq!(in_turn(&engines, 1), [Engine::Throng, Engine::Floor]);
-        assert_eq!(in_turn(&engines, 2), engines);
+        let order = |round| in_turn(&engines, &row::named("echo-100").unwrap(), round);
+        assert_eq!(order(0), engines);
+        assert_eq!(order(1), [Engine::Throng, Engine::Floor]);
+        assert_eq!(order(2), engines);
+    }
+
+    #[test]
+    fn engines_are_left_out_where_they_cannot_serve() {
+        let engines = [Engine::Floor, Engine::Throng];
+        let row = row::named("bystanders").unwrap();
+        assert_eq!(in_turn(&engines, &row, 0), [Engine::Throng]);
     }
 
     #[test]

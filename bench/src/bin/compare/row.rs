@@ -1,27 +1,59 @@
 //! What servers are measured at.
 
+use serde::{Deserialize, Serialize};
 use throng_bench::serve::Scenario;
 
 use crate::load::Load;
 
 /// One scenario, a row of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// The name on the command line.
     pub(crate) name: String,
     /// What the server does with a message.
     pub(crate) scenario: Scenario,
+    /// Connections; without the room's, if they are bystanders of one.
     pub(crate) connections: u32,
     /// Payload bytes of a message.
     pub(crate) size: usize,
     pub(crate) load: Load,
 }
 
+/// What a row is measured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Figure {
+    /// Bytes of a connection.
+    Memory,
+    /// CPU time of a message, as many as the server can take.
+    Cost,
+    /// The time a message takes, at a fixed rate.
+    Delay,
+    /// What a room's deliveries add to the time that the messages of others take.
+    Bystanders,
+}
+
 impl Row {
+    /// What it is measured for.
+    pub(crate) fn figure(&self) -> Figure {
+        match self.load {
+            Load::Idle => Figure::Memory,
+            Load::Echo { .. } | Load::Room { .. } => Figure::Cost,
+            Load::EchoAt { .. } | Load::RoomAt { .. } => Figure::Delay,
+            Load::Bystanders { .. } => Figure::Bystanders,
+        }
+    }
+
+    /// Sets how many messages a second go to the room, if its connections are bystanders of one.
+    pub(crate) fn set_room_rate(&mut self, rate: u32) {
+        if let Load::Bystanders { room_rate, .. } = &mut self.load {
+            *room_rate = rate;
+        }
+    }
+
     /// What a cost is per.
     pub(crate) fn unit(&self) -> &'static str {
         match self.scenario {
-            Scenario::Echo => "message",
+            Scenario::Echo | Scenario::Mixed => "message",
             Scenario::Room => "delivery",
         }
     }
@@ -34,8 +66,23 @@ impl Row {
             (Load::Room { in_flight }, _) => {
                 format!("room {size} × {connections} members, {in_flight} in flight")
             }
-            (Load::Idle, Scenario::Echo) => format!("idle × {connections}, outside rooms"),
+            (Load::EchoAt { rate }, _) => format!("echo {size} × {connections}, {rate}/s in all"),
+            (Load::RoomAt { rate }, _) => {
+                format!("room {size} × {connections} members, {rate}/s")
+            }
+            (
+                Load::Bystanders {
+                    rate,
+                    members,
+                    room_rate,
+                },
+                _,
+            ) => {
+                let room = format!("a room of {members} at {room_rate}/s");
+                format!("echo {size} × {connections}, {rate}/s in all, beside {room}")
+            }
             (Load::Idle, Scenario::Room) => format!("idle × {connections}, in one room"),
+            (Load::Idle, _) => format!("idle × {connections}, outside rooms"),
         }
     }
 }
@@ -47,6 +94,13 @@ fn bytes(size: usize) -> String {
         format!("{size} B")
     }
 }
+
+/// Twenty echoes a second of each bystander, beside a room of ten thousand.
+const BYSTANDERS: Load = Load::Bystanders {
+    rate: 2000,
+    members: 10_000,
+    room_rate: 20,
+};
 
 /// All rows, in the order of the table.
 pub(crate) fn all() -> impl Iterator<Item = Row> {
@@ -63,6 +117,13 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
         connections: members,
         size: 64,
         load: Load::Room { in_flight },
+    };
+    let paced = |name: &str, scenario, connections, size, load| Row {
+        name: name.to_owned(),
+        scenario,
+        connections,
+        size,
+        load,
     };
     let idle = |name: &str, scenario| Row {
         name: name.to_owned(),
@@ -83,6 +144,21 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
         room(10_000, 1),
         room(10_000, 8),
         room(10_000, 32),
+        paced(
+            "echo-1k-rate",
+            Scenario::Echo,
+            1000,
+            20,
+            Load::EchoAt { rate: 50_000 },
+        ),
+        paced(
+            "room-10k-rate8",
+            Scenario::Room,
+            10_000,
+            64,
+            Load::RoomAt { rate: 8 },
+        ),
+        paced("bystanders", Scenario::Mixed, 100, 20, BYSTANDERS),
         idle("idle-10k", Scenario::Echo),
         idle("idle-10k-room", Scenario::Room),
     ]
@@ -122,5 +198,10 @@ mod tests {
             "room 64 B × 1000 members, 32 in flight"
         );
         assert_eq!(title("idle-10k-room"), "idle × 10000, in one room");
+        assert_eq!(title("room-10k-rate8"), "room 64 B × 10000 members, 8/s");
+        assert_eq!(
+            title("bystanders"),
+            "echo 20 B × 100, 2000/s in all, beside a room of 10000 at 20/s"
+        );
     }
 }

@@ -1,0 +1,111 @@
+//! Other WebSocket servers, for the same two scenarios as the engine is measured at.
+//!
+//! Each is written as its users would write it, and as fast as its own documentation allows: what
+//! that recommends stands at the top of each file. They have in common what all of them recommend
+//! or measure themselves with: one thread of tokio, `TCP_NODELAY`, mimalloc, link-time optimisation
+//! over all crates, no compression, and as few writes as the messages that are there allow.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, ErrorKind};
+
+use clap::ValueEnum;
+use tokio::net::{TcpListener, TcpStream};
+
+mod fastwebsockets;
+mod flow;
+mod room;
+mod sockudo_ws;
+mod tokio_tungstenite;
+mod upgrade;
+mod yawc;
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// <https://crates.io/crates/tokio-tungstenite>
+    TokioTungstenite,
+    /// <https://crates.io/crates/fastwebsockets>
+    Fastwebsockets,
+    /// <https://crates.io/crates/sockudo-ws>
+    SockudoWs,
+    /// <https://crates.io/crates/yawc>
+    Yawc,
+}
+
+/// What happens to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// It goes back to its sender
+    Echo,
+    /// It goes to every connection, the sender included
+    Room,
+}
+
+/// Serves whoever connects, until accepting fails. What fails on a connection ends that connection
+/// and is told nobody: whoever measures sees that messages are missing.
+///
+/// # Errors
+/// Always: what accepting failed with.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use throng_peers::{Peer, Scenario, serve};
+///
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// match serve(Peer::Yawc, Scenario::Room, listener).await? {}
+/// # }
+/// ```
+pub async fn serve(
+    peer: Peer,
+    scenario: Scenario,
+    listener: TcpListener,
+) -> io::Result<Infallible> {
+    match (peer, scenario) {
+        (Peer::TokioTungstenite, Scenario::Echo) => accept(listener, tokio_tungstenite::echo).await,
+        (Peer::TokioTungstenite, Scenario::Room) => {
+            let room = room::Room::default();
+            accept(listener, |tcp| tokio_tungstenite::join(tcp, room.clone())).await
+        }
+        (Peer::Fastwebsockets, Scenario::Echo) => accept(listener, fastwebsockets::echo).await,
+        (Peer::Fastwebsockets, Scenario::Room) => {
+            let room = room::Room::default();
+            accept(listener, |tcp| fastwebsockets::join(tcp, room.clone())).await
+        }
+        (Peer::SockudoWs, Scenario::Echo) => accept(listener, sockudo_ws::echo).await,
+        (Peer::SockudoWs, Scenario::Room) => {
+            let topics = sockudo_ws::Topics::default();
+            accept(listener, |tcp| sockudo_ws::join(tcp, topics.clone())).await
+        }
+        (Peer::Yawc, Scenario::Echo) => accept(listener, yawc::echo).await,
+        (Peer::Yawc, Scenario::Room) => {
+            let room = room::Room::default();
+            accept(listener, |tcp| yawc::join(tcp, room.clone())).await
+        }
+    }
+}
+
+/// Starts a task for each connection, as all of their examples do.
+async fn accept<T, E: fmt::Debug>(
+    listener: TcpListener,
+    handle: impl Fn(TcpStream) -> T,
+) -> io::Result<Infallible>
+where
+    T: Future<Output = Result<(), E>> + Send + 'static,
+{
+    loop {
+        match listener.accept().await {
+            Ok((tcp, _)) => {
+                tcp.set_nodelay(true)?;
+                let connection = handle(tcp);
+                tokio::spawn(async move {
+                    let _ended = connection.await;
+                });
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! tokio-tungstenite.
+//!
+//! Its documentation: buffers of 4 KiB for a lot of connections (of 128 KiB for much to be read,
+//! but each read clears what it may fill, which makes small messages dearer); `feed` and `flush`
+//! instead of `send`, as each `send` is a write; payloads that are shared when a message is cloned;
+//! and, in the example `server`, a channel per connection for what goes to all.
+
+use ::tokio_tungstenite::accept_async_with_config;
+use ::tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use ::tokio_tungstenite::tungstenite::{Error, Message};
+use tokio::net::TcpStream;
+
+use crate::flow;
+use crate::room::Room;
+
+/// Bytes of the buffer that a connection reads into.
+const READ_BUFFER: usize = 4096;
+
+pub(crate) async fn echo(tcp: TcpStream) -> Result<(), Error> {
+    let ws = accept_async_with_config(tcp, Some(config())).await?;
+    flow::echo(ws, is_data).await
+}
+
+pub(crate) async fn join(tcp: TcpStream, room: Room<Message>) -> Result<(), Error> {
+    let ws = accept_async_with_config(tcp, Some(config())).await?;
+    let (membership, inbox) = room.join();
+    flow::join(ws, inbox, |message| membership.publish(&message), is_data).await
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(READ_BUFFER)
+}
+
+fn is_data(message: &Message) -> bool {
+    message.is_text() || message.is_binary()
+}
