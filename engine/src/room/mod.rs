@@ -12,6 +12,7 @@ mod directory;
 mod few;
 mod local;
 mod members;
+mod room_set;
 mod shard_bits;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
+pub(crate) use room_set::RoomSet;
 
 use thiserror::Error;
 
