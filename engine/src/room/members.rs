@@ -36,7 +36,9 @@ impl MemberSet {
         }
         let mut bitmap: RoaringBitmap = few.as_slice().iter().collect();
         bitmap.insert(slot);
-        *self = MemberSet::Many(bitmap);
+        // A copy has no spare capacity; what was grown has some for four containers, where nearly
+        // every room has one.
+        *self = MemberSet::Many(bitmap.clone());
         true
     }
 
