@@ -1,7 +1,5 @@
 //! Parts of the engine for its benches and its fuzz targets. Nothing here is stable.
 
-// The side door is a thread with sockets; who wants neither goes without.
-#[cfg(not(feature = "http"))]
 mod solo;
 
 use std::sync::Arc;
@@ -12,7 +10,6 @@ use crate::config::Overflow;
 use crate::room::{Audience, Circle, Directory, LocalRooms, RoomLimits, RoomSet};
 pub use crate::shard::Lane;
 use crate::shard::outbox::{LaneStock, Outbox, OutboxLimits};
-#[cfg(not(feature = "http"))]
 pub use solo::Solo;
 
 /// An outbox with what it needs.

@@ -26,6 +26,10 @@ pub(crate) const BYTES_PER_SLICE: usize = 512 * 1024;
 pub(crate) const MAX_WAITING_IN_LINE: u32 = 1024;
 /// Members of a room that what is published to it is kept from, or was handed to before, in one run.
 pub(crate) const MAX_RUN_EXCEPTIONS: usize = 64;
+/// Bytes of one room's messages after which its batch goes out, whatever its window says.
+pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
+/// Bytes in all batches of a shard after which they go out.
+pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// Entries kept for another shard whose mailbox is full.

@@ -29,6 +29,7 @@ pub(super) const MAX_LISTEN_BACKLOG: u32 = 65_535;
 pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
 pub(super) const MAX_INVALID_MESSAGES: u32 = 1 << 20;
 pub(super) const MAX_MAILBOX: usize = 1 << 24;
+pub(super) const MAX_BATCH_MESSAGES: u32 = 65_536;
 const MAX_SUBPROTOCOLS: usize = 64;
 
 /// The values that a field may have, and how they are written in an error.
@@ -72,7 +73,15 @@ pub(super) fn sizes(range: RangeInclusive<usize>) -> Bound<usize> {
     }
 }
 
-/// Every duration has the same bounds: those of the timer wheel.
+/// Windows that messages gather in, which are timed without the wheel.
+pub(super) fn windows() -> Bound<Duration> {
+    Bound {
+        range: Duration::from_millis(1)..=Duration::from_secs(1),
+        show: show_time,
+    }
+}
+
+/// Every other duration has the same bounds: those of the timer wheel.
 pub(super) fn times() -> Bound<Duration> {
     Bound {
         range: MIN_TIME..=MAX_TIME,

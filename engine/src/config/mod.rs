@@ -205,6 +205,25 @@ table::settings! {
             within counts(1..=bounds::MAX_ROOM_COUNT),
             set from impl Into<Option<usize>> => Into::into;
 
+        /// How long what is published to a room may wait, so that the messages of a moment go to each
+        /// member in one write; `None` sends them at the end of the shard's turn. A batch goes out
+        /// earlier with [`batch_messages`](field@Config::batch_messages) or 16 KiB, and before a member
+        /// joins, leaves or ends. Urgent, keyed and compressed messages, such as are longer than that,
+        /// and those for several rooms do not wait, and have what waits go before them. A receipt
+        /// counts what was put into a batch as queued.
+        ///
+        /// Default: none. Bounds: 1 ms to 1 s.
+        #[serde(deserialize_with = "form::optional_time")]
+        pub batch_window: Option<Duration> = None, within bounds::windows(),
+            set from impl Into<Option<Duration>> => Into::into;
+
+        /// Messages of a room that may wait together, where
+        /// [`batch_window`](field@Config::batch_window) lets them.
+        ///
+        /// Default: 64. Bounds: 1 to 65,536.
+        #[serde(deserialize_with = "form::count")]
+        pub batch_messages: u32 = 64, within counts(1..=bounds::MAX_BATCH_MESSAGES);
+
         /// Messages of one connection that the service may find invalid
         /// ([`Conn::report_invalid`](crate::Conn::report_invalid)) within a minute, which begins with
         /// the first of them; one more closes it with `1008`. `None` sets no limit.

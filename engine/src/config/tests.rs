@@ -51,7 +51,7 @@ fn setters_set_their_field() {
 }
 
 /// Every field, as TOML and as a variable write it.
-const TEXTS: [(&str, &str, &str); 25] = [
+const TEXTS: &[(&str, &str, &str)] = &[
     ("max_connections", "20000", "20000"),
     ("handshake_timeout", "\"1m 30s\"", "1m 30s"),
     ("ping_interval", "\"off\"", "off"),
@@ -78,6 +78,8 @@ const TEXTS: [(&str, &str, &str); 25] = [
     ("max_rooms", "5", "5"),
     ("max_room_members", "6", "6"),
     ("max_rooms_per_connection", "\"none\"", "none"),
+    ("batch_window", "\"5ms\"", "5ms"),
+    ("batch_messages", "7", "7"),
     ("invalid_messages_per_minute", "8", "8"),
     ("mailbox_capacity", "99", "99"),
     ("compression", "\"on\"", "on"),
@@ -109,6 +111,8 @@ fn read_texts() -> Config {
         .max_room_members(6)
         .max_rooms_per_connection(None)
         .invalid_messages_per_minute(8)
+        .batch_window(Duration::from_millis(5))
+        .batch_messages(7)
         .mailbox_capacity(99)
         .compression(Compression::default())
 }
@@ -254,7 +258,7 @@ fn unreadable_variables_are_refused_by_name() {
 fn every_bound_is_checked() {
     let day = seconds(86_400);
     let over = day + Duration::from_nanos(1);
-    let cases: [(&str, Spoil); 23] = [
+    let cases: &[(&str, Spoil)] = &[
         ("max_connections", |c| c.max_connections(0)),
         ("max_connections", |c| c.max_connections((1 << 24) + 1)),
         ("handshake_timeout", |c| c.handshake_timeout(Duration::ZERO)),
@@ -281,9 +285,11 @@ fn every_bound_is_checked() {
         ("invalid_messages_per_minute", |c| {
             c.invalid_messages_per_minute(0)
         }),
+        ("batch_window", |c| c.batch_window(Duration::from_secs(2))),
+        ("batch_messages", |c| c.batch_messages(0)),
         ("mailbox_capacity", |c| c.mailbox_capacity(0)),
     ];
-    for (field, spoil) in cases {
+    for &(field, spoil) in cases {
         let error = spoil(Config::default()).validate().expect_err(field);
         assert!(matches!(error, ConfigError::OutOfRange { .. }), "{error}");
         assert_eq!(error.field(), Some(field));

@@ -101,6 +101,15 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
+    /// One that leads nowhere: there is never a place.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn walled_up() -> Entrance {
+        Entrance {
+            sender: mpsc::channel(1).0,
+            free: Arc::new(Semaphore::new(0)),
+        }
+    }
+
     /// A place for one connection, taken before its socket leaves the shard; `None` while the side
     /// door is full or once it has stopped.
     pub(crate) fn reserve(&self) -> Option<Place> {

@@ -1,4 +1,4 @@
-//! A shard without threads and sockets, for whoever has a driver of their own.
+//! A shard without threads and sockets, for whoever has a driver of their own. It has no side door.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use throng_transport::{Driver, Next, Peer, Service, Socket, SocketKey, Turn, Wak
 use crate::config::{Config, ConfigError};
 use crate::handle::EngineHandle;
 use crate::handler::Handler;
+#[cfg(feature = "http")]
+use crate::http::Entrance;
 use crate::protocol::close::CloseCode;
 use crate::shard::{Mail, Shard, ShardParts, mailbox};
 use crate::shared::Shared;
@@ -42,6 +44,8 @@ impl<H: Handler> Solo<H> {
             mailbox,
             deals_tcp: false,
             seed,
+            #[cfg(feature = "http")]
+            side_door: Entrance::walled_up(),
         });
         Ok(Solo { shard, shared })
     }

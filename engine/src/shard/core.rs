@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
+use super::batch::Batches;
 use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
@@ -71,6 +72,7 @@ pub(crate) struct Core {
     pub(crate) unsettled: VecDeque<u32>,
     /// What has been published to a room and not been queued for its members yet.
     pub(super) run: Option<Run>,
+    pub(super) batches: Batches,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
@@ -106,6 +108,7 @@ impl Core {
             held_back: HeldBack::default(),
             unsettled: VecDeque::new(),
             run: None,
+            batches: Batches::default(),
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             batch: SendQueue::new(),

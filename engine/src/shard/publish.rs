@@ -98,6 +98,12 @@ impl Core {
 
     /// Queues a message for everybody of the audience in this shard.
     pub(crate) fn deliver_to(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
+        if let Some(receipt) = self.pack(audience, dispatch) {
+            return receipt;
+        }
+        if dispatch.lane == Lane::Normal {
+            self.deliver_batches_of(audience);
+        }
         if let Some(receipt) = self.gather(audience, dispatch) {
             return receipt;
         }

@@ -71,45 +71,54 @@ impl Run {
 }
 
 impl Core {
+    /// Whether a publication may go to all of its audience as part of something larger.
+    pub(super) fn may_gather(&self, audience: &Audience<'_>, dispatch: &Dispatch) -> bool {
+        let is_same_for_all = dispatch.is_plain() || self.connections.compressing() == 0;
+        let few_excepted = audience.except.len() <= MAX_RUN_EXCEPTIONS;
+        dispatch.lane == Lane::Normal && is_same_for_all && few_excepted
+    }
+
     /// Adds a publication to the run, if it may gather there.
     pub(super) fn gather(
         &mut self,
         audience: &Audience<'_>,
         dispatch: &Dispatch,
     ) -> Option<Receipt> {
-        let is_same_for_all = dispatch.is_plain() || self.connections.compressing() == 0;
-        let few_excepted = audience.except.len() <= MAX_RUN_EXCEPTIONS;
-        if dispatch.lane != Lane::Normal || !is_same_for_all || !few_excepted {
+        if !self.may_gather(audience, dispatch) {
             return None;
         }
         let circle = self.rooms.circle(audience)?;
-        let from = self.extend_run(circle, &dispatch.frames.plain);
-        let mut receipt = Receipt::default();
-        let excepted = self.except_from_run(audience, from);
-        let run = self.run.as_ref()?;
-        let members = self.rooms.members_of(circle);
-        receipt.queued = members - run.passed_over.len() - excepted;
+        let frame = &dispatch.frames.plain;
+        let from = self.extend_run(circle, frame, 1);
+        let mut receipt = Receipt {
+            queued: self.rooms.members_of(circle) - self.run.as_ref()?.passed_over.len(),
+            ..Receipt::default()
+        };
+        for (index, id) in audience.except.iter().enumerate() {
+            let is_first = !audience.except[..index].contains(id);
+            let is_here = id.shard() == self.shard && self.connections.open(id.key()).is_some();
+            if is_first && is_here && self.except_in_run(id.key().slot, from..from + frame.len()) {
+                receipt.queued -= 1;
+            }
+        }
         self.hand_to_passed_over(audience, dispatch, &mut receipt);
         Some(receipt)
     }
 
-    /// Puts a frame at the end of the run, of a new one if it does not fit there. Returns where in
-    /// the run it begins.
-    fn extend_run(&mut self, circle: Circle, frame: &Slice) -> usize {
+    /// Puts frames at the end of the run, of a new one if they do not fit there. Returns where in
+    /// the run they begin.
+    pub(super) fn extend_run(&mut self, circle: Circle, frames: &Slice, messages: u32) -> usize {
         if let Some(run) = &mut self.run {
             let end = run.frames.len();
             let has_room = run.exceptions.len() < MAX_RUN_EXCEPTIONS;
-            if run.circle == circle && has_room && run.frames.try_extend(frame) {
-                run.messages += 1;
+            if run.circle == circle && has_room && run.frames.try_extend(frames) {
+                run.messages += messages;
                 return end;
             }
         }
         self.deliver_run();
-        let absent = self
-            .connections
-            .behind()
-            .iter()
-            .chain(self.unsettled.iter().copied());
+        let behind = self.connections.behind().iter();
+        let absent = behind.chain(self.unsettled.iter().copied());
         let mut passed_over: Vec<u32> = absent
             .filter(|&slot| self.rooms.contains(circle, slot))
             .collect();
@@ -117,40 +126,36 @@ impl Core {
         passed_over.dedup();
         self.run = Some(Run {
             circle,
-            frames: frame.clone(),
-            messages: 1,
+            frames: frames.clone(),
+            messages,
             passed_over,
             exceptions: Vec::new(),
         });
         0
     }
 
-    /// Keeps the last message of the run, which begins at `from`, from those that its audience
-    /// excepts. Returns how many that are, those passed over aside.
-    fn except_from_run(&mut self, audience: &Audience<'_>, from: usize) -> usize {
+    /// Keeps a message of the run from a member; returns false where it would not get it from the
+    /// run anyway.
+    pub(super) fn except_in_run(&mut self, slot: u32, bytes: Range<usize>) -> bool {
         let Some(run) = &mut self.run else {
-            return 0;
+            return false;
         };
-        let mut excepted = 0;
-        for (index, id) in audience.except.iter().enumerate() {
-            let slot = id.key().slot;
-            let is_here = id.shard() == self.shard && self.connections.open(id.key()).is_some();
-            let is_first = !audience.except[..index].contains(id);
-            if is_here
-                && is_first
-                && !run.passes_over(slot)
-                && self.rooms.contains(run.circle, slot)
-            {
-                run.except(slot, from..run.frames.len(), 1);
-                excepted += 1;
-            }
+        let is_excepted = !run.passes_over(slot) && self.rooms.contains(run.circle, slot);
+        if is_excepted {
+            run.except(slot, bytes, 1);
         }
-        excepted
+        is_excepted
+    }
+
+    /// Whether some members are not served by the run.
+    pub(super) fn run_passes_over_any(&self) -> bool {
+        let run = self.run.as_ref();
+        run.is_some_and(|run| !run.passed_over.is_empty())
     }
 
     /// Hands a message of the run to members who were behind when it began.
     #[inline]
-    fn hand_to_passed_over(
+    pub(super) fn hand_to_passed_over(
         &mut self,
         audience: &Audience<'_>,
         dispatch: &Dispatch,
@@ -198,6 +203,7 @@ impl Core {
     /// Gives a connection that ends its share of the run, and no more of it from now on.
     #[inline]
     pub(super) fn leave_run(&mut self, slot: u32) {
+        self.deliver_batches_to(slot);
         if self.run.is_some() {
             self.end_share(slot);
         }
@@ -222,6 +228,9 @@ impl Core {
     /// Hands the run out if it is for that circle, which is about to get a member.
     #[inline]
     pub(crate) fn deliver_run_of(&mut self, circle: Circle) {
+        if let Circle::Room(room) = circle {
+            self.deliver_batch(room);
+        }
         if self.run.as_ref().is_some_and(|run| run.circle == circle) {
             self.deliver_run();
         }
@@ -229,6 +238,9 @@ impl Core {
 
     /// Hands the run out if it is for that circle, which is about to lose the member in the slot.
     pub(crate) fn deliver_run_before_leave(&mut self, circle: Circle, slot: u32) {
+        if let Circle::Room(room) = circle {
+            self.deliver_batch(room);
+        }
         let Some(run) = self.run.as_mut().filter(|run| run.circle == circle) else {
             return;
         };

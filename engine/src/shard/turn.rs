@@ -2,7 +2,7 @@
 //!
 //! 1. what was received and held back ([`hold`](super::hold)),
 //! 2. what other threads posted,
-//! 3. deadlines,
+//! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended,
 //! 6. connections accepted,
@@ -37,6 +37,7 @@ impl<H: Handler> Turn for Shard<H> {
             self.take_mail(driver);
         }
         self.handle_deadlines(driver);
+        self.core.deliver_due_batches();
         self.continue_drain();
         if is_stopping {
             driver.stop_listening();
@@ -68,8 +69,9 @@ impl<H: Handler> Shard<H> {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);
+        let batch = core.batches.wait(core.now);
         Next::Wait(
-            [retry, timer, self.drain_step()]
+            [retry, timer, batch, self.drain_step()]
                 .into_iter()
                 .flatten()
                 .min(),

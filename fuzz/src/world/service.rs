@@ -10,6 +10,8 @@ use crate::Owned;
 pub(super) const ROOM: &str = "all";
 /// What a message to the service begins with, where it is no echo that is asked for.
 pub(super) const TO_ROOM: u8 = b'p';
+/// See [`TO_ROOM`]: everybody is told but who says it.
+pub(super) const TO_OTHERS: u8 = b'x';
 /// See [`TO_ROOM`]: answered on the lane that goes first.
 pub(super) const URGENT: u8 = b'h';
 /// See [`TO_ROOM`]: answered by a ping.
@@ -70,18 +72,25 @@ impl Book {
 
     /// Whether a message was queued.
     fn count(&mut self, receipt: &Receipt) -> bool {
-        self.has_lost |= receipt.dropped + receipt.evicted + receipt.refused > 0;
+        self.has_lost |=
+            receipt.dropped + receipt.displaced + receipt.evicted + receipt.refused > 0;
         receipt.queued > 0
     }
 
     fn publish(&mut self, conn: &mut Conn<'_, usize>, message: Message<'_>) {
         // Whoever is about to end, and has not been told, receives nothing more.
-        for page in &mut self.pages {
-            if page.opened > 0 && page.closed.is_empty() {
+        let is_for_all = message.as_bytes().first() == Some(&TO_ROOM);
+        for (number, page) in self.pages.iter_mut().enumerate() {
+            let is_meant = is_for_all || number != *conn.state();
+            if page.opened > 0 && page.closed.is_empty() && is_meant {
                 page.told.push(message.into());
             }
         }
-        let receipt = conn.to(ROOM).message(message).publish();
+        let receipt = if is_for_all {
+            conn.to(ROOM).message(message).publish()
+        } else {
+            conn.to(ROOM).except_self().message(message).publish()
+        };
         self.count(&receipt);
     }
 
@@ -89,7 +98,7 @@ impl Book {
         let number = *conn.state();
         match message.as_bytes() {
             [URGENT_MARK | OUTSIDE_MARK, ..] => {}
-            [TO_ROOM, ..] => self.publish(conn, message),
+            [TO_ROOM | TO_OTHERS, ..] => self.publish(conn, message),
             [URGENT, rest @ ..] => {
                 let text = [&[URGENT_MARK], rest].concat();
                 let receipt = conn.high().send(&text);
