@@ -39,6 +39,15 @@ impl RoomSet {
         }
     }
 
+    /// The one that so many are smaller than.
+    pub(crate) fn get(&self, place: usize) -> Option<RoomIndex> {
+        match &self.0 {
+            Rooms::Few(few) => few.as_slice().get(place).copied(),
+            Rooms::Narrow(rooms) => rooms.get(place).copied().map(RoomIndex::from),
+            Rooms::Wide(rooms) => rooms.get(place).copied(),
+        }
+    }
+
     /// In ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = RoomIndex> {
         let (narrow, wide): (&[u16], &[RoomIndex]) = match &self.0 {
@@ -156,6 +165,8 @@ mod tests {
                 }
                 prop_assert_eq!(rooms.len(), model.len());
                 prop_assert!(rooms.iter().eq(model.iter().copied()));
+                let places = (0..=rooms.len()).map_while(|place| rooms.get(place));
+                prop_assert!(places.eq(model.iter().copied()));
             }
         }
     }
