@@ -162,7 +162,7 @@ impl<S> Conn<'_, S> {
         self.connection()
             .rooms
             .iter()
-            .filter_map(|&room| rooms.name_of(room))
+            .filter_map(|room| rooms.name_of(room))
             .map(|name| &**name)
     }
 

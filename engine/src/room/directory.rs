@@ -1,14 +1,11 @@
 //! Which rooms exist, and which shards have members of them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hashbrown::HashMap;
-
+use super::by_name::{Hashing, Key, RoomsByName};
+use super::shard_bits::ShardBits;
 use super::{JoinError, RoomInfo};
-use crate::limits::MAX_SHARDS;
-
-const WORDS: usize = MAX_SHARDS / 64;
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +19,34 @@ pub(crate) struct RoomLimits {
 #[derive(Debug)]
 pub(crate) struct SharedRoom {
     pub(crate) name: Arc<str>,
+    hash: u64,
     members: AtomicUsize,
-    /// A bit for each shard that has a slice of the room.
-    shards: [AtomicU64; WORDS],
+    /// The shards that have a slice of the room.
+    shards: ShardBits,
 }
 
 impl SharedRoom {
-    fn new(name: &str) -> SharedRoom {
+    fn new(key: Key<'_>) -> SharedRoom {
         SharedRoom {
-            name: name.into(),
+            name: key.name.into(),
+            hash: key.hash,
             members: AtomicUsize::new(0),
-            shards: Default::default(),
+            shards: ShardBits::default(),
         }
+    }
+
+    /// What the room is found by.
+    #[inline]
+    pub(super) fn key(&self) -> Key<'_> {
+        Key {
+            name: &self.name,
+            hash: self.hash,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_named(&self, key: Key<'_>) -> bool {
+        self.hash == key.hash && *self.name == *key.name
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -56,23 +69,16 @@ impl SharedRoom {
 
     /// The shards that have members, in order.
     pub(crate) fn shards(&self) -> impl Iterator<Item = u8> {
-        self.shards.iter().zip(0u8..).flat_map(|(word, index)| {
-            let mut bits = word.load(Ordering::Acquire);
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
-                bits &= bits - 1;
-                u8::try_from(u32::from(index) * 64 + bit).ok()
-            })
-        })
+        self.shards.iter()
     }
 
     fn set(&self, shard: u8) {
-        self.shards[usize::from(shard) / 64].fetch_or(1 << (shard % 64), Ordering::Release);
+        self.shards.set(shard);
     }
 
     /// Clears the shard's bit and returns whether none is left.
     fn unset(&self, shard: u8) -> bool {
-        self.shards[usize::from(shard) / 64].fetch_and(!(1 << (shard % 64)), Ordering::Release);
+        self.shards.unset(shard);
         self.shards().next().is_none()
     }
 }
@@ -80,7 +86,8 @@ impl SharedRoom {
 /// The rooms of an engine.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    rooms: RwLock<HashMap<Arc<str>, Arc<SharedRoom>>>,
+    rooms: RwLock<RoomsByName>,
+    hashing: Hashing,
     pub(crate) limits: RoomLimits,
 }
 
@@ -88,22 +95,29 @@ impl Directory {
     pub(crate) fn new(limits: RoomLimits) -> Directory {
         Directory {
             rooms: RwLock::default(),
+            hashing: Hashing::default(),
             limits,
         }
     }
 
+    /// What a room of that name is found by, here and in the shards.
+    #[inline]
+    pub(super) fn key<'a>(&self, name: &'a str) -> Key<'a> {
+        self.hashing.key(name)
+    }
+
     /// The room of that name, with the shard's bit set; created if the bound allows.
-    pub(crate) fn open(&self, name: &str, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
+    pub(super) fn open(&self, key: Key<'_>, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
         let mut rooms = self.write();
-        let room = match rooms.get(name) {
+        let room = match rooms.get(key) {
             Some(room) => Arc::clone(room),
             None => {
                 let max = self.limits.rooms;
                 if rooms.len() >= max {
                     return Err(JoinError::TooManyRooms { max });
                 }
-                let room = Arc::new(SharedRoom::new(name));
-                rooms.insert(Arc::clone(&room.name), Arc::clone(&room));
+                let room = Arc::new(SharedRoom::new(key));
+                rooms.insert(Arc::clone(&room));
                 room
             }
         };
@@ -115,12 +129,12 @@ impl Directory {
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
         let mut rooms = self.write();
         if room.unset(shard) {
-            rooms.remove(&*room.name);
+            rooms.remove(room.key());
         }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<SharedRoom>> {
-        self.read().get(name).cloned()
+        self.read().get(self.key(name)).cloned()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -137,11 +151,11 @@ impl Directory {
     }
 
     // The map is whole between any two statements, so a panic elsewhere cannot harm it.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<SharedRoom>>> {
+    fn read(&self) -> RwLockReadGuard<'_, RoomsByName> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<SharedRoom>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, RoomsByName> {
         self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,15 +5,23 @@
 //! shards have a slice. It is locked when a shard's first member joins a room or its last one
 //! leaves, and when a room is looked up from outside; never per message between members.
 
+mod algebra;
 mod audience;
+mod by_name;
 mod directory;
+mod few;
 mod local;
+mod members;
+mod room_set;
+mod shard_bits;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
+pub(crate) use members::Members;
+pub(crate) use room_set::RoomSet;
 
 use thiserror::Error;
 

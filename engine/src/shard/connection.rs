@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use smallvec::SmallVec;
 use throng_transport::Peer;
 
 use super::compress::Encoding;
@@ -13,7 +12,7 @@ use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
-use crate::room::RoomIndex;
+use crate::room::RoomSet;
 use crate::shared::Seat;
 
 /// Where a connection stands between accept and release.
@@ -77,7 +76,7 @@ pub(crate) struct Connection {
     pub(crate) unsent: u32,
     /// How long it may stay what it is, unless it is open; how long it may go unheard, if it is.
     pub(crate) until: Tick,
-    pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
+    pub(crate) rooms: RoomSet,
     pub(crate) unhandled: Option<Box<Unhandled>>,
     pub(crate) particulars: Option<Box<Particulars>>,
     remote: Remote,
@@ -175,7 +174,7 @@ impl Connection {
                 ping: now,
                 sending: now,
             },
-            rooms: SmallVec::new(),
+            rooms: RoomSet::default(),
             unhandled: None,
             particulars: None,
             remote: peer.into(),

@@ -127,7 +127,7 @@ impl Core {
         let Some(members) = rooms.audience(audience) else {
             return receipt;
         };
-        let due = Due::of_audience(usize::try_from(members.len()).unwrap_or(usize::MAX));
+        let due = Due::of_audience(members.len());
         if due == Due::InLine {
             connections.dirty.count(1, dispatch.frames.plain.len());
         }
