@@ -51,7 +51,7 @@ fn setters_set_their_field() {
 }
 
 /// Every field, as TOML and as a variable write it.
-const TEXTS: [(&str, &str, &str); 25] = [
+const TEXTS: [(&str, &str, &str); 26] = [
     ("max_connections", "20000", "20000"),
     ("handshake_timeout", "\"1m 30s\"", "1m 30s"),
     ("ping_interval", "\"off\"", "off"),
@@ -67,6 +67,7 @@ const TEXTS: [(&str, &str, &str); 25] = [
     ("send_queue_messages", "12", "12"),
     ("send_queue_bytes", "\"2 MiB\"", "2MiB"),
     ("overflow", "\"drop-oldest\"", "drop-oldest"),
+    ("memory_budget", "\"64 MiB\"", "64MiB"),
     ("read_buffer_size", "\"8KiB\"", "8192"),
     ("backlog", "17", "17"),
     (
@@ -101,6 +102,7 @@ fn read_texts() -> Config {
         .send_queue_messages(12)
         .send_queue_bytes(2 * MIB)
         .overflow(Overflow::DropOldest)
+        .memory_budget(64 * MIB)
         .read_buffer_size(8 * KIB)
         .backlog(17)
         .origins(Origins::list(["a.com", "https://*.b.com"]))
@@ -254,7 +256,7 @@ fn unreadable_variables_are_refused_by_name() {
 fn every_bound_is_checked() {
     let day = seconds(86_400);
     let over = day + Duration::from_nanos(1);
-    let cases: [(&str, Spoil); 23] = [
+    let cases: [(&str, Spoil); 25] = [
         ("max_connections", |c| c.max_connections(0)),
         ("max_connections", |c| c.max_connections((1 << 24) + 1)),
         ("handshake_timeout", |c| c.handshake_timeout(Duration::ZERO)),
@@ -270,6 +272,8 @@ fn every_bound_is_checked() {
         ("max_frame_size", |c| c.max_frame_size(0)),
         ("send_queue_messages", |c| c.send_queue_messages(0)),
         ("send_queue_bytes", |c| c.send_queue_bytes(10)),
+        ("memory_budget", |c| c.memory_budget(MIB - 1)),
+        ("memory_budget", |c| c.memory_budget((1 << 48) + 1)),
         ("read_buffer_size", |c| c.read_buffer_size(4095)),
         ("read_buffer_size", |c| c.read_buffer_size(16 * MIB + 1)),
         ("backlog", |c| c.backlog(65_536)),
@@ -314,7 +318,7 @@ fn a_value_out_of_range_is_named_with_its_bounds() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(Spoil, &str); 5] = [
+    let cases: [(Spoil, &str); 6] = [
         (
             |c| c.ping_interval(seconds(30)).idle_timeout(seconds(29)),
             "idle_timeout: 29s must not be below ping_interval (30s)",
@@ -327,6 +331,11 @@ fn contradictions_are_refused() {
             |c| c.max_message_size(MIB).send_queue_bytes(MIB + 9),
             "send_queue_bytes: 1048585 bytes must hold max_message_size (1 MiB) \
              and a frame header (10 bytes)",
+        ),
+        (
+            |c| c.shards(4).memory_budget(5 * MIB / 2 - 1),
+            "memory_budget: 2621439 bytes must hold twice send_queue_bytes (1 MiB) \
+             and 128 KiB for each of 4 shards",
         ),
         (
             |c| c.subprotocols(["a b"]),
@@ -348,7 +357,9 @@ fn contradictions_are_refused() {
         .idle_timeout(seconds(30))
         .max_message_size(MIB)
         .max_frame_size(MIB)
-        .send_queue_bytes(MIB + 10);
+        .send_queue_bytes(MIB + 10)
+        .shards(4)
+        .memory_budget(2 * (MIB + 10) + MIB / 2);
     assert_eq!(borders.validate(), Ok(()));
     assert_eq!(
         borders

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
+use super::budget::Thrift;
 use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
@@ -75,6 +76,7 @@ pub(crate) struct Core {
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
+    pub(super) thrift: Thrift,
     random: fastrand::Rng,
 }
 
@@ -111,6 +113,7 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
+            thrift: Thrift::default(),
             random: fastrand::Rng::with_seed(seed),
             shared,
         }

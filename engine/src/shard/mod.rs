@@ -4,6 +4,7 @@
 //! service's handler with its states. It never touches a socket by itself: the driver tells it
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
+mod budget;
 mod compress;
 mod connection;
 mod connections;

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use throng_transport::memory::Charge;
 use throng_transport::{ChunkPool, SendQueue, Slice};
 
 use crate::config::Overflow;
@@ -86,6 +87,7 @@ pub(crate) struct Lanes {
     control: VecDeque<Control>,
     high: VecDeque<Slice>,
     normal: VecDeque<Slice>,
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,11 @@ impl LaneStock {
             self.0.push(lanes);
         }
     }
+
+    /// Frees what is spare.
+    pub(crate) fn trim(&mut self) {
+        self.0 = Vec::new();
+    }
 }
 
 impl Lanes {
@@ -121,6 +128,14 @@ impl Lanes {
         [&mut self.high, &mut self.normal]
             .into_iter()
             .find(|lane| !lane.is_empty())
+    }
+
+    /// Counts what the entries take, after some were added.
+    fn recharge(&mut self) {
+        let slices = self.high.capacity() + self.normal.capacity();
+        let control = self.control.capacity() * size_of::<Control>();
+        self.charge
+            .set(size_of::<Lanes>() + control + slices * size_of::<Slice>());
     }
 
     fn clear(&mut self) {
@@ -269,6 +284,7 @@ impl Outbox {
             },
             frame,
         );
+        lanes.recharge();
     }
 
     /// The boxed lanes, with the inline run moved into them.
@@ -291,13 +307,16 @@ impl Outbox {
             frame: frame.clone(),
             is_pong: false,
         };
-        self.lanes(stock).control.push_back(control);
+        let lanes = self.lanes(stock);
+        lanes.control.push_back(control);
+        lanes.recharge();
     }
 
     /// Appends a pong to the control lane. Of too many, the oldest is dropped: a peer must be
     /// answered its latest ping only (RFC 6455 §5.5.3).
     pub(crate) fn push_pong(&mut self, frame: &Slice, stock: &mut LaneStock) {
-        let control = &mut self.lanes(stock).control;
+        let lanes = self.lanes(stock);
+        let control = &mut lanes.control;
         if control.iter().filter(|entry| entry.is_pong).count() >= MAX_PENDING_PONGS
             && let Some(oldest) = control.iter().position(|entry| entry.is_pong)
         {
@@ -307,6 +326,7 @@ impl Outbox {
             frame: frame.clone(),
             is_pong: true,
         });
+        lanes.recharge();
     }
 
     /// Drops every message that waits, and returns how many messages and bytes that were. What is
@@ -411,6 +431,11 @@ impl Outbox {
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight_bytes > 0
+    }
+
+    /// Bytes of the batch in flight.
+    pub(crate) fn in_flight_bytes(&self) -> u32 {
+        self.in_flight_bytes
     }
 
     /// Whether nothing waits (what is in flight aside).

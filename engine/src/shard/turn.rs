@@ -7,9 +7,10 @@
 //! 5. `on_close` for those that have ended,
 //! 6. connections accepted,
 //! 7. one gathered write for each connection that has something to be sent,
-//! 8. what is over is released.
+//! 8. what is over is released,
+//! 9. where too much memory is held, who holds most is given up ([`budget`](super::budget)).
 //!
-//! What arrived was handled before, while the driver waited. Nothing but step 7 writes to a
+//! What arrived was handled before, while the driver waited. Nothing but step 7 (and 9, to those given up) writes to a
 //! socket: that is what makes one write out of all that a turn has for a connection.
 
 use std::time::Duration;
@@ -46,6 +47,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.release(driver);
         self.core.chunks.rewind();
         self.core.decoders.reset_inflated();
+        self.keep_to_budget(driver);
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }
@@ -66,7 +68,7 @@ impl<H: Handler> Shard<H> {
         }
         let timer = core.wheel.next_due(core.now);
         Next::Wait(
-            [retry, timer, self.drain_step()]
+            [retry, timer, self.drain_step(), self.core.thrift.wait]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -215,7 +217,7 @@ impl<H: Handler> Shard<H> {
     }
 
     /// Lets go of what is over.
-    fn release(&mut self, driver: &mut impl Driver) {
+    pub(super) fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
             if let Some(connection) = self.remove(departure.key) {
                 departure.leave(connection.seat, &self.core.shared, driver);
