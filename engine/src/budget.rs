@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use throng_transport::memory::charged;
 
-use crate::limits::REPORT_LASTS;
+use crate::limits::{LEAST_PER_TURN, PART_PER_TURN, REPORT_LASTS};
 
 /// What the process holds for connections, and what this engine had to do about it.
 ///
@@ -101,6 +101,13 @@ impl Budget {
             refused: self.refused.load(Ordering::Relaxed),
             shed: self.shed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Bytes that one of so many shards may take in, or make, in one turn: little enough that it can
+    /// look before the budget is passed.
+    pub(crate) fn per_turn(bytes: Option<usize>, shards: usize) -> usize {
+        let part = bytes.map(|budget| budget / PART_PER_TURN / shards);
+        part.map_or(usize::MAX, |part| part.max(LEAST_PER_TURN))
     }
 
     /// How much is held now.

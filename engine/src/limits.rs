@@ -44,6 +44,11 @@ pub(crate) const SHEDS_PER_TURN: usize = 64;
 pub(crate) const MAX_WORST: usize = 1024;
 /// For how long it counts what another shard said of its worst connection, and how long a shard that
 /// says nothing is waited for.
-pub(crate) const REPORT_LASTS: Duration = Duration::from_millis(50);
+pub(crate) const REPORT_LASTS: Duration = Duration::from_millis(100);
+/// What all shards together may take in, and make, in one turn: this part of the memory budget, which is
+/// a quarter of the last sixteenth. But each at least [`LEAST_PER_TURN`].
+pub(crate) const PART_PER_TURN: usize = 64;
+/// More than the chunk that a turn begins with.
+pub(crate) const LEAST_PER_TURN: usize = 256 * 1024;
 /// How often the log says at most that the memory budget is nearly used up, by shard.
 pub(crate) const WARN_OF_MEMORY: Duration = Duration::from_secs(10);

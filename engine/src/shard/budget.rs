@@ -18,14 +18,15 @@ use super::core::{Core, Farewell, Release};
 use super::hold::Held;
 use super::timer::{TICK, Tick};
 use super::upgrade::SHORT_OF_MEMORY;
-use crate::budget::{Pressure, Worst};
+use crate::budget::{Budget, Pressure, Worst};
+use crate::config::Config;
 use crate::event::Cause;
 use crate::handler::Handler;
 use crate::limits::{IDLE_CONNECTION, LEAST_SHED, MAX_WORST, SHEDS_PER_TURN, WARN_OF_MEMORY};
 use crate::protocol::close::CloseCode;
 
 /// What a shard keeps to the budget with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Thrift {
     /// What the shard holds and does not charge piece by piece.
     charge: Charge,
@@ -33,9 +34,13 @@ pub(super) struct Thrift {
     worst: Vec<(usize, SocketKey)>,
     /// When that was.
     looked: Option<Tick>,
+    /// What a turn may add to the memory of decoders and compressors, and to what is to be sent.
+    pub(super) per_turn: usize,
+    /// What decoders and compressors may hold before the rest of what this turn receives is held back.
+    most_allocated: usize,
     /// When the log was last told.
     warned: Option<Duration>,
-    /// How soon the next turn must come, while connections are to be given up.
+    /// How soon the next turn must come, under pressure.
     pub(super) wait: Option<Duration>,
 }
 
@@ -96,23 +101,20 @@ impl<H: Handler> Shard<H> {
     fn recharge(&mut self) {
         let core = &mut self.core;
         let each = IDLE_CONNECTION + size_of::<Option<H::State>>();
-        let held = core.connections.len() * each
-            + core.decoders.allocated()
-            + core.compressors.allocated();
-        core.thrift.charge.set(held);
+        let allocated = core.allocated();
+        core.thrift
+            .charge
+            .set(core.connections.len() * each + allocated);
+        core.thrift.most_allocated = allocated.saturating_add(core.thrift.per_turn);
     }
 
     #[cold]
     fn relieve(&mut self, driver: &mut impl Driver) {
         let is_first_in_tick =
             self.core.thrift.looked.replace(self.core.tick) != Some(self.core.tick);
-        if is_first_in_tick {
+        if is_first_in_tick || self.core.spare() > self.core.thrift.per_turn {
             self.core.give_back();
             self.recharge();
-        }
-        if self.core.shared.budget.pressure() < Pressure::Shed {
-            self.core.thrift.wait = None;
-            return;
         }
         if is_first_in_tick {
             self.core.look_for_worst();
@@ -127,14 +129,12 @@ impl<H: Handler> Shard<H> {
     }
 
     /// Gives connections up until little enough is held, as far as that shows at once. Returns how
-    /// many those were, and how soon to look again.
+    /// many those were, and how soon to look again. What the worst one holds is said before anybody
+    /// need be given up, so that nobody is waited for then.
     fn shed_worst(&mut self, mut is_news: bool, driver: &mut impl Driver) -> (usize, Duration) {
         for sheds in 0..SHEDS_PER_TURN {
             let core = &mut self.core;
             let budget = &core.shared.budget;
-            if budget.pressure() < Pressure::Shed {
-                return (sheds, TICK);
-            }
             let next = core.thrift.next_worst(&core.connections);
             let bytes = next.map_or(0, |(_, holding)| holding.total());
             let worst = budget.report(usize::from(core.shard), core.now, bytes);
@@ -143,7 +143,8 @@ impl<H: Handler> Shard<H> {
             {
                 core.shared.mail[other].wake();
             }
-            let (Worst::Ours, Some((key, holding))) = (worst, next) else {
+            let is_enough = budget.pressure() < Pressure::Shed;
+            let (false, Worst::Ours, Some((key, holding))) = (is_enough, worst, next) else {
                 return (sheds, TICK);
             };
             is_news = true;
@@ -160,6 +161,19 @@ impl<H: Handler> Shard<H> {
 }
 
 impl Thrift {
+    pub(super) fn new(config: &Config) -> Thrift {
+        let per_turn = Budget::per_turn(config.memory_budget, config.shards);
+        Thrift {
+            charge: Charge::default(),
+            worst: Vec::new(),
+            looked: None,
+            per_turn,
+            most_allocated: per_turn,
+            warned: None,
+            wait: None,
+        }
+    }
+
     /// The worst connection that still holds about what it did.
     fn next_worst(&mut self, connections: &Connections) -> Option<(SocketKey, Holding)> {
         while let Some(&(bytes, key)) = self.worst.last() {
@@ -177,6 +191,24 @@ impl Thrift {
 }
 
 impl Core {
+    /// Whether this turn's messages have taken as much memory as a turn's may before it is seen what
+    /// all hold.
+    #[inline]
+    pub(super) fn has_taken_enough(&self) -> bool {
+        self.allocated() > self.thrift.most_allocated
+    }
+
+    #[inline]
+    fn allocated(&self) -> usize {
+        self.decoders.allocated() + self.compressors.allocated()
+    }
+
+    /// What is kept for later and may be given back.
+    fn spare(&self) -> usize {
+        let spare = self.chunks.pooled_bytes() + self.decoders.spare_bytes();
+        spare + self.compressors.allocated()
+    }
+
     /// The pressure has risen: others may sleep on much that can be given back.
     #[cold]
     fn wake_others(&mut self, pressure: Pressure) {

@@ -217,11 +217,12 @@ impl Core {
         if lane == Lane::High {
             return None;
         }
-        if self.connections.has_room(key, plain) {
+        if self.connections.has_room(key, plain) && !self.has_taken_enough() {
             let bits = encoding.window_bits();
             return self.compressors.compress_own(key.slot, bits, plain);
         }
-        // There may be room for it compressed, and may be not: then nothing must refer to it.
+        // There may be room for it compressed, and may be not: then nothing must refer to it. Nor must
+        // one turn make many compressors where memory is short.
         self.compressors.forget(key.slot);
         self.compressors.compress_frame(plain, encoding)
     }

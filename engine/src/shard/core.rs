@@ -113,7 +113,7 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
-            thrift: Thrift::default(),
+            thrift: Thrift::new(config),
             random: fastrand::Rng::with_seed(seed),
             shared,
         }
