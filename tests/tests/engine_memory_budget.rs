@@ -338,7 +338,7 @@ fn who_completes_no_messages_is_shed() {
     assert_eq!((memory.shed, memory.refused), (shed as u64, 0));
     let most = watched.end();
     assert!(most < BUDGET, "{most}");
-    let ends = attackers.iter_mut().map(|attacker| attacker.hear());
+    let ends = attackers.iter_mut().map(Client::hear);
     let told = Heard::Close(Some(1013), "the server is short of memory".into());
     let is_told = ends.filter(|end| *end == told).count();
     assert_eq!(is_told, shed);
