@@ -1,4 +1,4 @@
-//! The memory budget: who holds most goes first, nobody else suffers, and it is never reached.
+//! The memory budget: who holds most goes first, nobody else suffers, and it is not reached.
 //!
 //! What is held is counted in the process, so these tests take place one after the other.
 
@@ -23,7 +23,11 @@ use throng::{
 use throng_tests::engine::{
     Client, Happening, Heard, Served, answer, config, frame, request, serve_with, until,
 };
+use throng_tests::hostile::{Counting, Watch};
 use throng_transport::memory::charged;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -96,7 +100,7 @@ fn settings() -> Config {
 /// Echoes texts, but for these commands: `!id` answers with the id as a number, `!join R`
 /// joins a room, `!publish R NUMBER SIZE` publishes the number in eight digits, and dots up to the size,
 /// and answers with how many it was queued for and how many messages were dropped. `!large SIZE`
-/// answers with so many bytes.
+/// answers with so many bytes, `!sleep` keeps the shard for 200 ms and is echoed.
 #[derive(Debug)]
 struct Service {
     reports: Mutex<Sender<Happening>>,
@@ -121,6 +125,10 @@ impl Handler for Service {
                 let text = format!("{number:.<0$}", size.parse::<usize>().unwrap());
                 let receipt = conn.to(room).text(&text).publish();
                 conn.send(&format!("{} {}", receipt.queued, receipt.dropped))
+            }
+            ["!sleep"] => {
+                thread::sleep(Duration::from_millis(200));
+                conn.send(message)
             }
             ["!large", size] => conn.send(&vec![7; size.parse().unwrap()]),
             _ => conn.send(message),
@@ -304,6 +312,7 @@ fn who_completes_no_messages_is_shed() {
     let mut bystanders: Vec<Client> = (0..20).map(|_| served.connect()).collect();
     let mut attackers: Vec<Client> = (0..ATTACKERS).map(|_| served.connect()).collect();
     let beginning = beginning();
+    let allocated = Watch::begin();
     thread::scope(|scope| {
         for some in attackers.chunks_mut(8) {
             let beginning = &beginning;
@@ -336,12 +345,43 @@ fn who_completes_no_messages_is_shed() {
     }
     let memory = served.engine.memory();
     assert_eq!((memory.shed, memory.refused), (shed as u64, 0));
-    let most = watched.end();
-    assert!(most < BUDGET, "{most}");
+    let (most, really) = (watched.end(), allocated.peak());
+    assert!(most < BUDGET && really < BUDGET, "{most}, {really}");
     let ends = attackers.iter_mut().map(Client::hear);
     let told = Heard::Close(Some(1013), "the server is short of memory".into());
     let is_told = ends.filter(|end| *end == told).count();
     assert_eq!(is_told, shed);
+}
+
+/// A few bytes each make all their buffers double, in one turn.
+#[test]
+fn buffers_that_double_at_once_do_not_pass_it() {
+    const ATTACKERS: usize = 100;
+    const HEADER: usize = 14;
+    let watched = Watched::begin(settings());
+    let served = watched.served();
+    let mut busy = served.connect();
+    let mut attackers: Vec<Client> = (0..ATTACKERS).map(|_| served.connect()).collect();
+    let bytes = frame(true, OpCode::Binary, &vec![7; 500 * KIB]);
+    let (beginning, more) = bytes.split_at(HEADER + 256 * KIB);
+    // Shards charge for buffers at the ends of turns; the allocator knows what there was within.
+    let allocated = Watch::begin();
+    attackers
+        .iter_mut()
+        .for_each(|client| client.write(beginning));
+    let full = ATTACKERS * 256 * KIB;
+    until("full buffers", || served.engine.memory().bytes > full);
+    // Meanwhile all of it arrives.
+    busy.text("!sleep");
+    for attacker in &mut attackers {
+        let _ = attacker.try_write(&more[..KIB]);
+    }
+    assert_eq!(busy.ask("awake?"), "!sleep");
+    until("somebody's end", || served.engine.memory().shed > 0);
+    assert_eq!(busy.hear(), Heard::Text("awake?".into()));
+    let most = allocated.peak();
+    assert!((full..BUDGET).contains(&most), "{most}");
+    watched.end();
 }
 
 #[test]
