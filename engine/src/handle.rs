@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::bounded;
 use serde::Serialize;
 
+use crate::budget::MemoryUse;
 use crate::config::Config;
 use crate::error::{MembersError, PublishError};
 use crate::id::ConnectionId;
@@ -71,6 +72,21 @@ impl EngineHandle {
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.0.open()
+    }
+
+    /// What the process holds for connections, and what came of
+    /// [`memory_budget`](field@Config::memory_budget).
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) {
+    /// let memory = engine.memory();
+    /// if memory.shed > 0 {
+    ///     eprintln!("{} slow clients were given up at {} bytes", memory.shed, memory.bytes);
+    /// }
+    /// # }
+    /// ```
+    pub fn memory(&self) -> MemoryUse {
+        self.0.budget.memory_use()
     }
 
     /// The rooms that have members, in no particular order.

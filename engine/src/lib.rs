@@ -20,6 +20,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod budget;
 mod config;
 mod conn;
 mod entropy;
@@ -44,6 +45,7 @@ mod server;
 mod shard;
 mod shared;
 
+pub use budget::MemoryUse;
 pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
 pub use entropy::system_entropy;

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use throng_transport::Peer;
+use throng_transport::memory::Charge;
 
 use super::compress::Encoding;
 use super::dirty::Due;
@@ -130,6 +131,31 @@ pub(crate) struct Unhandled {
     pub(crate) bytes: Vec<u8>,
     /// How many of the bytes have been seen: searched for the request's end, or handled.
     pub(crate) seen: usize,
+    charge: Charge,
+}
+
+impl Unhandled {
+    /// Keeps a copy of bytes of which so many have been seen.
+    pub(crate) fn new(bytes: &[u8], seen: usize) -> Box<Unhandled> {
+        let mut unhandled = Unhandled {
+            bytes: Vec::new(),
+            seen,
+            charge: Charge::default(),
+        };
+        unhandled.extend(bytes);
+        Box::new(unhandled)
+    }
+
+    /// Keeps more bytes, behind the others.
+    pub(crate) fn extend(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+        self.charge.set(self.memory());
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Unhandled>() + self.bytes.capacity()
+    }
 }
 
 /// What few connections have: what `on_upgrade` said of them, invalid messages, and what came of

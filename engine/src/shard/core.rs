@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
 use super::batch::Batches;
+use super::budget::Thrift;
 use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
+    pub(super) thrift: Thrift,
     random: fastrand::Rng,
 }
 
@@ -118,6 +120,7 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
+            thrift: Thrift::new(config),
             random: fastrand::Rng::with_seed(seed),
             shared,
         }

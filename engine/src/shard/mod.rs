@@ -5,6 +5,7 @@
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
 mod batch;
+mod budget;
 mod compress;
 mod connection;
 mod connections;
