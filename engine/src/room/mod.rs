@@ -8,12 +8,17 @@
 mod audience;
 mod directory;
 mod local;
+mod options;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
 pub(crate) use local::{LocalRooms, RoomIndex};
+pub use options::{CreateRoomError, RoomOptions};
+pub use sequence::Position;
+pub(crate) use sequence::Sequence;
 
 use thiserror::Error;
 
@@ -52,4 +57,6 @@ pub struct RoomInfo {
     pub name: std::sync::Arc<str>,
     /// Its members on all shards.
     pub members: usize,
+    /// Whether its messages are [numbered](RoomOptions::sequenced).
+    pub sequenced: bool,
 }

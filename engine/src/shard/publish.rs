@@ -16,7 +16,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
 use crate::protocol::message::Message;
 use crate::publish::{opcode, sealed};
-use crate::room::{Audience, RoomIndex, Target};
+use crate::room::{Audience, Position, RoomIndex, Target};
 
 /// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
 /// connection of the audience once.
@@ -35,8 +35,13 @@ pub struct Receipt {
     pub displaced: usize,
     /// Other shards it was handed to.
     pub forwarded: usize,
-    /// Other shards that could not take it, their mailboxes being full: it is lost there.
+    /// Other shards that could not take it, their mailboxes being full: it is lost there. For a
+    /// [sequenced](crate::RoomOptions::sequenced) room it is 1 when the message got no offset, and nobody
+    /// gets it.
     pub refused: usize,
+    /// Its place in a sequenced room. The room's home gives it: with a handler elsewhere the message
+    /// has been handed on to the home, and this is `None`.
+    pub position: Option<Position>,
 }
 
 /// Frames published to a room, one behind the other, on their way to all its members here.

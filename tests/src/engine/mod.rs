@@ -9,6 +9,7 @@
 
 mod client;
 mod service;
+pub mod trades;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
