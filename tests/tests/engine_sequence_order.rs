@@ -45,11 +45,13 @@ struct Scene {
     stay_everywhere: bool,
 }
 
-/// A client that joins, leaves, publishes, vanishes and comes back.
+/// A client that joins, leaves, publishes, vanishes and comes back. Each of its connections is a sender
+/// of its own: the next one may be on another shard, which knows nothing of what the last one said.
 fn trade(address: SocketAddr, name: &str, mut random: fastrand::Rng) -> Story {
     let mut story = Story::default();
     let mut trader = Trader::connect(address);
     let mut membership: Option<Vec<Trade>> = None;
+    let mut sender = format!("{name}.0");
     for number in 0..STEPS {
         match random.u32(..10) {
             0 if membership.is_some() => {
@@ -63,6 +65,7 @@ fn trade(address: SocketAddr, name: &str, mut random: fastrand::Rng) -> Story {
                     trader.client.reset();
                 }
                 trader = Trader::connect(address);
+                sender = format!("{name}.{number}");
             }
             0..5 if membership.is_none() => {
                 trader.join();
@@ -72,7 +75,7 @@ fn trade(address: SocketAddr, name: &str, mut random: fastrand::Rng) -> Story {
                 let how = if random.bool() { "numbered" } else { "plain" };
                 speak(
                     &mut trader,
-                    (name, number),
+                    (&sender, number),
                     how,
                     &mut membership,
                     &mut story,

@@ -30,7 +30,8 @@ impl RoomOptions {
     ///   [overflow policy](field@crate::Config::overflow) took.
     /// - Who has joined receives what is published from then on. The first messages may be some that
     ///   were published shortly before and still on their way.
-    /// - What one sender publishes to the room keeps its order.
+    /// - What one sender publishes to the room keeps its order. A sender is a connection, by its handler, or
+    ///   a thread; what a client said on one connection may come behind what it says on the next.
     /// - A message that is refused takes no offset: no hole tells of it but the publisher's
     ///   [`Receipt::refused`](crate::Receipt::refused) or
     ///   [`PublishError`](crate::PublishError). One is refused when the home's mailbox is full, or
