@@ -62,7 +62,7 @@ pub use owned::OwnedMessage;
 pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
-pub use room::{JoinError, RoomInfo};
+pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Lane, Receipt};
 pub use throng_transport::Peer;

@@ -37,6 +37,9 @@ pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
+/// A frame up to this size, published to a sequenced room from another thread, is copied into a chunk of
+/// the home's, beside others: what lies side by side goes to each member as one buffer.
+pub(crate) const MAX_REPACKED: usize = 4096;
 /// Entries kept for another shard whose mailbox is full.
 pub(crate) const MAX_BACKLOG: usize = 4096;
 /// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.

@@ -1,11 +1,11 @@
 //! Which rooms exist, and which shards have members of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::by_name::{Hashing, Key, RoomsByName};
 use super::shard_bits::ShardBits;
-use super::{JoinError, RoomInfo};
+use super::{CreateRoomError, JoinError, RoomInfo, Sequence};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -23,15 +23,21 @@ pub(crate) struct SharedRoom {
     members: AtomicUsize,
     /// The shards that have a slice of the room.
     shards: ShardBits,
+    /// Whether it stays without members; changed and looked at under the directory's lock only.
+    kept: AtomicBool,
+    /// How its messages are numbered, if they are.
+    pub(crate) sequence: Option<Arc<Sequence>>,
 }
 
 impl SharedRoom {
-    fn new(key: Key<'_>) -> SharedRoom {
+    fn new(key: Key<'_>, kept: bool, sequence: Option<Sequence>) -> SharedRoom {
         SharedRoom {
             name: key.name.into(),
             hash: key.hash,
             members: AtomicUsize::new(0),
             shards: ShardBits::default(),
+            kept: AtomicBool::new(kept),
+            sequence: sequence.map(Arc::new),
         }
     }
 
@@ -74,12 +80,27 @@ impl SharedRoom {
 
     fn set(&self, shard: u8) {
         self.shards.set(shard);
+        if let Some(sequence) = &self.sequence {
+            sequence.turn_term(shard);
+        }
     }
 
     /// Clears the shard's bit and returns whether none is left.
     fn unset(&self, shard: u8) -> bool {
         self.shards.unset(shard);
+        if let Some(sequence) = &self.sequence {
+            sequence.turn_term(shard);
+        }
+        self.is_empty()
+    }
+
+    /// Whether no shard has members.
+    fn is_empty(&self) -> bool {
         self.shards().next().is_none()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
     }
 }
 
@@ -88,6 +109,8 @@ impl SharedRoom {
 pub(crate) struct Directory {
     rooms: RwLock<RoomsByName>,
     hashing: Hashing,
+    /// How many of them are sequenced.
+    sequenced: AtomicUsize,
     pub(crate) limits: RoomLimits,
 }
 
@@ -96,6 +119,7 @@ impl Directory {
         Directory {
             rooms: RwLock::default(),
             hashing: Hashing::default(),
+            sequenced: AtomicUsize::new(0),
             limits,
         }
     }
@@ -116,7 +140,7 @@ impl Directory {
                 if rooms.len() >= max {
                     return Err(JoinError::TooManyRooms { max });
                 }
-                let room = Arc::new(SharedRoom::new(key));
+                let room = Arc::new(SharedRoom::new(key, false, None));
                 rooms.insert(Arc::clone(&room));
                 room
             }
@@ -128,9 +152,57 @@ impl Directory {
     /// The shard has no member any more; the last one removes the room.
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
         let mut rooms = self.write();
-        if room.unset(shard) {
-            rooms.remove(room.key());
+        if room.unset(shard) && !room.is_kept() {
+            self.remove(&mut rooms, room);
         }
+    }
+
+    /// Creates a room that stays until it is forgotten.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        sequence: Option<Sequence>,
+    ) -> Result<(), CreateRoomError> {
+        let mut rooms = self.write();
+        let max = self.limits.rooms;
+        let key = self.key(name);
+        if rooms.get(key).is_some() {
+            return Err(CreateRoomError::Exists);
+        }
+        if rooms.len() >= max {
+            return Err(CreateRoomError::TooManyRooms { max });
+        }
+        self.sequenced
+            .fetch_add(usize::from(sequence.is_some()), Ordering::Relaxed);
+        rooms.insert(Arc::new(SharedRoom::new(key, true, sequence)));
+        Ok(())
+    }
+
+    /// A room that was created goes with its last member, now if it has none. Returns whether it was
+    /// there and kept.
+    pub(crate) fn forget(&self, name: &str) -> bool {
+        let mut rooms = self.write();
+        let Some(room) = rooms.get(self.key(name)).cloned() else {
+            return false;
+        };
+        let was_kept = room.kept.swap(false, Ordering::Relaxed);
+        if was_kept && room.is_empty() {
+            self.remove(&mut rooms, &room);
+        }
+        was_kept
+    }
+
+    /// Takes out a room that is there.
+    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom) {
+        rooms.remove(room.key());
+        self.sequenced
+            .fetch_sub(usize::from(room.sequence.is_some()), Ordering::Relaxed);
+    }
+
+    /// Whether any room is sequenced.
+    #[inline]
+    pub(crate) fn has_sequenced(&self) -> bool {
+        self.sequenced.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<SharedRoom>> {
@@ -146,6 +218,7 @@ impl Directory {
         let info = |room: &Arc<SharedRoom>| RoomInfo {
             name: Arc::clone(&room.name),
             members: room.members(),
+            sequenced: room.sequence.is_some(),
         };
         self.read().values().map(info).collect()
     }

@@ -12,7 +12,9 @@ mod directory;
 mod few;
 mod local;
 mod members;
+mod options;
 mod room_set;
+mod sequence;
 mod shard_bits;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,10 @@ pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
+pub use options::{CreateRoomError, RoomOptions};
 pub(crate) use room_set::RoomSet;
+pub use sequence::Position;
+pub(crate) use sequence::Sequence;
 
 use thiserror::Error;
 
@@ -60,4 +65,6 @@ pub struct RoomInfo {
     pub name: std::sync::Arc<str>,
     /// Its members on all shards.
     pub members: usize,
+    /// Whether its messages are [numbered](RoomOptions::sequenced).
+    pub sequenced: bool,
 }

@@ -102,6 +102,8 @@ impl<H: Handler> Shard<H> {
             Mail::Publish { audience, dispatch } => {
                 audience.with(|audience| core.deliver_to(audience, &dispatch));
             }
+            Mail::Unnumbered(unnumbered) => core.handle_unnumbered(unnumbered),
+            Mail::Numbered(numbered) => core.handle_numbered(&numbered),
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
                     core.part(
