@@ -124,7 +124,11 @@ impl Handler for Service {
             ["!publish", room, number, size] => {
                 let text = format!("{number:.<0$}", size.parse::<usize>().unwrap());
                 let receipt = conn.to(room).text(&text).publish();
-                conn.send(&format!("{} {}", receipt.queued, receipt.dropped))
+                conn.send(&format!(
+                    "{} {}",
+                    receipt.queued,
+                    receipt.dropped + receipt.displaced
+                ))
             }
             ["!sleep"] => {
                 thread::sleep(Duration::from_millis(200));
