@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use throng_transport::{Peer, SocketKey};
 
+use crate::error::ReceiptError;
 use crate::event::{Cause, Counts};
 use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::id::ConnectionId;
@@ -15,7 +16,7 @@ use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, JoinError, Target};
-use crate::shard::{Connection, Core, Farewell, Lane, Receipt};
+use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
 
 /// A connection, while its handler runs.
 ///
@@ -82,7 +83,8 @@ impl<S> Conn<'_, S> {
     }
 
     /// A message for the members of a room, on all shards. Publishing gives a [`Receipt`]: of what
-    /// was delivered on this shard, and which other shards the message was handed to.
+    /// was delivered on this shard, and to how many other shards the message was handed. The counts of
+    /// all shards, [`publish_then`](crate::Publication::publish_then) asks for.
     pub fn to<'p>(&'p mut self, room: &'p str) -> To<'p, FromHandler<'p>> {
         let me = Some(self.id());
         To::room(FromHandler { core: self.core }, room, me)
@@ -284,13 +286,29 @@ impl Direct<'_> {
 
     /// Sends a message. The receipt is that of [`Conn::to`].
     pub fn send<'m>(self, message: impl Into<Message<'m>>) -> Receipt {
-        let message = message.into();
+        self.send_counted(message.into(), None)
+    }
+
+    /// Sends a message, and has `then` called with the whole receipt, also from another shard; see
+    /// [`Publication::publish_then`](crate::Publication::publish_then).
+    pub fn send_then<'m, F>(self, message: impl Into<Message<'m>>, then: F) -> Receipt
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let tally = TallyShare::calling(then);
+        let receipt = self.send_counted(message.into(), Some(&tally));
+        tally.report(&receipt);
+        receipt
+    }
+
+    fn send_counted(self, message: Message<'_>, tally: Option<&TallyShare>) -> Receipt {
         self.core.publish(&sealed::Outgoing {
             audience: &Audience::new(Target::Connection(self.id)),
             opcode: opcode(message),
             payload: message.as_bytes(),
             lane: self.lane,
             key: None,
+            tally,
         })
     }
 
@@ -323,6 +341,10 @@ impl sealed::Publish for FromHandler<'_> {
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
         self.core.publish(outgoing)
+    }
+
+    fn settle(receipt: &Receipt, tally: TallyShare) {
+        tally.report(receipt);
     }
 }
 

@@ -65,3 +65,22 @@ pub enum MembersError {
     #[error("the engine has stopped")]
     Stopped,
 }
+
+/// Why a publication has no receipt. Nobody was sent the message, but for [`OnShard`](Self::OnShard).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// It was waited for on one of the engine's own threads, which would wait for itself. The message
+    /// is on its way.
+    #[error("a receipt is waited for on a thread of the engine, which would wait for itself")]
+    OnShard,
+    /// The message could not be sent on its way.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The value cannot be represented as JSON.
+    #[error("the value cannot be represented as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// What was to make the message panicked.
+    #[error("what was to make the message panicked")]
+    Panicked,
+}

@@ -8,14 +8,15 @@ use crossbeam_channel::bounded;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::error::{MembersError, PublishError};
+use crate::error::{MembersError, PublishError, ReceiptError};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
+use crate::receipt::PendingReceipt;
 use crate::room::{Audience, RoomInfo, SharedAudience, Target};
-use crate::shard::{Dispatch, Frames, Lane, Mail, PostError, encode_detached};
+use crate::shard::{Dispatch, Frames, Lane, Mail, PostError, Receipt, TallyShare, encode_detached};
 use crate::shared::Shared;
 
 thread_local! {
@@ -25,6 +26,11 @@ thread_local! {
 /// Notes that the calling thread is a shard's, which must not wait for shards.
 pub(crate) fn enter_shard() {
     ON_SHARD.set(true);
+}
+
+/// Whether the calling thread is a shard's.
+pub(crate) fn is_on_shard() -> bool {
+    ON_SHARD.get()
 }
 
 /// A handle on a running engine, for any thread or task of any runtime.
@@ -93,7 +99,7 @@ impl EngineHandle {
     /// # Errors
     /// On a shard's own thread, and when the engine has stopped.
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
-        if ON_SHARD.get() {
+        if is_on_shard() {
             return Err(MembersError::OnShard);
         }
         let Some(room) = self.0.directory.get(room) else {
@@ -134,7 +140,12 @@ impl EngineHandle {
         Frames::new(frame, self.0.is_compressible(payload))
     }
 
-    fn publish(&self, audience: &Audience<'_>, dispatch: &Dispatch) -> Result<(), PublishError> {
+    fn publish(
+        &self,
+        audience: &Audience<'_>,
+        dispatch: &Dispatch,
+        tally: Option<&TallyShare>,
+    ) -> Result<(), PublishError> {
         let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
         let mut travelling: Option<SharedAudience> = None;
         for shard in self.0.shards_of(audience, None) {
@@ -144,6 +155,7 @@ impl EngineHandle {
             let mail = Mail::Publish {
                 audience,
                 dispatch: dispatch.clone(),
+                tally: tally.cloned(),
             };
             addressed += 1;
             match self.0.mail[usize::from(shard)].try_post(mail) {
@@ -198,8 +210,20 @@ impl sealed::Publish for FromOutside<'_> {
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),
         };
-        self.0.publish(outgoing.audience, &dispatch)
+        self.0.publish(outgoing.audience, &dispatch, outgoing.tally)
     }
+
+    fn settle(outcome: &Result<(), PublishError>, tally: TallyShare) {
+        settle(*outcome, tally);
+    }
+}
+
+/// Ends the share of a thread that handed a message to shards. Those that refused it have ended theirs.
+fn settle(outcome: Result<(), PublishError>, tally: TallyShare) {
+    if outcome == Err(PublishError::Stopped) {
+        tally.fail(PublishError::Stopped.into());
+    }
+    tally.report(&Receipt::default());
 }
 
 /// A connection, for any thread or task of any runtime.
@@ -238,14 +262,60 @@ impl ConnectionHandle {
     /// # Errors
     /// When the shard's mailbox is full or the engine has stopped.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), PublishError> {
-        let message = message.into();
+        self.send_counted(message.into(), None)
+    }
+
+    /// Sends a message and gives its receipt, once the connection's shard has answered. Where the
+    /// connection is gone, the receipt's audience is nobody.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: &throng::ConnectionHandle) -> Result<(), throng::ReceiptError> {
+    /// let was_there = conn.send_with_receipt("hello").await?.audience() == 1;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_with_receipt<'m>(&self, message: impl Into<Message<'m>>) -> PendingReceipt {
+        let (share, tally) = TallyShare::fetched();
+        let outcome = self.send_counted(message.into(), Some(share.clone()));
+        settle(outcome, share);
+        PendingReceipt::new(tally)
+    }
+
+    /// Sends a message and has `then` called with its receipt; see
+    /// [`Publication::publish_then`](crate::Publication::publish_then).
+    ///
+    /// # Errors
+    /// As [`ConnectionHandle::send`]; `then` is called all the same.
+    pub fn send_then<'m, F>(
+        &self,
+        message: impl Into<Message<'m>>,
+        then: F,
+    ) -> Result<(), PublishError>
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let share = TallyShare::calling(then);
+        let outcome = self.send_counted(message.into(), Some(share.clone()));
+        settle(outcome, share);
+        outcome
+    }
+
+    fn send_counted(
+        &self,
+        message: Message<'_>,
+        tally: Option<TallyShare>,
+    ) -> Result<(), PublishError> {
         let dispatch = Dispatch {
             frames: self.engine.encode(opcode(message), message.as_bytes()),
             lane: self.lane,
             key: None,
         };
         let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
-        let mail = Mail::Publish { audience, dispatch };
+        let mail = Mail::Publish {
+            audience,
+            dispatch,
+            tally,
+        };
         self.engine.post(self.id.shard(), mail)
     }
 

@@ -5,11 +5,16 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::error::ReceiptError;
+use crate::handle::FromOutside;
 use crate::id::ConnectionId;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
+use crate::receipt::PendingReceipt;
 use crate::room::{Audience, Target};
-use crate::shard::Lane;
+use crate::shard::{Lane, Receipt, TallyShare};
+
+use self::sealed::Publish as _;
 
 /// Publishes on behalf of whoever made a [`To`]: a handler or another thread.
 pub trait Publisher: sealed::Publish {}
@@ -19,7 +24,7 @@ impl<P: sealed::Publish> Publisher for P {}
 pub(crate) mod sealed {
     use crate::protocol::frame::OpCode;
     use crate::room::Audience;
-    use crate::shard::Lane;
+    use crate::shard::{Lane, TallyShare};
 
     /// A message on its way.
     #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(crate) mod sealed {
         pub(crate) payload: &'p [u8],
         pub(crate) lane: Lane,
         pub(crate) key: Option<&'p str>,
+        /// The whole receipt, where one is asked for: every part of the publication is given a share.
+        pub(crate) tally: Option<&'p TallyShare>,
     }
 
     /// Where publications go.
@@ -36,7 +43,10 @@ pub(crate) mod sealed {
         /// What is known of a publication's fate once it is made.
         type Outcome;
 
-        /// Sends the message on its way.
+        /// Ends the publisher's own share in the whole receipt.
+        fn settle(outcome: &Self::Outcome, tally: TallyShare);
+
+        /// Sends the message on its way. What is known of it at once is not in the tally yet.
         fn publish(self, outgoing: &Outgoing<'_, '_>) -> Self::Outcome;
     }
 }
@@ -166,6 +176,38 @@ impl<P: Publisher> Publication<'_, P> {
     /// documentation tells ([`Conn::to`](crate::Conn::to),
     /// [`EngineHandle::to`](crate::EngineHandle::to)).
     pub fn publish(self) -> P::Outcome {
+        self.publish_counted(None)
+    }
+
+    /// Sends the message, and has `then` called with the whole receipt: the counts of all shards, which
+    /// add up to the audience.
+    ///
+    /// It is called exactly once, whatever becomes of the message, on the thread that reports last:
+    /// a shard's mostly, or this one before it goes on. It must not block. A panic in it is logged and
+    /// costs nothing else.
+    ///
+    /// ```
+    /// # fn example(conn: &mut throng::Conn<'_, ()>) {
+    /// let publisher = conn.handle();
+    /// conn.to("general").text("hello").publish_then(move |receipt| {
+    ///     if receipt.is_ok_and(|receipt| receipt.dropped > 0) {
+    ///         // There is nobody to tell that the publisher has gone.
+    ///         let _ = publisher.send("not everybody got it");
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn publish_then<F>(self, then: F) -> P::Outcome
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let tally = TallyShare::calling(then);
+        let outcome = self.publish_counted(Some(&tally));
+        P::settle(&outcome, tally);
+        outcome
+    }
+
+    fn publish_counted(self, tally: Option<&TallyShare>) -> P::Outcome {
         let To {
             publisher,
             audience,
@@ -180,7 +222,20 @@ impl<P: Publisher> Publication<'_, P> {
             payload,
             lane,
             key: key.as_deref(),
+            tally,
         })
+    }
+}
+
+impl Publication<'_, FromOutside<'_>> {
+    /// Sends the message and gives the whole receipt, once every shard has answered: the counts of all
+    /// shards, which add up to the audience. Where mailboxes were full, it says so
+    /// ([`Receipt::refused`]).
+    pub fn publish_with_receipt(self) -> PendingReceipt {
+        let (share, tally) = TallyShare::fetched();
+        let outcome = self.publish_counted(Some(&share));
+        FromOutside::settle(&outcome, share);
+        PendingReceipt::new(tally)
     }
 }
 

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::frames::Dispatch;
 use super::mailbox::{Mail, MailSender, PostError};
 use super::publish::Receipt;
+use super::tally::TallyShare;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
 
@@ -65,6 +66,7 @@ impl Core {
         &mut self,
         audience: &Audience<'_>,
         dispatch: &Dispatch,
+        tally: Option<&TallyShare>,
         receipt: &mut Receipt,
     ) {
         let mut shared: Option<SharedAudience> = None;
@@ -78,12 +80,11 @@ impl Core {
             let mail = Mail::Publish {
                 audience,
                 dispatch: dispatch.clone(),
+                tally: tally.cloned(),
             };
             match self.forwarding.post(to, &self.shared.mail[to], mail) {
                 Ok(()) => receipt.forwarded += 1,
-                Err(PostError::Full(_)) => receipt.refused += 1,
-                // It has nobody left.
-                Err(PostError::Stopped) => {}
+                Err(PostError::Full(_) | PostError::Stopped) => receipt.refused += 1,
             }
         }
     }

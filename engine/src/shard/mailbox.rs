@@ -9,6 +9,7 @@ use throng_transport::{Peer, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
 use super::frames::Dispatch;
+use super::tally::TallyShare;
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
@@ -20,6 +21,7 @@ pub(crate) enum Mail {
     Publish {
         audience: SharedAudience,
         dispatch: Dispatch,
+        tally: Option<TallyShare>,
     },
     /// Close a connection on the application's behalf.
     Close {

@@ -20,6 +20,7 @@ pub(crate) mod outbox;
 mod publish;
 mod receive;
 mod service;
+mod tally;
 mod timer;
 mod turn;
 mod upgrade;
@@ -33,6 +34,7 @@ pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
+pub(crate) use tally::{Tally, TallyShare};
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -20,6 +20,10 @@ use crate::room::{Audience, RoomIndex, Target};
 
 /// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
 /// connection of the audience once.
+///
+/// A handler is given at once what is known in its own shard. A whole receipt, which
+/// [`publish_then`](crate::Publication::publish_then) and
+/// [`publish_with_receipt`](crate::Publication::publish_with_receipt) ask for, has the counts of all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -33,9 +37,11 @@ pub struct Receipt {
     pub evicted: usize,
     /// Older messages that were dropped to make room for it.
     pub displaced: usize,
-    /// Other shards it was handed to.
+    /// Other shards it was handed to, whose counts are not in this receipt. In a whole receipt there
+    /// are none.
     pub forwarded: usize,
-    /// Other shards that could not take it, their mailboxes being full: it is lost there.
+    /// Other shards that did not take it: their mailboxes were full, or they have stopped. It is lost
+    /// there.
     pub refused: usize,
 }
 
@@ -101,7 +107,7 @@ impl Core {
         };
         let mut receipt = self.deliver_to(audience, &dispatch);
         if self.shared.mail.len() > 1 {
-            self.forward(audience, &dispatch, &mut receipt);
+            self.forward(audience, &dispatch, outgoing.tally, &mut receipt);
         }
         receipt
     }

@@ -86,8 +86,15 @@ impl<H: Handler> Shard<H> {
     fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
         let core = &mut self.core;
         match mail {
-            Mail::Publish { audience, dispatch } => {
-                audience.with(|audience| core.deliver_to(audience, &dispatch));
+            Mail::Publish {
+                audience,
+                dispatch,
+                tally,
+            } => {
+                let receipt = audience.with(|audience| core.deliver_to(audience, &dispatch));
+                if let Some(tally) = tally {
+                    tally.report(&receipt);
+                }
             }
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
