@@ -9,6 +9,7 @@ use throng_transport::{Peer, SocketKey};
 
 use crate::error::ReceiptError;
 use crate::event::{Cause, Counts};
+use crate::fanout::Later;
 use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
@@ -85,6 +86,13 @@ impl<S> Conn<'_, S> {
     /// A message for the members of a room, on all shards. Publishing gives a [`Receipt`]: of what
     /// was delivered on this shard, and to how many other shards the message was handed. The counts of
     /// all shards, [`publish_then`](crate::Publication::publish_then) asks for.
+    ///
+    /// Messages of one shard's handlers to a room reach each member in the order published. A large one
+    /// that is compressed for somebody goes through the fan-out pool
+    /// ([`Config::fanout_workers`](field@crate::Config::fanout_workers)), and until it has left it so does
+    /// all that the shard's handlers publish to rooms: it is delivered in a later turn, here too, to
+    /// those who are members then. What is [sent](Conn::send) meanwhile to one connection may arrive before
+    /// it.
     pub fn to<'p>(&'p mut self, room: &'p str) -> To<'p, FromHandler<'p>> {
         let me = Some(self.id());
         To::room(FromHandler { core: self.core }, room, me)
@@ -341,6 +349,10 @@ impl sealed::Publish for FromHandler<'_> {
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
         self.core.publish(outgoing)
+    }
+
+    fn publish_later(self, outgoing: &sealed::Outgoing<'_, '_>, later: Later) -> Receipt {
+        self.core.publish_later(outgoing, later)
     }
 
     fn settle(receipt: &Receipt, tally: TallyShare) {

@@ -49,6 +49,9 @@ pub enum PublishError {
         /// Shards it was for.
         addressed: usize,
     },
+    /// Too many publications wait in the fan-out pool: nobody is sent this one.
+    #[error("as many publications wait in the fan-out pool as may (mailbox_capacity)")]
+    FanoutFull,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,

@@ -9,26 +9,27 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{MembersError, PublishError, ReceiptError};
+use crate::fanout::{Later, Unmade};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::receipt::PendingReceipt;
-use crate::room::{Audience, RoomInfo, SharedAudience, Target};
-use crate::shard::{Dispatch, Frames, Lane, Mail, PostError, Receipt, TallyShare, encode_detached};
+use crate::room::{Audience, RoomInfo, Target};
+use crate::shard::{Dispatch, Frames, Lane, Mail, Receipt, TallyShare, encode_detached};
 use crate::shared::Shared;
 
 thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that the calling thread is a shard's, which must not wait for shards.
+/// Notes that the calling thread is a shard's or the fan-out pool's, which must not wait for shards.
 pub(crate) fn enter_shard() {
     ON_SHARD.set(true);
 }
 
-/// Whether the calling thread is a shard's.
+/// Whether the calling thread must not wait for shards.
 pub(crate) fn is_on_shard() -> bool {
     ON_SHARD.get()
 }
@@ -52,7 +53,9 @@ impl EngineHandle {
     /// A message for the members of a room. Publishing never blocks.
     ///
     /// Messages published by one thread reach each member in that order. Publishing fails with
-    /// [`PublishError`] when the message could not be handed to every shard that has members.
+    /// [`PublishError`] when the message could not be handed to every shard that has members. What is
+    /// heavy goes through the fan-out pool ([`Config::fanout_workers`](field@crate::Config::fanout_workers)),
+    /// which waits where a mailbox is full; then, what follows waits behind it.
     ///
     /// ```no_run
     /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::PublishError> {
@@ -139,53 +142,6 @@ impl EngineHandle {
         let frame = encode_detached(opcode, payload);
         Frames::new(frame, self.0.is_compressible(payload))
     }
-
-    fn publish(
-        &self,
-        audience: &Audience<'_>,
-        dispatch: &Dispatch,
-        tally: Option<&TallyShare>,
-    ) -> Result<(), PublishError> {
-        let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
-        let mut travelling: Option<SharedAudience> = None;
-        for shard in self.0.shards_of(audience, None) {
-            let audience = travelling
-                .get_or_insert_with(|| audience.to_shared(None))
-                .clone();
-            let mail = Mail::Publish {
-                audience,
-                dispatch: dispatch.clone(),
-                tally: tally.cloned(),
-            };
-            addressed += 1;
-            match self.0.mail[usize::from(shard)].try_post(mail) {
-                Ok(()) => {}
-                Err(PostError::Full(_)) => refused += 1,
-                // It has nobody left.
-                Err(PostError::Stopped) => stopped += 1,
-            }
-        }
-        match refused {
-            0 if stopped == addressed && (stopped > 0 || self.0.is_stopping()) => {
-                Err(PublishError::Stopped)
-            }
-            0 => Ok(()),
-            _ => Err(PublishError::MailboxFull { refused, addressed }),
-        }
-    }
-
-    fn post(&self, shard: u8, mail: Mail) -> Result<(), PublishError> {
-        let Some(mailbox) = self.0.mail.get(usize::from(shard)) else {
-            return Ok(());
-        };
-        mailbox.try_post(mail).map_err(|error| match error {
-            PostError::Full(_) => PublishError::MailboxFull {
-                refused: 1,
-                addressed: 1,
-            },
-            PostError::Stopped => PublishError::Stopped,
-        })
-    }
 }
 
 impl fmt::Debug for EngineHandle {
@@ -210,7 +166,24 @@ impl sealed::Publish for FromOutside<'_> {
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),
         };
-        self.0.publish(outgoing.audience, &dispatch, outgoing.tally)
+        let shared = &self.0.0;
+        let is_heavy = shared.is_heavy(outgoing.payload);
+        shared.publish(outgoing.audience, &dispatch, is_heavy, outgoing.tally)
+    }
+
+    fn publish_later(
+        self,
+        outgoing: &sealed::Outgoing<'_, '_>,
+        later: Later,
+    ) -> Result<(), PublishError> {
+        self.0.0.publish_later(Unmade {
+            audience: outgoing.audience.to_shared(None),
+            later,
+            lane: outgoing.lane,
+            key: outgoing.key.map(Arc::from),
+            tally: outgoing.tally.cloned(),
+            origin: None,
+        })
     }
 
     fn settle(outcome: &Result<(), PublishError>, tally: TallyShare) {
@@ -218,12 +191,12 @@ impl sealed::Publish for FromOutside<'_> {
     }
 }
 
-/// Ends the share of a thread that handed a message to shards. Those that refused it have ended theirs.
+/// Ends the share of a thread outside. Shards that refused the message have ended theirs.
 fn settle(outcome: Result<(), PublishError>, tally: TallyShare) {
-    if outcome == Err(PublishError::Stopped) {
-        tally.fail(PublishError::Stopped.into());
+    if let Err(error @ (PublishError::FanoutFull | PublishError::Stopped)) = outcome {
+        tally.fail(error.into());
     }
-    tally.report(&Receipt::default());
+    tally.end();
 }
 
 /// A connection, for any thread or task of any runtime.
@@ -276,7 +249,7 @@ impl ConnectionHandle {
     /// ```
     pub fn send_with_receipt<'m>(&self, message: impl Into<Message<'m>>) -> PendingReceipt {
         let (share, tally) = TallyShare::fetched();
-        let outcome = self.send_counted(message.into(), Some(share.clone()));
+        let outcome = self.send_counted(message.into(), Some(&share));
         settle(outcome, share);
         PendingReceipt::new(tally)
     }
@@ -295,7 +268,7 @@ impl ConnectionHandle {
         F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
     {
         let share = TallyShare::calling(then);
-        let outcome = self.send_counted(message.into(), Some(share.clone()));
+        let outcome = self.send_counted(message.into(), Some(&share));
         settle(outcome, share);
         outcome
     }
@@ -303,20 +276,16 @@ impl ConnectionHandle {
     fn send_counted(
         &self,
         message: Message<'_>,
-        tally: Option<TallyShare>,
+        tally: Option<&TallyShare>,
     ) -> Result<(), PublishError> {
+        let (opcode, payload, shared) = (opcode(message), message.as_bytes(), self.engine.shared());
         let dispatch = Dispatch {
-            frames: self.engine.encode(opcode(message), message.as_bytes()),
+            frames: self.engine.encode(opcode, payload),
             lane: self.lane,
             key: None,
         };
-        let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
-        let mail = Mail::Publish {
-            audience,
-            dispatch,
-            tally,
-        };
-        self.engine.post(self.id.shard(), mail)
+        let audience = Audience::new(Target::Connection(self.id));
+        shared.publish(&audience, &dispatch, shared.is_heavy(payload), tally)
     }
 
     /// Sends `value` as JSON, in a text message.
@@ -338,7 +307,7 @@ impl ConnectionHandle {
             code,
             reason: reason.to_owned(),
         };
-        self.engine.post(self.id.shard(), mail)
+        self.engine.shared().post(self.id.shard(), mail)
     }
 }
 

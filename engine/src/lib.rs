@@ -25,6 +25,7 @@ mod conn;
 mod entropy;
 mod error;
 mod event;
+mod fanout;
 mod handle;
 mod handler;
 #[cfg(feature = "http")]

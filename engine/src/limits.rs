@@ -19,7 +19,12 @@ pub(crate) const INFLATED_PER_TURN: usize = 4 * 1024 * 1024;
 pub(crate) const SEND_BATCH_BYTES: usize = 64 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
-/// Entries kept for another shard whose mailbox is full.
+/// Publications that wait for a worker of the fan-out pool; what comes then is not prepared in it.
+pub(crate) const MAX_FANOUT_TASKS: usize = 256;
+/// Workers of the fan-out pool.
+pub(crate) const MAX_FANOUT_WORKERS: usize = 64;
+/// Entries kept for another shard whose mailbox is full, and publications that a shard has in the
+/// fan-out pool.
 pub(crate) const MAX_BACKLOG: usize = 4096;
 /// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.
 pub(crate) const MAX_SURPLUS: usize = 1024;

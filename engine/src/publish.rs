@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::ReceiptError;
+use crate::fanout::Later;
 use crate::handle::FromOutside;
 use crate::id::ConnectionId;
 use crate::protocol::frame::OpCode;
@@ -22,6 +23,7 @@ pub trait Publisher: sealed::Publish {}
 impl<P: sealed::Publish> Publisher for P {}
 
 pub(crate) mod sealed {
+    use crate::fanout::Later;
     use crate::protocol::frame::OpCode;
     use crate::room::Audience;
     use crate::shard::{Lane, TallyShare};
@@ -42,6 +44,9 @@ pub(crate) mod sealed {
     pub trait Publish {
         /// What is known of a publication's fate once it is made.
         type Outcome;
+
+        /// Sends on its way what `later` makes; the payload of `outgoing` is empty.
+        fn publish_later(self, outgoing: &Outgoing<'_, '_>, later: Later) -> Self::Outcome;
 
         /// Ends the publisher's own share in the whole receipt.
         fn settle(outcome: &Self::Outcome, tally: TallyShare);
@@ -68,8 +73,12 @@ pub struct To<'a, P> {
 #[must_use = "nothing is sent before `publish`"]
 pub struct Publication<'a, P> {
     to: To<'a, P>,
-    opcode: OpCode,
-    payload: Cow<'a, [u8]>,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Ready(OpCode, Cow<'a, [u8]>),
+    Later(Later),
 }
 
 impl<'a, P> To<'a, P> {
@@ -127,8 +136,7 @@ impl<'a, P> To<'a, P> {
         };
         Publication {
             to: self,
-            opcode: OpCode::Text,
-            payload,
+            content: Content::Ready(OpCode::Text, payload),
         }
     }
 
@@ -136,8 +144,7 @@ impl<'a, P> To<'a, P> {
     pub fn binary(self, bytes: impl Into<Cow<'a, [u8]>>) -> Publication<'a, P> {
         Publication {
             to: self,
-            opcode: OpCode::Binary,
-            payload: bytes.into(),
+            content: Content::Ready(OpCode::Binary, bytes.into()),
         }
     }
 
@@ -147,8 +154,7 @@ impl<'a, P> To<'a, P> {
         let payload = Cow::Borrowed(message.as_bytes());
         Publication {
             to: self,
-            opcode: opcode(message),
-            payload,
+            content: Content::Ready(opcode(message), payload),
         }
     }
 
@@ -159,6 +165,27 @@ impl<'a, P> To<'a, P> {
     /// strings.
     pub fn json(self, value: &impl Serialize) -> Result<Publication<'a, P>, serde_json::Error> {
         Ok(self.text(serde_json::to_string(value)?))
+    }
+
+    /// A text message of `value` as JSON, which the fan-out pool makes
+    /// ([`Config::fanout_workers`](field@crate::Config::fanout_workers)), so that a large value does not stall
+    /// whoever publishes it.
+    ///
+    /// When `value` cannot be represented, or its `Serialize` panics, nobody is sent anything: the whole
+    /// receipt says so ([`ReceiptError`]), or the log where none was asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: &throng::EngineHandle) -> Result<(), throng::ReceiptError> {
+    /// let board: Vec<(String, u64)> = (0..10_000).map(|n| (format!("player {n}"), n)).collect();
+    /// engine.to("players").json_later(board).publish_with_receipt().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn json_later(self, value: impl Serialize + Send + 'static) -> Publication<'a, P> {
+        Publication {
+            to: self,
+            content: Content::Later(Later::json(value)),
+        }
     }
 }
 
@@ -215,15 +242,21 @@ impl<P: Publisher> Publication<'_, P> {
             key,
             ..
         } = self.to;
-        let (audience, payload) = (&audience, &*self.payload);
-        publisher.publish(&sealed::Outgoing {
-            audience,
-            opcode: self.opcode,
-            payload,
+        let mut outgoing = sealed::Outgoing {
+            audience: &audience,
+            opcode: OpCode::Text,
+            payload: &[],
             lane,
             key: key.as_deref(),
             tally,
-        })
+        };
+        match self.content {
+            Content::Ready(opcode, payload) => {
+                (outgoing.opcode, outgoing.payload) = (opcode, &payload);
+                publisher.publish(&outgoing)
+            }
+            Content::Later(later) => publisher.publish_later(&outgoing, later),
+        }
     }
 }
 
@@ -260,10 +293,14 @@ impl<P> fmt::Debug for To<'_, P> {
 
 impl<P> fmt::Debug for Publication<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publication")
-            .field("to", &self.to)
-            .field("opcode", &self.opcode)
-            .field("bytes", &self.payload.len())
-            .finish()
+        let mut shown = f.debug_struct("Publication");
+        shown.field("to", &self.to);
+        match &self.content {
+            Content::Ready(opcode, payload) => {
+                shown.field("opcode", opcode).field("bytes", &payload.len())
+            }
+            Content::Later(later) => shown.field("later", later),
+        };
+        shown.finish()
     }
 }

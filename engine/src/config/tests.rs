@@ -51,7 +51,7 @@ fn setters_set_their_field() {
 }
 
 /// Every field, as TOML and as a variable write it.
-const TEXTS: [(&str, &str, &str); 25] = [
+const TEXTS: [(&str, &str, &str); 27] = [
     ("max_connections", "20000", "20000"),
     ("handshake_timeout", "\"1m 30s\"", "1m 30s"),
     ("ping_interval", "\"off\"", "off"),
@@ -80,6 +80,8 @@ const TEXTS: [(&str, &str, &str); 25] = [
     ("max_rooms_per_connection", "\"none\"", "none"),
     ("invalid_messages_per_minute", "8", "8"),
     ("mailbox_capacity", "99", "99"),
+    ("fanout_workers", "0", "0"),
+    ("fanout_threshold", "\"64 KiB\"", "65536"),
     ("compression", "\"on\"", "on"),
 ];
 
@@ -110,6 +112,8 @@ fn read_texts() -> Config {
         .max_rooms_per_connection(None)
         .invalid_messages_per_minute(8)
         .mailbox_capacity(99)
+        .fanout_workers(0)
+        .fanout_threshold(64 * KIB)
         .compression(Compression::default())
 }
 
@@ -254,7 +258,7 @@ fn unreadable_variables_are_refused_by_name() {
 fn every_bound_is_checked() {
     let day = seconds(86_400);
     let over = day + Duration::from_nanos(1);
-    let cases: [(&str, Spoil); 23] = [
+    let cases: [(&str, Spoil); 25] = [
         ("max_connections", |c| c.max_connections(0)),
         ("max_connections", |c| c.max_connections((1 << 24) + 1)),
         ("handshake_timeout", |c| c.handshake_timeout(Duration::ZERO)),
@@ -282,6 +286,8 @@ fn every_bound_is_checked() {
             c.invalid_messages_per_minute(0)
         }),
         ("mailbox_capacity", |c| c.mailbox_capacity(0)),
+        ("fanout_workers", |c| c.fanout_workers(65)),
+        ("fanout_threshold", |c| c.fanout_threshold(512 * MIB + 1)),
     ];
     for (field, spoil) in cases {
         let error = spoil(Config::default()).validate().expect_err(field);

@@ -26,6 +26,11 @@ impl Forwarding {
         }
     }
 
+    /// Whether nothing waits for any shard.
+    pub(super) fn is_empty(&self) -> bool {
+        self.backlogs.iter().all(VecDeque::is_empty)
+    }
+
     /// Hands `mail` on now or later. It is full when the backlog is full too.
     fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> Result<(), PostError> {
         let backlog = &mut self.backlogs[to];

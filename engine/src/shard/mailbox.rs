@@ -23,6 +23,8 @@ pub(crate) enum Mail {
         dispatch: Dispatch,
         tally: Option<TallyShare>,
     },
+    /// Take note that something this shard published through the fan-out pool has left it.
+    FannedOut,
     /// Close a connection on the application's behalf.
     Close {
         key: SocketKey,

@@ -13,6 +13,7 @@ mod drain;
 mod flush;
 mod forward;
 mod frames;
+mod handover;
 mod hold;
 mod invalid;
 mod mailbox;
@@ -29,6 +30,7 @@ pub use outbox::Lane;
 pub use publish::Receipt;
 
 pub(crate) use self::core::{Core, Farewell, Release};
+pub(crate) use compress::{Compressors, WindowsInUse};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
@@ -151,7 +153,7 @@ impl<H: Handler> Shard<H> {
 /// What a panic leaves half done is the service's own state, which `on_close` may still see; the
 /// shard's is whole between any two calls of `Conn`.
 #[inline]
-fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call))
         .map_err(forget_panic)
         .ok()

@@ -37,11 +37,12 @@ pub struct Receipt {
     pub evicted: usize,
     /// Older messages that were dropped to make room for it.
     pub displaced: usize,
-    /// Other shards it was handed to, whose counts are not in this receipt. In a whole receipt there
-    /// are none.
+    /// Shards it was handed to, whose counts are not in this receipt: others, and the handler's own
+    /// where it goes through the fan-out pool ([`Config::fanout_workers`](field@crate::Config::fanout_workers)).
+    /// In a whole receipt there are none.
     pub forwarded: usize,
-    /// Other shards that did not take it: their mailboxes were full, or they have stopped. It is lost
-    /// there.
+    /// Shards that did not take it: their mailboxes or the fan-out pool were full, or they have
+    /// stopped. It is lost there.
     pub refused: usize,
 }
 
@@ -96,8 +97,12 @@ impl Core {
         }
     }
 
-    /// Publishes here and hands on to every other shard that has members.
+    /// Publishes here and hands on to every other shard that has members, or has the fan-out pool do
+    /// both.
     pub(crate) fn publish(&mut self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
+        if self.goes_to_fanout(outgoing) {
+            return self.publish_to_fanout(outgoing);
+        }
         let (audience, payload) = (outgoing.audience, outgoing.payload);
         let frame = self.encode(outgoing.opcode, payload);
         let dispatch = Dispatch {

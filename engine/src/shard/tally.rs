@@ -6,11 +6,10 @@
 
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::forget_panic;
+use super::guard;
 use super::publish::Receipt;
 use crate::error::ReceiptError;
 
@@ -77,7 +76,10 @@ impl Tally {
             Teller::Fetched(waker) => {
                 let waker = waker.take();
                 drop(state);
-                waker.into_iter().for_each(Waker::wake);
+                // Somebody else's code too.
+                waker.into_iter().for_each(|waker| {
+                    guard(|| waker.wake());
+                });
             }
             Teller::Called(_) | Teller::Told => {
                 let teller = mem::replace(&mut state.teller, Teller::Told);
@@ -100,8 +102,7 @@ impl Teller {
         let Teller::Called(then) = self else {
             return;
         };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| then(outcome))) {
-            forget_panic(payload);
+        if guard(|| then(outcome)).is_none() {
             tracing::error!("what was to be done with a receipt panicked");
         }
     }
@@ -156,6 +157,11 @@ impl TallyShare {
     pub(crate) fn report(mut self, receipt: &Receipt) {
         self.is_reported = true;
         self.tally.end(|sum| sum.add(receipt));
+    }
+
+    /// Ends the share of one who has only handed the message on.
+    pub(crate) fn end(self) {
+        self.report(&Receipt::default());
     }
 
     /// Nobody was sent the message: instead of a receipt, this is told. Of several, the first.

@@ -96,6 +96,7 @@ impl<H: Handler> Shard<H> {
                     tally.report(&receipt);
                 }
             }
+            Mail::FannedOut => core.handle_fanned_out(),
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
                     core.part(
@@ -246,6 +247,7 @@ impl<H: Handler> Shard<H> {
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);
         core.compressors.remove(key.slot);
+        core.shared.windows.exit(connection.encoding);
         connection.decoder.release(&mut core.decoders);
         Some(connection)
     }
