@@ -7,7 +7,9 @@ use std::time::Instant;
 use serde::Serialize;
 use throng_transport::{Peer, SocketKey};
 
+use crate::error::ReceiptError;
 use crate::event::{Cause, Counts};
+use crate::fanout::Later;
 use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
@@ -15,7 +17,7 @@ use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, JoinError, Target};
-use crate::shard::{Connection, Core, Farewell, Lane, Receipt};
+use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
 
 /// A connection, while its handler runs.
 ///
@@ -83,7 +85,15 @@ impl<S> Conn<'_, S> {
     }
 
     /// A message for the members of a room, on all shards. Publishing gives a [`Receipt`]: of what
-    /// was delivered on this shard, and which other shards the message was handed to.
+    /// was delivered on this shard, and to how many other shards the message was handed. The counts of
+    /// all shards, [`publish_then`](crate::Publication::publish_then) asks for.
+    ///
+    /// Messages of one shard's handlers to a room reach each member in the order published. A large one
+    /// that is compressed for somebody goes through the fan-out pool
+    /// ([`Config::fanout_workers`](field@crate::Config::fanout_workers)), and until it has left it so does
+    /// all that the shard's handlers publish to rooms: it is delivered in a later turn, here too, to
+    /// those who are members then. What is [sent](Conn::send) meanwhile to one connection may arrive before
+    /// it.
     pub fn to<'p>(&'p mut self, room: &'p str) -> To<'p, FromHandler<'p>> {
         let me = Some(self.id());
         To::room(FromHandler { core: self.core }, room, me)
@@ -293,13 +303,29 @@ impl<'c> Direct<'c> {
 
     /// Sends a message. The receipt is that of [`Conn::to`].
     pub fn send<'m>(self, message: impl Into<Message<'m>>) -> Receipt {
-        let message = message.into();
+        self.send_counted(message.into(), None)
+    }
+
+    /// Sends a message, and has `then` called with the whole receipt, also from another shard; see
+    /// [`Publication::publish_then`](crate::Publication::publish_then).
+    pub fn send_then<'m, F>(self, message: impl Into<Message<'m>>, then: F) -> Receipt
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let tally = TallyShare::calling(then);
+        let receipt = self.send_counted(message.into(), Some(&tally));
+        tally.report(&receipt);
+        receipt
+    }
+
+    fn send_counted(self, message: Message<'_>, tally: Option<&TallyShare>) -> Receipt {
         self.core.publish(&sealed::Outgoing {
             audience: &Audience::new(Target::Connection(self.id)),
             opcode: opcode(message),
             payload: message.as_bytes(),
             lane: self.lane,
             key: self.key,
+            tally,
         })
     }
 
@@ -341,6 +367,18 @@ impl sealed::Publish for FromHandler<'_> {
 
     fn publish_numbered(self, numbered: sealed::Numbered<'_, '_>) -> Receipt {
         self.core.publish_numbered(numbered)
+    }
+
+    fn publish_later(self, outgoing: &sealed::Outgoing<'_, '_>, later: Later) -> Receipt {
+        let FromHandler { core } = self;
+        match core.shared.sequenced(outgoing.audience, Some(&core.rooms)) {
+            Some(room) => core.publish_later_sequenced(&room, outgoing, later),
+            None => core.publish_later(outgoing, later),
+        }
+    }
+
+    fn settle(receipt: &Receipt, tally: TallyShare) {
+        tally.report(receipt);
     }
 }
 

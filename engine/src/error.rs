@@ -55,6 +55,9 @@ pub enum PublishError {
     /// A [numbered](crate::To::numbered) message was for no sequenced room: nobody gets it.
     #[error("a numbered message is for a sequenced room, and none was named")]
     NotSequenced,
+    /// Too many publications wait in the fan-out pool: nobody is sent this one.
+    #[error("as many publications wait in the fan-out pool as may (mailbox_capacity)")]
+    FanoutFull,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -70,4 +73,23 @@ pub enum MembersError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// Why a publication has no receipt. Nobody was sent the message, but for [`OnShard`](Self::OnShard).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// It was waited for on one of the engine's own threads, which would wait for itself. The message
+    /// is on its way.
+    #[error("a receipt is waited for on a thread of the engine, which would wait for itself")]
+    OnShard,
+    /// The message could not be sent on its way.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The value cannot be represented as JSON.
+    #[error("the value cannot be represented as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// What was to make the message panicked.
+    #[error("what was to make the message panicked")]
+    Panicked,
 }

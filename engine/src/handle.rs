@@ -10,17 +10,18 @@ use serde::Serialize;
 use crate::budget::MemoryUse;
 use crate::config::Config;
 use crate::entropy::system_entropy;
-use crate::error::{MembersError, PublishError};
+use crate::error::{MembersError, PublishError, ReceiptError};
+use crate::fanout::{self, Later, Unmade};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
-use crate::room::{
-    Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, SharedAudience, Target,
-};
+use crate::receipt::PendingReceipt;
+use crate::room::{Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, Target};
 use crate::shard::{
-    Content, Dispatch, Frames, Lane, Mail, PostError, SequencedRoom, Unnumbered, encode_detached,
+    Content, Dispatch, Frames, Lane, Mail, Receipt, SequencedRoom, TallyShare, Unnumbered,
+    encode_detached,
 };
 use crate::shared::Shared;
 
@@ -28,9 +29,14 @@ thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that the calling thread is a shard's, which must not wait for shards.
+/// Notes that the calling thread is a shard's or the fan-out pool's, which must not wait for shards.
 pub(crate) fn enter_shard() {
     ON_SHARD.set(true);
+}
+
+/// Whether the calling thread must not wait for shards.
+pub(crate) fn is_on_shard() -> bool {
+    ON_SHARD.get()
 }
 
 /// A handle on a running engine, for any thread or task of any runtime.
@@ -52,7 +58,9 @@ impl EngineHandle {
     /// A message for the members of a room. Publishing never blocks.
     ///
     /// Messages published by one thread reach each member in that order. Publishing fails with
-    /// [`PublishError`] when the message could not be handed to every shard that has members.
+    /// [`PublishError`] when the message could not be handed to every shard that has members. What is
+    /// heavy goes through the fan-out pool ([`Config::fanout_workers`](field@crate::Config::fanout_workers)),
+    /// which waits where a mailbox is full; then, what follows waits behind it.
     ///
     /// ```no_run
     /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::PublishError> {
@@ -154,7 +162,7 @@ impl EngineHandle {
     /// # Errors
     /// On a shard's own thread, and when the engine has stopped.
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
-        if ON_SHARD.get() {
+        if is_on_shard() {
             return Err(MembersError::OnShard);
         }
         let Some(room) = self.0.directory.get(room) else {
@@ -198,55 +206,16 @@ impl EngineHandle {
         Frames::new(frame, self.0.is_compressible(payload))
     }
 
-    fn publish(&self, audience: &Audience<'_>, dispatch: &Dispatch) -> Result<(), PublishError> {
-        let (mut addressed, mut refused, mut stopped) = (0, 0, 0);
-        let mut travelling: Option<SharedAudience> = None;
-        for shard in self.0.shards_of(audience, None) {
-            let audience = travelling
-                .get_or_insert_with(|| audience.to_shared(None))
-                .clone();
-            let mail = Mail::Publish {
-                audience,
-                dispatch: dispatch.clone(),
-            };
-            addressed += 1;
-            match self.0.mail[usize::from(shard)].try_post(mail) {
-                Ok(()) => {}
-                Err(PostError::Full(_)) => refused += 1,
-                // It has nobody left.
-                Err(PostError::Stopped) => stopped += 1,
-            }
-        }
-        match refused {
-            0 if stopped == addressed && (stopped > 0 || self.0.is_stopping()) => {
-                Err(PublishError::Stopped)
-            }
-            0 => Ok(()),
-            _ => Err(PublishError::MailboxFull { refused, addressed }),
-        }
-    }
-
     fn submit(
         &self,
         room: &SequencedRoom,
         audience: &Audience<'_>,
         content: Content,
+        tally: Option<&TallyShare>,
     ) -> Result<(), PublishError> {
-        let unnumbered = Unnumbered::new(room, audience, content);
-        self.post(unnumbered.home(), Mail::Unnumbered(unnumbered))
-    }
-
-    fn post(&self, shard: u8, mail: Mail) -> Result<(), PublishError> {
-        let Some(mailbox) = self.0.mail.get(usize::from(shard)) else {
-            return Ok(());
-        };
-        mailbox.try_post(mail).map_err(|error| match error {
-            PostError::Full(_) => PublishError::MailboxFull {
-                refused: 1,
-                addressed: 1,
-            },
-            PostError::Stopped => PublishError::Stopped,
-        })
+        let unnumbered = Unnumbered::new(room, audience, content, tally);
+        self.0
+            .post(unnumbered.home(), Mail::Unnumbered(Box::new(unnumbered)))
     }
 }
 
@@ -270,22 +239,70 @@ impl sealed::Publish for FromOutside<'_> {
         let frames = self.0.encode(outgoing.opcode, outgoing.payload);
         if let Some(room) = self.0.0.sequenced(outgoing.audience, None) {
             let content = Content::Frames(frames);
-            return self.0.submit(&room, outgoing.audience, content);
+            return self
+                .0
+                .submit(&room, outgoing.audience, content, outgoing.tally);
         }
         let dispatch = Dispatch {
             frames,
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),
         };
-        self.0.publish(outgoing.audience, &dispatch)
+        let shared = &self.0.0;
+        let is_heavy = shared.is_heavy(outgoing.payload);
+        shared.publish(outgoing.audience, &dispatch, is_heavy, outgoing.tally)
     }
 
     fn publish_numbered(self, numbered: sealed::Numbered<'_, '_>) -> Result<(), PublishError> {
-        let sealed::Numbered { audience, make } = numbered;
+        let sealed::Numbered {
+            audience,
+            make,
+            tally,
+        } = numbered;
         let room = self.0.0.sequenced(audience, None);
         let room = room.ok_or(PublishError::NotSequenced)?;
-        self.0.submit(&room, audience, Content::Make(make))
+        self.0.submit(&room, audience, Content::Make(make), tally)
     }
+
+    fn publish_later(
+        self,
+        outgoing: &sealed::Outgoing<'_, '_>,
+        later: Later,
+    ) -> Result<(), PublishError> {
+        if self.0.0.sequenced(outgoing.audience, None).is_some() {
+            return match later.make() {
+                Ok(text) => self.publish(&sealed::Outgoing {
+                    payload: &text,
+                    ..*outgoing
+                }),
+                Err(error) => {
+                    fanout::fail(error, outgoing.tally);
+                    Ok(())
+                }
+            };
+        }
+        self.0.0.publish_later(Unmade {
+            audience: outgoing.audience.to_shared(None),
+            later,
+            lane: outgoing.lane,
+            key: outgoing.key.map(Arc::from),
+            tally: outgoing.tally.cloned(),
+            origin: None,
+        })
+    }
+
+    fn settle(outcome: &Result<(), PublishError>, tally: TallyShare) {
+        settle(*outcome, tally);
+    }
+}
+
+/// Ends the share of a thread outside. Shards that refused the message have ended theirs.
+fn settle(outcome: Result<(), PublishError>, tally: TallyShare) {
+    match outcome {
+        Ok(()) | Err(PublishError::MailboxFull { .. }) => {}
+        Err(error) => tally.fail(error.into()),
+    }
+    tally.end();
 }
 
 /// A connection, for any thread or task of any runtime.
@@ -335,15 +352,57 @@ impl ConnectionHandle {
     /// # Errors
     /// When the shard's mailbox is full or the engine has stopped.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), PublishError> {
-        let message = message.into();
+        self.send_counted(message.into(), None)
+    }
+
+    /// Sends a message and gives its receipt, once the connection's shard has answered. Where the
+    /// connection is gone, the receipt's audience is nobody.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: &throng::ConnectionHandle) -> Result<(), throng::ReceiptError> {
+    /// let was_there = conn.send_with_receipt("hello").await?.audience() == 1;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_with_receipt<'m>(&self, message: impl Into<Message<'m>>) -> PendingReceipt {
+        let (share, tally) = TallyShare::fetched();
+        let outcome = self.send_counted(message.into(), Some(&share));
+        settle(outcome, share);
+        PendingReceipt::new(tally)
+    }
+
+    /// Sends a message and has `then` called with its receipt; see
+    /// [`Publication::publish_then`](crate::Publication::publish_then).
+    ///
+    /// # Errors
+    /// As [`ConnectionHandle::send`]; `then` is called all the same.
+    pub fn send_then<'m, F>(
+        &self,
+        message: impl Into<Message<'m>>,
+        then: F,
+    ) -> Result<(), PublishError>
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let share = TallyShare::calling(then);
+        let outcome = self.send_counted(message.into(), Some(&share));
+        settle(outcome, share);
+        outcome
+    }
+
+    fn send_counted(
+        &self,
+        message: Message<'_>,
+        tally: Option<&TallyShare>,
+    ) -> Result<(), PublishError> {
+        let (opcode, payload, shared) = (opcode(message), message.as_bytes(), self.engine.shared());
         let dispatch = Dispatch {
-            frames: self.engine.encode(opcode(message), message.as_bytes()),
+            frames: self.engine.encode(opcode, payload),
             lane: self.lane,
             key: self.key.clone(),
         };
-        let audience = Audience::new(Target::Connection(self.id)).to_shared(None);
-        let mail = Mail::Publish { audience, dispatch };
-        self.engine.post(self.id.shard(), mail)
+        let audience = Audience::new(Target::Connection(self.id));
+        shared.publish(&audience, &dispatch, shared.is_heavy(payload), tally)
     }
 
     /// Sends `value` as JSON, in a text message.
@@ -365,7 +424,7 @@ impl ConnectionHandle {
             code,
             reason: reason.to_owned(),
         };
-        self.engine.post(self.id.shard(), mail)
+        self.engine.shared().post(self.id.shard(), mail)
     }
 }
 

@@ -37,10 +37,15 @@ pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
-/// A frame up to this size, published to a sequenced room from another thread, is copied into a chunk of
-/// the home's, beside others: what lies side by side goes to each member as one buffer.
+/// A frame up to this size, published by another thread, is copied into a chunk of the shard's, beside
+/// others: what lies side by side goes to each member as one buffer.
 pub(crate) const MAX_REPACKED: usize = 4096;
-/// Entries kept for another shard whose mailbox is full.
+/// Publications that wait for a worker of the fan-out pool; what comes then is not prepared in it.
+pub(crate) const MAX_FANOUT_TASKS: usize = 256;
+/// Workers of the fan-out pool.
+pub(crate) const MAX_FANOUT_WORKERS: usize = 64;
+/// Entries kept for another shard whose mailbox is full, and publications that a shard has in the
+/// fan-out pool.
 pub(crate) const MAX_BACKLOG: usize = 4096;
 /// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.
 pub(crate) const MAX_SURPLUS: usize = 1024;

@@ -5,12 +5,18 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::error::ReceiptError;
+use crate::fanout::Later;
+use crate::handle::FromOutside;
 use crate::id::ConnectionId;
 use crate::owned::OwnedMessage;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
+use crate::receipt::PendingReceipt;
 use crate::room::{Audience, Position, Target};
-use crate::shard::{Lane, Make};
+use crate::shard::{Lane, Make, Receipt, TallyShare};
+
+use self::sealed::Publish as _;
 
 /// Publishes on behalf of whoever made a [`To`]: a handler or another thread.
 pub trait Publisher: sealed::Publish {}
@@ -18,9 +24,10 @@ pub trait Publisher: sealed::Publish {}
 impl<P: sealed::Publish> Publisher for P {}
 
 pub(crate) mod sealed {
+    use crate::fanout::Later;
     use crate::protocol::frame::OpCode;
     use crate::room::Audience;
-    use crate::shard::{Lane, Make};
+    use crate::shard::{Lane, Make, TallyShare};
 
     /// A message on its way.
     #[derive(Debug)]
@@ -30,6 +37,8 @@ pub(crate) mod sealed {
         pub(crate) payload: &'p [u8],
         pub(crate) lane: Lane,
         pub(crate) key: Option<&'p str>,
+        /// The whole receipt, where one is asked for: every part of the publication is given a share.
+        pub(crate) tally: Option<&'p TallyShare>,
     }
 
     /// A message on its way that is made when it has its place in a sequenced room.
@@ -37,6 +46,7 @@ pub(crate) mod sealed {
     pub struct Numbered<'p, 'a> {
         pub(crate) audience: &'p Audience<'a>,
         pub(crate) make: Make,
+        pub(crate) tally: Option<&'p TallyShare>,
     }
 
     /// Where publications go.
@@ -44,7 +54,13 @@ pub(crate) mod sealed {
         /// What is known of a publication's fate once it is made.
         type Outcome;
 
-        /// Sends the message on its way.
+        /// Sends on its way what `later` makes; the payload of `outgoing` is empty.
+        fn publish_later(self, outgoing: &Outgoing<'_, '_>, later: Later) -> Self::Outcome;
+
+        /// Ends the publisher's own share in the whole receipt.
+        fn settle(outcome: &Self::Outcome, tally: TallyShare);
+
+        /// Sends the message on its way. What is known of it at once is not in the tally yet.
         fn publish(self, outgoing: &Outgoing<'_, '_>) -> Self::Outcome;
 
         /// The same, for a message that is yet to be made.
@@ -75,6 +91,7 @@ pub struct Publication<'a, P> {
 enum Content<'a> {
     Ready(OpCode, Cow<'a, [u8]>),
     Numbered(Make),
+    Later(Later),
 }
 
 impl<'a, P> To<'a, P> {
@@ -213,6 +230,27 @@ impl<'a, P> To<'a, P> {
             content: Content::Numbered(Make::new(make)),
         }
     }
+
+    /// A text message of `value` as JSON, which the fan-out pool makes
+    /// ([`Config::fanout_workers`](field@crate::Config::fanout_workers)), so that a large value does not stall
+    /// whoever publishes it.
+    ///
+    /// When `value` cannot be represented, or its `Serialize` panics, nobody is sent anything: the whole
+    /// receipt says so ([`ReceiptError`]), or the log where none was asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: &throng::EngineHandle) -> Result<(), throng::ReceiptError> {
+    /// let board: Vec<(String, u64)> = (0..10_000).map(|n| (format!("player {n}"), n)).collect();
+    /// engine.to("players").json_later(board).publish_with_receipt().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn json_later(self, value: impl Serialize + Send + 'static) -> Publication<'a, P> {
+        Publication {
+            to: self,
+            content: Content::Later(Later::json(value)),
+        }
+    }
 }
 
 impl<P> To<'_, P> {
@@ -229,6 +267,38 @@ impl<P: Publisher> Publication<'_, P> {
     /// documentation tells ([`Conn::to`](crate::Conn::to),
     /// [`EngineHandle::to`](crate::EngineHandle::to)).
     pub fn publish(self) -> P::Outcome {
+        self.publish_counted(None)
+    }
+
+    /// Sends the message, and has `then` called with the whole receipt: the counts of all shards, which
+    /// add up to the audience.
+    ///
+    /// It is called exactly once, whatever becomes of the message, on the thread that reports last:
+    /// a shard's mostly, or this one before it goes on. It must not block. A panic in it is logged and
+    /// costs nothing else.
+    ///
+    /// ```
+    /// # fn example(conn: &mut throng::Conn<'_, ()>) {
+    /// let publisher = conn.handle();
+    /// conn.to("general").text("hello").publish_then(move |receipt| {
+    ///     if receipt.is_ok_and(|receipt| receipt.dropped > 0) {
+    ///         // There is nobody to tell that the publisher has gone.
+    ///         let _ = publisher.send("not everybody got it");
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn publish_then<F>(self, then: F) -> P::Outcome
+    where
+        F: FnOnce(Result<Receipt, ReceiptError>) + Send + 'static,
+    {
+        let tally = TallyShare::calling(then);
+        let outcome = self.publish_counted(Some(&tally));
+        P::settle(&outcome, tally);
+        outcome
+    }
+
+    fn publish_counted(self, tally: Option<&TallyShare>) -> P::Outcome {
         let To {
             publisher,
             audience,
@@ -236,19 +306,38 @@ impl<P: Publisher> Publication<'_, P> {
             key,
             ..
         } = self.to;
+        let mut outgoing = sealed::Outgoing {
+            audience: &audience,
+            opcode: OpCode::Text,
+            payload: &[],
+            lane,
+            key: key.as_deref(),
+            tally,
+        };
         match self.content {
-            Content::Ready(opcode, payload) => publisher.publish(&sealed::Outgoing {
-                audience: &audience,
-                opcode,
-                payload: &payload,
-                lane,
-                key: key.as_deref(),
-            }),
+            Content::Ready(opcode, payload) => {
+                (outgoing.opcode, outgoing.payload) = (opcode, &payload);
+                publisher.publish(&outgoing)
+            }
+            Content::Later(later) => publisher.publish_later(&outgoing, later),
             Content::Numbered(make) => publisher.publish_numbered(sealed::Numbered {
                 audience: &audience,
                 make,
+                tally,
             }),
         }
+    }
+}
+
+impl Publication<'_, FromOutside<'_>> {
+    /// Sends the message and gives the whole receipt, once every shard has answered: the counts of all
+    /// shards, which add up to the audience. Where mailboxes were full, it says so
+    /// ([`Receipt::refused`]).
+    pub fn publish_with_receipt(self) -> PendingReceipt {
+        let (share, tally) = TallyShare::fetched();
+        let outcome = self.publish_counted(Some(&share));
+        FromOutside::settle(&outcome, share);
+        PendingReceipt::new(tally)
     }
 }
 
@@ -282,11 +371,12 @@ impl<P> fmt::Debug for Publication<'_, P> {
         let mut shown = f.debug_struct("Publication");
         shown.field("to", &self.to);
         match &self.content {
-            Content::Ready(opcode, payload) => shown
-                .field("opcode", opcode)
-                .field("bytes", &payload.len())
-                .finish(),
-            Content::Numbered(_) => shown.finish_non_exhaustive(),
-        }
+            Content::Ready(opcode, payload) => {
+                shown.field("opcode", opcode).field("bytes", &payload.len())
+            }
+            Content::Later(later) => shown.field("later", later),
+            Content::Numbered(make) => shown.field("make", make),
+        };
+        shown.finish()
     }
 }

@@ -19,6 +19,7 @@ use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptio
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::StartError;
+use crate::fanout;
 use crate::handle::{EngineHandle, enter_shard};
 use crate::handler::{Handler, OnMessage};
 #[cfg(feature = "http")]
@@ -143,9 +144,11 @@ impl<H: Handler> Builder<H> {
             handle: EngineHandle::new(&shared),
             addresses: listening.addresses,
             threads: Vec::new(),
+            fanout: Vec::new(),
             #[cfg(feature = "http")]
             side_door: None,
         };
+        fanout::start(&shared, &mut engine.fanout)?;
         let handler = Arc::new(self.handler);
         // Differs from run to run; it only spreads pings over time.
         let seed = fastrand::u64(..);
@@ -302,6 +305,8 @@ pub struct Engine {
     handle: EngineHandle,
     addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
+    /// The fan-out pool's threads.
+    fanout: Vec<JoinHandle<()>>,
     #[cfg(feature = "http")]
     side_door: Option<SideDoor>,
 }
@@ -363,6 +368,9 @@ impl Engine {
     pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
         let shared = self.handle.shared();
         shared.begin_drain();
+        if let Some(fanout) = &shared.fanout {
+            fanout.flush();
+        }
         let (answer, answers) = bounded(shared.mail.len());
         for mailbox in &shared.mail {
             // A shard that has failed has nobody to close.
@@ -401,6 +409,14 @@ impl Engine {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a shard's thread panicked");
+            }
+        }
+        if let Some(fanout) = &self.handle.shared().fanout {
+            fanout.close();
+        }
+        for thread in self.fanout.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the fan-out pool panicked");
             }
         }
         #[cfg(feature = "http")]

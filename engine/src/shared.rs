@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
+use crate::fanout::Fanout;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
-use crate::shard::MailSender;
+use crate::shard::{MailSender, WindowsInUse};
 
 /// One engine's common knowledge. Handles keep it alive; it keeps no shard alive.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub(crate) struct Shared {
     /// The mailboxes, by shard.
     pub(crate) mail: Vec<MailSender>,
     pub(crate) budget: Budget,
+    /// The fan-out pool, where there is one.
+    pub(crate) fanout: Option<Fanout>,
+    /// What open connections compress with.
+    pub(crate) windows: WindowsInUse,
     /// Sockets that count towards `max_connections`: in their handshake, open or closing.
     admitted: AtomicUsize,
     /// Sockets beyond `max_connections`.
@@ -44,6 +49,8 @@ impl Shared {
             surplus: AtomicUsize::new(0),
             max_surplus: max_surplus(&config),
             budget: Budget::new(config.memory_budget, mail.len()),
+            fanout: Fanout::new(&config),
+            windows: WindowsInUse::default(),
             config,
             epoch,
             directory: Arc::new(Directory::new(limits)),
@@ -88,6 +95,16 @@ impl Shared {
         compression
             .as_ref()
             .is_some_and(|compression| payload.len() >= compression.threshold)
+    }
+
+    /// Whether publishing a message is work for the fan-out pool: a large one that somebody is sent
+    /// compressed.
+    #[inline]
+    pub(crate) fn is_heavy(&self, payload: &[u8]) -> bool {
+        let fanout = self.fanout.as_ref();
+        fanout.is_some_and(|fanout| fanout.takes(payload.len()))
+            && self.is_compressible(payload)
+            && self.windows.in_use().next().is_some()
     }
 
     pub(crate) fn count_opened(&self) {

@@ -83,6 +83,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("batch_messages", "7", "7"),
     ("invalid_messages_per_minute", "8", "8"),
     ("mailbox_capacity", "99", "99"),
+    ("fanout_workers", "0", "0"),
+    ("fanout_threshold", "\"64 KiB\"", "65536"),
     ("compression", "\"on\"", "on"),
 ];
 
@@ -116,6 +118,8 @@ fn read_texts() -> Config {
         .batch_window(Duration::from_millis(5))
         .batch_messages(7)
         .mailbox_capacity(99)
+        .fanout_workers(0)
+        .fanout_threshold(64 * KIB)
         .compression(Compression::default())
 }
 
@@ -292,6 +296,8 @@ fn every_bound_is_checked() {
         ("batch_window", |c| c.batch_window(Duration::from_secs(2))),
         ("batch_messages", |c| c.batch_messages(0)),
         ("mailbox_capacity", |c| c.mailbox_capacity(0)),
+        ("fanout_workers", |c| c.fanout_workers(65)),
+        ("fanout_threshold", |c| c.fanout_threshold(512 * MIB + 1)),
     ];
     for &(field, spoil) in cases {
         let error = spoil(Config::default()).validate().expect_err(field);

@@ -33,7 +33,8 @@ impl<H: Handler> Solo<H> {
         waker: Waker,
         seed: u64,
     ) -> Result<Solo<H>, ConfigError> {
-        let config = config.shards(1);
+        // A pool would be threads, which differ from run to run.
+        let config = config.shards(1).fanout_workers(0);
         config.validate()?;
         let (sender, mailbox) = mailbox(config.mailbox_capacity, waker);
         let shared = Arc::new(Shared::new(config, Instant::now(), vec![sender]));

@@ -4,6 +4,8 @@
 //! shard, and a publication is compressed once for each. A connection with context takeover has a
 //! compressor of its own for what it alone is sent; see [`Encoding::has_context`].
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hashbrown::HashMap;
 use throng_transport::{Slice, SocketKey};
 
@@ -67,7 +69,34 @@ impl Encoding {
     }
 }
 
-/// The compressors of a shard, made when first needed.
+/// How many open connections compress with each window.
+#[derive(Debug, Default)]
+pub(crate) struct WindowsInUse([AtomicUsize; WAYS]);
+
+impl WindowsInUse {
+    /// Counts a connection in, if it compresses.
+    pub(crate) fn enter(&self, encoding: Encoding) {
+        if encoding.compresses() {
+            self.0[encoding.way()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts it out.
+    pub(crate) fn exit(&self, encoding: Encoding) {
+        if encoding.compresses() {
+            self.0[encoding.way()].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An encoding for each window that somebody compresses with.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = Encoding> {
+        let used = (1..).zip(&self.0);
+        used.filter(|(_, count)| count.load(Ordering::Relaxed) > 0)
+            .map(|(place, _)| Encoding(place))
+    }
+}
+
+/// The compressors of a thread, made when first needed.
 #[derive(Debug)]
 pub(crate) struct Compressors {
     strength: Strength,

@@ -77,6 +77,8 @@ pub(crate) struct Core {
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
+    /// Publications of this shard that the fan-out pool has not told the end of.
+    pub(super) in_fanout: usize,
     pub(crate) batch: SendQueue,
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
@@ -113,6 +115,7 @@ impl Core {
             batches: Batches::default(),
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
+            in_fanout: 0,
             batch: SendQueue::new(),
             message_limits: MessageLimits {
                 max_message_size: config.max_message_size,

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::frames::Dispatch;
 use super::mailbox::{Mail, MailSender, PostError};
 use super::publish::Receipt;
+use super::tally::TallyShare;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
 
@@ -28,6 +29,11 @@ impl Forwarding {
     /// Whether [`Forwarding::post`] to that shard cannot find it full.
     pub(super) fn has_room(&self, to: usize) -> bool {
         self.backlogs[to].len() < MAX_BACKLOG
+    }
+
+    /// Whether nothing waits for any shard.
+    pub(super) fn is_empty(&self) -> bool {
+        self.backlogs.iter().all(VecDeque::is_empty)
     }
 
     /// Hands `mail` on now or later. It is full when the backlog is full too.
@@ -75,6 +81,7 @@ impl Core {
         &mut self,
         audience: &Audience<'_>,
         dispatch: &Dispatch,
+        tally: Option<&TallyShare>,
         receipt: &mut Receipt,
     ) {
         let mut shared: Option<SharedAudience> = None;
@@ -88,12 +95,11 @@ impl Core {
             let mail = Mail::Publish {
                 audience,
                 dispatch: dispatch.clone(),
+                tally: tally.cloned(),
             };
             match self.forwarding.post(to, &self.shared.mail[to], mail) {
                 Ok(()) => receipt.forwarded += 1,
-                Err(PostError::Full(_)) => receipt.refused += 1,
-                // It has nobody left.
-                Err(PostError::Stopped) => {}
+                Err(PostError::Full(_) | PostError::Stopped) => receipt.refused += 1,
             }
         }
     }

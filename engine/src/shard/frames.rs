@@ -37,6 +37,14 @@ impl Frames {
         }
     }
 
+    /// Compresses it for connections of that encoding, if it is to be compressed at all, before
+    /// somebody needs that.
+    pub(crate) fn prepare(&self, encoding: Encoding, compressors: &mut Compressors) {
+        if let Some(ways) = &self.compressed {
+            ways[encoding.way()].get_or_init(|| compressors.compress_frame(&self.plain, encoding));
+        }
+    }
+
     /// Whether it is the same for everybody.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -10,6 +10,7 @@ use throng_transport::{Peer, Socket, SocketKey, Waker};
 use super::drain::ShardDrained;
 use super::frames::Dispatch;
 use super::sequence::{Numbered, Unnumbered};
+use super::tally::TallyShare;
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
@@ -21,11 +22,14 @@ pub(crate) enum Mail {
     Publish {
         audience: SharedAudience,
         dispatch: Dispatch,
+        tally: Option<TallyShare>,
     },
     /// Give a message its place in a sequenced room, of which this shard is the home.
-    Unnumbered(Unnumbered),
+    Unnumbered(Box<Unnumbered>),
     /// Deliver a message that has its place.
-    Numbered(Numbered),
+    Numbered(Box<Numbered>),
+    /// Take note that something this shard published through the fan-out pool has left it.
+    FannedOut,
     /// Close a connection on the application's behalf.
     Close {
         key: SocketKey,

@@ -17,6 +17,7 @@ mod flush;
 mod forward;
 mod frames;
 mod gap;
+mod handover;
 mod hold;
 mod invalid;
 mod mailbox;
@@ -26,6 +27,7 @@ mod receive;
 mod run;
 mod sequence;
 mod service;
+mod tally;
 mod timer;
 mod turn;
 mod upgrade;
@@ -34,12 +36,14 @@ pub use outbox::Lane;
 pub use publish::Receipt;
 
 pub(crate) use self::core::{Core, Farewell, Release};
+pub(crate) use compress::{Compressors, WindowsInUse};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
+pub(crate) use tally::{Tally, TallyShare};
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -156,7 +160,7 @@ impl<H: Handler> Shard<H> {
 /// What a panic leaves half done is the service's own state, which `on_close` may still see; the
 /// shard's is whole between any two calls of `Conn`.
 #[inline]
-fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call))
         .map_err(forget_panic)
         .ok()

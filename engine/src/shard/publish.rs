@@ -18,6 +18,10 @@ use crate::room::{Audience, Position, Target};
 
 /// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
 /// connection of the audience once.
+///
+/// A handler is given at once what is known in its own shard. A whole receipt, which
+/// [`publish_then`](crate::Publication::publish_then) and
+/// [`publish_with_receipt`](crate::Publication::publish_with_receipt) ask for, has the counts of all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -31,11 +35,13 @@ pub struct Receipt {
     pub evicted: usize,
     /// Older messages that were dropped to make room for it.
     pub displaced: usize,
-    /// Other shards it was handed to.
+    /// Shards it was handed to, whose counts are not in this receipt: others, and the handler's own
+    /// where it goes through the fan-out pool ([`Config::fanout_workers`](field@crate::Config::fanout_workers)).
+    /// In a whole receipt there are none.
     pub forwarded: usize,
-    /// Other shards that could not take it, their mailboxes being full: it is lost there. For a
-    /// [sequenced](crate::RoomOptions::sequenced) room it is 1 when the message got no offset, and nobody
-    /// gets it.
+    /// Shards that did not take it: their mailboxes or the fan-out pool were full, or they have
+    /// stopped. It is lost there. For a [sequenced](crate::RoomOptions::sequenced) room it is 1 when the
+    /// message got no offset, and nobody gets it.
     pub refused: usize,
     /// Its place in a sequenced room. The room's home gives it: with a handler elsewhere the message
     /// has been handed on to the home, and this is `None`.
@@ -91,8 +97,12 @@ impl Core {
         }
     }
 
-    /// Publishes here and hands on to every other shard that has members.
+    /// Publishes here and hands on to every other shard that has members, or has the fan-out pool do
+    /// both.
     pub(crate) fn publish(&mut self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
+        if self.goes_to_fanout(outgoing) {
+            return self.publish_to_fanout(outgoing);
+        }
         let (audience, payload) = (outgoing.audience, outgoing.payload);
         let frame = self.encode_publication(outgoing.opcode, payload);
         let dispatch = Dispatch {
@@ -102,7 +112,7 @@ impl Core {
         };
         let mut receipt = self.deliver_to(audience, &dispatch);
         if self.shared.mail.len() > 1 {
-            self.forward(audience, &dispatch, &mut receipt);
+            self.forward(audience, &dispatch, outgoing.tally, &mut receipt);
         }
         receipt
     }

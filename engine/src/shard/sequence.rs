@@ -14,6 +14,8 @@ use super::guard;
 use super::mailbox::Mail;
 use super::outbox::Lane;
 use super::publish::Receipt;
+use super::tally::TallyShare;
+use crate::fanout::{self, Later};
 use crate::limits::MAX_REPACKED;
 use crate::owned::OwnedMessage;
 use crate::publish::{opcode, sealed};
@@ -33,6 +35,7 @@ pub(crate) struct Unnumbered {
     sequence: Arc<Sequence>,
     audience: SharedAudience,
     content: Content,
+    tally: Option<TallyShare>,
 }
 
 /// A message that has its place, for one shard.
@@ -43,6 +46,7 @@ pub(crate) struct Numbered {
     dispatch: Dispatch,
     /// The shard's term that the home found ([`Sequence`]).
     term: u64,
+    tally: Option<TallyShare>,
 }
 
 /// What is in a message.
@@ -76,11 +80,13 @@ impl Unnumbered {
         room: &SequencedRoom,
         audience: &Audience<'_>,
         content: Content,
+        tally: Option<&TallyShare>,
     ) -> Unnumbered {
         Unnumbered {
             sequence: Arc::clone(&room.sequence),
             audience: audience.to_shared(Some(&room.room)),
             content,
+            tally: tally.cloned(),
         }
     }
 
@@ -123,16 +129,47 @@ impl Core {
     ) -> Receipt {
         let frame = self.encode_publication(outgoing.opcode, outgoing.payload);
         let frames = Frames::new(frame, self.shared.is_compressible(outgoing.payload));
-        self.submit(room, outgoing.audience, Content::Frames(frames))
+        let content = Content::Frames(frames);
+        self.submit(room, outgoing.audience, content, outgoing.tally)
+    }
+
+    /// Publishes what `later` makes to a sequenced room. It is made here: what the home is sent has its
+    /// place in the order already.
+    pub(crate) fn publish_later_sequenced(
+        &mut self,
+        room: &SequencedRoom,
+        outgoing: &sealed::Outgoing<'_, '_>,
+        later: Later,
+    ) -> Receipt {
+        match later.make() {
+            Ok(text) => self.publish_sequenced(
+                room,
+                &sealed::Outgoing {
+                    payload: &text,
+                    ..*outgoing
+                },
+            ),
+            Err(error) => {
+                fanout::fail(error, outgoing.tally);
+                Receipt::default()
+            }
+        }
     }
 
     /// Publishes a message that is made when it has its place. Without a sequenced room that is
     /// refused.
     pub(crate) fn publish_numbered(&mut self, numbered: sealed::Numbered<'_, '_>) -> Receipt {
-        let sealed::Numbered { audience, make } = numbered;
+        let sealed::Numbered {
+            audience,
+            make,
+            tally,
+        } = numbered;
         match self.shared.sequenced(audience, Some(&self.rooms)) {
-            Some(room) => self.submit(&room, audience, Content::Make(make)),
-            None => refuse(make),
+            Some(room) => self.submit(&room, audience, Content::Make(make), tally),
+            None => {
+                count_refused(tally);
+                refuse(make)
+            }
         }
     }
 
@@ -141,14 +178,20 @@ impl Core {
         room: &SequencedRoom,
         audience: &Audience<'_>,
         content: Content,
+        tally: Option<&TallyShare>,
     ) -> Receipt {
         let home = room.sequence.home();
         if home == self.shard {
             let travelling = || audience.to_shared(Some(&room.room));
-            return self.number(&room.sequence, audience, travelling, content);
+            let receipt = self.number(&room.sequence, audience, travelling, content, tally);
+            if receipt.refused > 0 {
+                count_refused(tally);
+            }
+            return receipt;
         }
         let to = usize::from(home);
-        let mail = Mail::Unnumbered(Unnumbered::new(room, audience, content));
+        let unnumbered = Unnumbered::new(room, audience, content, tally);
+        let mail = Mail::Unnumbered(Box::new(unnumbered));
         match self.forwarding.post(to, &self.shared.mail[to], mail) {
             Ok(()) => Receipt {
                 forwarded: 1,
@@ -166,22 +209,35 @@ impl Core {
         let Unnumbered {
             sequence,
             audience: travelling,
-            content,
+            mut content,
+            tally,
         } = unnumbered;
-        let content = self.repack(content);
-        let again = || travelling.clone();
-        travelling.with(|audience| self.number(&sequence, audience, again, content));
+        if let Content::Frames(frames) = &mut content {
+            self.repack(frames);
+        }
+        let (again, shares) = (|| travelling.clone(), tally.as_ref());
+        let receipt =
+            travelling.with(|audience| self.number(&sequence, audience, again, content, shares));
+        // A share that is dropped counts as refused.
+        if let Some(tally) = tally.filter(|_| receipt.refused == 0) {
+            tally.report(&receipt);
+        }
     }
 
     /// Delivers what the home has numbered.
-    pub(super) fn handle_numbered(&mut self, numbered: &Numbered) {
+    pub(super) fn handle_numbered(&mut self, numbered: Numbered) {
         let Numbered {
             sequence,
             audience,
             dispatch,
             term,
+            tally,
         } = numbered;
-        audience.with(|audience| self.deliver_numbered(sequence, *term, audience, dispatch));
+        let receipt =
+            audience.with(|audience| self.deliver_numbered(&sequence, term, audience, &dispatch));
+        if let Some(tally) = tally {
+            tally.report(&receipt);
+        }
     }
 }
 
@@ -194,6 +250,7 @@ impl Core {
         audience: &Audience<'_>,
         travelling: impl Fn() -> SharedAudience,
         content: Content,
+        tally: Option<&TallyShare>,
     ) -> Receipt {
         let shards = self.shards_of_sequenced(sequence, audience);
         let has_room = |shard| self.forwarding.has_room(usize::from(shard));
@@ -214,12 +271,14 @@ impl Core {
         receipt.position = Some(position);
         for shard in shards {
             let to = usize::from(shard);
-            let mail = Mail::Numbered(Numbered {
+            let numbered = Numbered {
                 sequence: Arc::clone(sequence),
                 audience: travelling(),
                 dispatch: dispatch.clone(),
                 term: sequence.term(shard),
-            });
+                tally: tally.cloned(),
+            };
+            let mail = Mail::Numbered(Box::new(numbered));
             // A shard that has stopped has nobody left; there is room with all others.
             let posted = self.forwarding.post(to, &self.shared.mail[to], mail);
             receipt.forwarded += usize::from(posted.is_ok());
@@ -283,18 +342,21 @@ impl Core {
     }
 
     /// Copies a small frame from elsewhere beside others, so that they go out as one.
-    fn repack(&mut self, mut content: Content) -> Content {
-        if let Content::Frames(frames) = &mut content
-            && frames.plain.len() <= MAX_REPACKED
-        {
+    pub(super) fn repack(&mut self, frames: &mut Frames) {
+        if frames.plain.len() <= MAX_REPACKED {
             let bytes = frames.plain.as_bytes();
             let packed = self
                 .publications
                 .write(bytes.len(), |out| out.copy_from_slice(bytes));
             frames.plain = packed;
         }
-        content
     }
+}
+
+/// Counts a shard that refuses a message, where the whole receipt was asked for.
+#[cold]
+fn count_refused(tally: Option<&TallyShare>) {
+    drop(tally.cloned());
 }
 
 /// The receipt of a message that nobody gets. What its function has captured is the service's, and

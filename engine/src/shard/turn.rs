@@ -99,11 +99,20 @@ impl<H: Handler> Shard<H> {
     fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
         let core = &mut self.core;
         match mail {
-            Mail::Publish { audience, dispatch } => {
-                audience.with(|audience| core.deliver_to(audience, &dispatch));
+            Mail::Publish {
+                audience,
+                mut dispatch,
+                tally,
+            } => {
+                core.repack(&mut dispatch.frames);
+                let receipt = audience.with(|audience| core.deliver_to(audience, &dispatch));
+                if let Some(tally) = tally {
+                    tally.report(&receipt);
+                }
             }
-            Mail::Unnumbered(unnumbered) => core.handle_unnumbered(unnumbered),
-            Mail::Numbered(numbered) => core.handle_numbered(&numbered),
+            Mail::Unnumbered(unnumbered) => core.handle_unnumbered(*unnumbered),
+            Mail::Numbered(numbered) => core.handle_numbered(*numbered),
+            Mail::FannedOut => core.handle_fanned_out(),
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
                     core.part(
@@ -256,6 +265,7 @@ impl<H: Handler> Shard<H> {
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);
         core.compressors.remove(key.slot);
+        core.shared.windows.exit(connection.encoding);
         connection.decoder.release(&mut core.decoders);
         Some(connection)
     }

@@ -206,6 +206,7 @@ impl<H: Handler> Shard<H> {
             connection.decoder = Decoder::with_compression(Role::Server, params);
             let encoding = Encoding::agreed(params);
             self.core.connections.set_encoding(key.slot, encoding);
+            self.core.shared.windows.enter(encoding);
         }
         self.core.send_head(key.slot, &response);
         self.open(key, state);
