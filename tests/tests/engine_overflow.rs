@@ -135,7 +135,7 @@ fn everything_adds_up(overflow: Overflow, keyed: usize) -> Told {
     assert_eq!(received + sum.conflated + told.missed(), FLOOD, "{sum:?}");
     for (key, number) in last {
         let of_key = |(_, named): &&(usize, String)| named == key.unwrap_or("");
-        let newest = told.messages.iter().filter(of_key).last();
+        let newest = told.messages.iter().rfind(of_key);
         let is_last = newest.is_some_and(|(newest, _)| *newest == number);
         // What takes the place of an old one is dropped as one.
         let may_lack = overflow == Overflow::DropOldest && key.is_some();
