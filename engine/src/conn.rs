@@ -162,7 +162,7 @@ impl<S> Conn<'_, S> {
         self.connection()
             .rooms
             .iter()
-            .filter_map(|&room| rooms.name_of(room))
+            .filter_map(|room| rooms.name_of(room))
             .map(|name| &**name)
     }
 
@@ -332,7 +332,15 @@ impl sealed::Publish for FromHandler<'_> {
     type Outcome = Receipt;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
-        self.core.publish(outgoing)
+        let FromHandler { core } = self;
+        match core.shared.sequenced(outgoing.audience, Some(&core.rooms)) {
+            Some(room) => core.publish_sequenced(&room, outgoing),
+            None => core.publish(outgoing),
+        }
+    }
+
+    fn publish_numbered(self, numbered: sealed::Numbered<'_, '_>) -> Receipt {
+        self.core.publish_numbered(numbered)
     }
 }
 

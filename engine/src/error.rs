@@ -38,6 +38,9 @@ pub enum StartError {
 }
 
 /// Why a message from outside did not reach every shard it was for.
+///
+/// One to a [sequenced](crate::RoomOptions::sequenced) room is for the room's home alone, and refused
+/// as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -49,6 +52,9 @@ pub enum PublishError {
         /// Shards it was for.
         addressed: usize,
     },
+    /// A [numbered](crate::To::numbered) message was for no sequenced room: nobody gets it.
+    #[error("a numbered message is for a sequenced room, and none was named")]
+    NotSequenced,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,

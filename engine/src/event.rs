@@ -23,8 +23,12 @@ pub enum Cause {
     /// A message was larger than allowed (closed with 1009).
     TooBig,
     /// The peer did not read what was queued for it, or too slowly: closed with 1008 where its queue
-    /// overflowed, reset where it took nothing within `write_timeout`.
+    /// overflowed, reset where it took nothing within `write_timeout`. Where `memory_budget` was nearly
+    /// used up, either may have come before.
     SlowConsumer,
+    /// `memory_budget` was nearly used up, and what this peer had sent and not completed, or what was
+    /// held back of it, was among what held most (closed with 1013).
+    OverBudget,
     /// A rule of the service was broken: `idle_timeout`, or `invalid_messages_per_minute` (closed
     /// with 1008).
     Policy,

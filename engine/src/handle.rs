@@ -7,15 +7,21 @@ use std::sync::Arc;
 use crossbeam_channel::bounded;
 use serde::Serialize;
 
+use crate::budget::MemoryUse;
 use crate::config::Config;
+use crate::entropy::system_entropy;
 use crate::error::{MembersError, PublishError};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
-use crate::room::{Audience, RoomInfo, SharedAudience, Target};
-use crate::shard::{Dispatch, Frames, Lane, Mail, PostError, encode_detached};
+use crate::room::{
+    Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, SharedAudience, Target,
+};
+use crate::shard::{
+    Content, Dispatch, Frames, Lane, Mail, PostError, SequencedRoom, Unnumbered, encode_detached,
+};
 use crate::shared::Shared;
 
 thread_local! {
@@ -73,12 +79,67 @@ impl EngineHandle {
         self.0.open()
     }
 
-    /// The rooms that have members, in no particular order.
+    /// What the process holds for connections, and what came of
+    /// [`memory_budget`](field@Config::memory_budget).
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) {
+    /// let memory = engine.memory();
+    /// if memory.shed > 0 {
+    ///     eprintln!("{} slow clients were given up at {} bytes", memory.shed, memory.bytes);
+    /// }
+    /// # }
+    /// ```
+    pub fn memory(&self) -> MemoryUse {
+        self.0.budget.memory_use()
+    }
+
+    /// Creates a room, which is kept without members until it is [forgotten](Self::forget_room).
+    ///
+    /// Needed only for what joining does not give: a room that stays, and [`RoomOptions`]. May be
+    /// called in handlers too ([`Conn::engine`](crate::Conn::engine)).
+    ///
+    /// # Errors
+    /// When there is such a room, and when there are as many as `max_rooms` allows; then nothing has
+    /// changed.
+    ///
+    /// ```no_run
+    /// use throng::{CreateRoomError, RoomOptions};
+    ///
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), CreateRoomError> {
+    /// engine.create_room("trades", RoomOptions::new().sequenced())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are made for one room, and some will be what it keeps"
+    )]
+    pub fn create_room(&self, name: &str, options: RoomOptions) -> Result<(), CreateRoomError> {
+        let RoomOptions { sequenced } = options;
+        let sequence = if sequenced {
+            let mut epoch = [0; 8];
+            system_entropy(&mut epoch).map_err(|_| CreateRoomError::NoEntropy)?;
+            let epoch = u64::from_ne_bytes(epoch);
+            Some(Sequence::new(name, self.0.mail.len(), epoch))
+        } else {
+            None
+        };
+        self.0.directory.create(name, sequence)
+    }
+
+    /// A room that was created is kept no longer: it goes with its last member, now if it has none.
+    /// Returns whether there was such a room.
+    pub fn forget_room(&self, name: &str) -> bool {
+        self.0.directory.forget(name)
+    }
+
+    /// The rooms that have members or were created, in no particular order.
     pub fn rooms(&self) -> Vec<RoomInfo> {
         self.0.directory.list()
     }
 
-    /// Number of rooms that have members.
+    /// Number of rooms that have members or were created.
     pub fn room_count(&self) -> usize {
         self.0.directory.len()
     }
@@ -100,6 +161,9 @@ impl EngineHandle {
             return Ok(Vec::new());
         };
         let shards: Vec<u8> = room.shards().collect();
+        if shards.is_empty() {
+            return Ok(Vec::new());
+        }
         let (answer, answers) = bounded(shards.len());
         let mut asked = 0;
         for &shard in &shards {
@@ -162,6 +226,16 @@ impl EngineHandle {
         }
     }
 
+    fn submit(
+        &self,
+        room: &SequencedRoom,
+        audience: &Audience<'_>,
+        content: Content,
+    ) -> Result<(), PublishError> {
+        let unnumbered = Unnumbered::new(room, audience, content);
+        self.post(unnumbered.home(), Mail::Unnumbered(unnumbered))
+    }
+
     fn post(&self, shard: u8, mail: Mail) -> Result<(), PublishError> {
         let Some(mailbox) = self.0.mail.get(usize::from(shard)) else {
             return Ok(());
@@ -193,12 +267,24 @@ impl sealed::Publish for FromOutside<'_> {
     type Outcome = Result<(), PublishError>;
 
     fn publish(self, outgoing: &sealed::Outgoing<'_, '_>) -> Result<(), PublishError> {
+        let frames = self.0.encode(outgoing.opcode, outgoing.payload);
+        if let Some(room) = self.0.0.sequenced(outgoing.audience, None) {
+            let content = Content::Frames(frames);
+            return self.0.submit(&room, outgoing.audience, content);
+        }
         let dispatch = Dispatch {
-            frames: self.0.encode(outgoing.opcode, outgoing.payload),
+            frames,
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),
         };
         self.0.publish(outgoing.audience, &dispatch)
+    }
+
+    fn publish_numbered(self, numbered: sealed::Numbered<'_, '_>) -> Result<(), PublishError> {
+        let sealed::Numbered { audience, make } = numbered;
+        let room = self.0.0.sequenced(audience, None);
+        let room = room.ok_or(PublishError::NotSequenced)?;
+        self.0.submit(&room, audience, Content::Make(make))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use throng_transport::{ChunkPool, SendQueue, Slice};
 
 use crate::config::Overflow;
-use crate::room::{Audience, Directory, LocalRooms, RoomLimits};
+use crate::room::{Audience, Circle, Directory, LocalRooms, RoomLimits, RoomSet};
 pub use crate::shard::Lane;
 use crate::shard::outbox::{Label, LaneStock, Outbox, OutboxLimits};
 pub use solo::Solo;
@@ -105,11 +105,66 @@ impl RoomsBench {
             names.extend(rooms[1..].iter().map(|name| (*name).into()));
         }
         audience.except_rooms.extend(except.map(Into::into));
+        let mut sum = 0;
+        // A loop, as where messages are queued: there is more to do for each than an iterator's
+        // adapters can hide.
+        for slot in self.0.audience(&audience).into_iter().flatten() {
+            sum += u64::from(slot);
+        }
+        sum
+    }
+
+    /// The sum of the slots in a room, handed over one by one.
+    pub fn walk_room(&self, room: u32) -> u64 {
+        let mut sum = 0;
         self.0
-            .audience(&audience)
-            .into_iter()
-            .flatten()
-            .map(u64::from)
-            .sum()
+            .iter(Circle::Room(room))
+            .for_each(|slot| sum += u64::from(slot));
+        sum
+    }
+}
+
+/// The memberships of a shard: its rooms, and each connection's list of its own.
+#[derive(Debug)]
+pub struct MembershipsBench {
+    rooms: RoomsBench,
+    connections: Vec<RoomSet>,
+}
+
+impl MembershipsBench {
+    /// For so many connections, in slots from 0.
+    pub fn new(connections: usize) -> MembershipsBench {
+        MembershipsBench {
+            rooms: RoomsBench::default(),
+            connections: (0..connections).map(|_| RoomSet::default()).collect(),
+        }
+    }
+
+    /// Makes the connection in a slot a member.
+    pub fn join(&mut self, room: &str, slot: u32) {
+        if let Some(index) = self.rooms.join(room, slot) {
+            self.connections[slot as usize].insert(index);
+        }
+    }
+
+    /// Ends a membership.
+    pub fn leave(&mut self, room: &str, slot: u32) {
+        if let Some(index) = self.rooms.0.index_of(room)
+            && self.connections[slot as usize].remove(index)
+        {
+            self.rooms.leave(index, slot);
+        }
+    }
+
+    /// Ends all memberships of a connection.
+    pub fn leave_all(&mut self, slot: u32) {
+        for index in std::mem::take(&mut self.connections[slot as usize]).iter() {
+            self.rooms.leave(index, slot);
+        }
+    }
+
+    /// The rooms.
+    pub fn rooms(&mut self) -> &mut RoomsBench {
+        &mut self.rooms
     }
 }

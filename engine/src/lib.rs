@@ -20,6 +20,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod budget;
 mod config;
 mod conn;
 mod entropy;
@@ -44,6 +45,7 @@ mod server;
 mod shard;
 mod shared;
 
+pub use budget::MemoryUse;
 pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
 pub use entropy::system_entropy;
@@ -60,7 +62,7 @@ pub use owned::OwnedMessage;
 pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
-pub use room::{JoinError, RoomInfo};
+pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Lane, Receipt};
 pub use throng_transport::Peer;

@@ -37,6 +37,9 @@ pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
+/// A frame up to this size, published to a sequenced room from another thread, is copied into a chunk of
+/// the home's, beside others: what lies side by side goes to each member as one buffer.
+pub(crate) const MAX_REPACKED: usize = 4096;
 /// Entries kept for another shard whose mailbox is full.
 pub(crate) const MAX_BACKLOG: usize = 4096;
 /// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.
@@ -51,3 +54,22 @@ pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// A table of connections is allocated at once up to this many; pages not used cost nothing.
 pub(crate) const MAX_PREALLOCATED: usize = 65_536;
+/// What an idle connection takes besides its state, for the memory budget: the figure of `compare`, rounded
+/// up.
+pub(crate) const IDLE_CONNECTION: usize = 272;
+/// Who holds less is not given up for the memory budget: that would free little, and too many hold as much.
+pub(crate) const LEAST_SHED: usize = 4 * 1024;
+/// Connections given up for the memory budget by one shard in one turn.
+pub(crate) const SHEDS_PER_TURN: usize = 64;
+/// Connections that a shard lists, once a tick, as those that hold most.
+pub(crate) const MAX_WORST: usize = 1024;
+/// For how long it counts what another shard said of its worst connection, and how long a shard that
+/// says nothing is waited for.
+pub(crate) const REPORT_LASTS: Duration = Duration::from_millis(100);
+/// What all shards together may take in, and make, in one turn: this part of the memory budget, which is
+/// a quarter of the last sixteenth. But each at least [`LEAST_PER_TURN`].
+pub(crate) const PART_PER_TURN: usize = 64;
+/// More than the chunk that a turn begins with.
+pub(crate) const LEAST_PER_TURN: usize = 256 * 1024;
+/// How often the log says at most that the memory budget is nearly used up, by shard.
+pub(crate) const WARN_OF_MEMORY: Duration = Duration::from_secs(10);

@@ -6,10 +6,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::id::ConnectionId;
+use crate::owned::OwnedMessage;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
-use crate::room::{Audience, Target};
-use crate::shard::Lane;
+use crate::room::{Audience, Position, Target};
+use crate::shard::{Lane, Make};
 
 /// Publishes on behalf of whoever made a [`To`]: a handler or another thread.
 pub trait Publisher: sealed::Publish {}
@@ -19,7 +20,7 @@ impl<P: sealed::Publish> Publisher for P {}
 pub(crate) mod sealed {
     use crate::protocol::frame::OpCode;
     use crate::room::Audience;
-    use crate::shard::Lane;
+    use crate::shard::{Lane, Make};
 
     /// A message on its way.
     #[derive(Debug)]
@@ -31,6 +32,13 @@ pub(crate) mod sealed {
         pub(crate) key: Option<&'p str>,
     }
 
+    /// A message on its way that is made when it has its place in a sequenced room.
+    #[derive(Debug)]
+    pub struct Numbered<'p, 'a> {
+        pub(crate) audience: &'p Audience<'a>,
+        pub(crate) make: Make,
+    }
+
     /// Where publications go.
     pub trait Publish {
         /// What is known of a publication's fate once it is made.
@@ -38,6 +46,9 @@ pub(crate) mod sealed {
 
         /// Sends the message on its way.
         fn publish(self, outgoing: &Outgoing<'_, '_>) -> Self::Outcome;
+
+        /// The same, for a message that is yet to be made.
+        fn publish_numbered(self, numbered: Numbered<'_, '_>) -> Self::Outcome;
     }
 }
 
@@ -58,8 +69,12 @@ pub struct To<'a, P> {
 #[must_use = "nothing is sent before `publish`"]
 pub struct Publication<'a, P> {
     to: To<'a, P>,
-    opcode: OpCode,
-    payload: Cow<'a, [u8]>,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Ready(OpCode, Cow<'a, [u8]>),
+    Numbered(Make),
 }
 
 impl<'a, P> To<'a, P> {
@@ -139,8 +154,7 @@ impl<'a, P> To<'a, P> {
         };
         Publication {
             to: self,
-            opcode: OpCode::Text,
-            payload,
+            content: Content::Ready(OpCode::Text, payload),
         }
     }
 
@@ -148,8 +162,7 @@ impl<'a, P> To<'a, P> {
     pub fn binary(self, bytes: impl Into<Cow<'a, [u8]>>) -> Publication<'a, P> {
         Publication {
             to: self,
-            opcode: OpCode::Binary,
-            payload: bytes.into(),
+            content: Content::Ready(OpCode::Binary, bytes.into()),
         }
     }
 
@@ -159,8 +172,7 @@ impl<'a, P> To<'a, P> {
         let payload = Cow::Borrowed(message.as_bytes());
         Publication {
             to: self,
-            opcode: opcode(message),
-            payload,
+            content: Content::Ready(opcode(message), payload),
         }
     }
 
@@ -171,6 +183,35 @@ impl<'a, P> To<'a, P> {
     /// strings.
     pub fn json(self, value: &impl Serialize) -> Result<Publication<'a, P>, serde_json::Error> {
         Ok(self.text(serde_json::to_string(value)?))
+    }
+
+    /// A message that carries its place in a [sequenced](crate::RoomOptions::sequenced) room: the
+    /// first one named. `make` is given the place and returns the text (`String`) or the bytes
+    /// (`Vec<u8>`).
+    ///
+    /// It is called once, on the shard that is the room's home, which it must not block; when it
+    /// panics, or the message is refused, nobody gets the message and its offset goes to the next.
+    /// Where no sequenced room is named it is not called, and the message is refused
+    /// ([`Receipt::refused`](crate::Receipt::refused),
+    /// [`PublishError::NotSequenced`](crate::PublishError::NotSequenced)).
+    ///
+    /// ```
+    /// # fn example(conn: &mut throng::Conn<'_, ()>) {
+    /// let price = 97_000;
+    /// conn.to("trades")
+    ///     .numbered(move |at| format!(r#"{{"offset":{},"price":{price}}}"#, at.offset))
+    ///     .publish();
+    /// # }
+    /// ```
+    pub fn numbered<M, F>(self, make: F) -> Publication<'a, P>
+    where
+        M: Into<OwnedMessage>,
+        F: FnOnce(Position) -> M + Send + 'static,
+    {
+        Publication {
+            to: self,
+            content: Content::Numbered(Make::new(make)),
+        }
     }
 }
 
@@ -195,14 +236,19 @@ impl<P: Publisher> Publication<'_, P> {
             key,
             ..
         } = self.to;
-        let (audience, payload) = (&audience, &*self.payload);
-        publisher.publish(&sealed::Outgoing {
-            audience,
-            opcode: self.opcode,
-            payload,
-            lane,
-            key: key.as_deref(),
-        })
+        match self.content {
+            Content::Ready(opcode, payload) => publisher.publish(&sealed::Outgoing {
+                audience: &audience,
+                opcode,
+                payload: &payload,
+                lane,
+                key: key.as_deref(),
+            }),
+            Content::Numbered(make) => publisher.publish_numbered(sealed::Numbered {
+                audience: &audience,
+                make,
+            }),
+        }
     }
 }
 
@@ -233,10 +279,14 @@ impl<P> fmt::Debug for To<'_, P> {
 
 impl<P> fmt::Debug for Publication<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publication")
-            .field("to", &self.to)
-            .field("opcode", &self.opcode)
-            .field("bytes", &self.payload.len())
-            .finish()
+        let mut shown = f.debug_struct("Publication");
+        shown.field("to", &self.to);
+        match &self.content {
+            Content::Ready(opcode, payload) => shown
+                .field("opcode", opcode)
+                .field("bytes", &payload.len())
+                .finish(),
+            Content::Numbered(_) => shown.finish_non_exhaustive(),
+        }
     }
 }

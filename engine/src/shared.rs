@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<Directory>,
     /// The mailboxes, by shard.
     pub(crate) mail: Vec<MailSender>,
+    pub(crate) budget: Budget,
     /// Sockets that count towards `max_connections`: in their handshake, open or closing.
     admitted: AtomicUsize,
     /// Sockets beyond `max_connections`.
@@ -41,6 +43,7 @@ impl Shared {
         Shared {
             surplus: AtomicUsize::new(0),
             max_surplus: max_surplus(&config),
+            budget: Budget::new(config.memory_budget, mail.len()),
             config,
             epoch,
             directory: Arc::new(Directory::new(limits)),

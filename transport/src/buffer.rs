@@ -23,6 +23,8 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::memory::Charge;
+
 /// Size of the chunks that small writes are packed into. Small ones serve Miri, which looks at each
 /// byte for microseconds.
 pub const CHUNK_SIZE: usize = if cfg!(miri) { 256 } else { 64 * 1024 };
@@ -41,9 +43,14 @@ const REUSE_ATTEMPTS: usize = 4;
 /// for long: so what is kept occupies no more than that many times its length.
 const SPARSE: usize = 8;
 
+/// What a chunk takes besides its bytes: itself and two counts of references.
+const CHUNK_OVERHEAD: usize = size_of::<Chunk>() + 2 * size_of::<usize>();
+
 /// The bytes that slices refer to.
 struct Chunk {
     bytes: Box<[UnsafeCell<u8>]>,
+    /// Never looked at: it counts for as long as the chunk is there.
+    _charge: Charge,
 }
 
 // SAFETY: shared access is only to bytes that are no longer written (module docs).
@@ -54,7 +61,10 @@ impl Chunk {
         let bytes = std::iter::repeat_with(|| UnsafeCell::new(0))
             .take(capacity)
             .collect();
-        Arc::new(Chunk { bytes })
+        Arc::new(Chunk {
+            bytes,
+            _charge: Charge::new(capacity + CHUNK_OVERHEAD),
+        })
     }
 
     fn capacity(&self) -> usize {
@@ -321,6 +331,13 @@ impl ChunkPool {
         self.pooled_bytes
     }
 
+    /// Gives up what is kept for reuse: chunks that nobody refers to are freed now, others with their
+    /// last slice.
+    pub fn trim(&mut self) {
+        self.rings = Default::default();
+        self.pooled_bytes = 0;
+    }
+
     #[cold]
     fn rotate(&mut self) {
         self.written_before += self.written;
@@ -377,6 +394,8 @@ impl ChunkPool {
 pub struct SendQueue {
     slices: VecDeque<Slice>,
     bytes: usize,
+    /// Of the entries, once they are kept for long.
+    charge: Charge,
 }
 
 impl SendQueue {
@@ -453,9 +472,11 @@ impl SendQueue {
         }
     }
 
-    /// Makes every slice [compact](Slice::compact), for a queue that will be kept for long.
+    /// Makes every slice [compact](Slice::compact), for a queue that will be kept for long, and has
+    /// the queue's own memory counted from now on.
     pub fn compact(&mut self) {
         self.slices.iter_mut().for_each(Slice::compact);
+        self.charge.set(self.slices.capacity() * size_of::<Slice>());
     }
 
     /// Drops everything, keeping the queue's own memory.

@@ -4,11 +4,13 @@
 //! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
 //! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
 //! [`poll`] is the driver over readiness (epoll, kqueue, Windows). [`buffer`] holds the shared
-//! buffers that are sent, [`runtime`] the threads that turn the wheel.
+//! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
+//! wheel.
 
 pub mod buffer;
 pub mod driver;
 mod listener;
+pub mod memory;
 pub mod poll;
 pub mod runtime;
 mod socket;

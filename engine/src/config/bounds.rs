@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{ConfigError, open_file_limit};
+use super::{Config, ConfigError, open_file_limit};
 use crate::protocol::handshake::is_token;
 
 pub(super) const KIB: usize = 1024;
@@ -30,6 +30,10 @@ pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
 pub(super) const MAX_INVALID_MESSAGES: u32 = 1 << 20;
 pub(super) const MAX_MAILBOX: usize = 1 << 24;
 pub(super) const MAX_BATCH_MESSAGES: u32 = 65_536;
+/// What processors can address.
+pub(super) const MAX_MEMORY_BUDGET: usize = 1 << 48;
+/// What a shard's first chunk takes, and some for its connections.
+const BUDGET_PER_SHARD: usize = 128 * KIB;
 const MAX_SUBPROTOCOLS: usize = 64;
 
 /// The values that a field may have, and how they are written in an error.
@@ -125,6 +129,25 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+pub(super) fn check_memory_budget(config: &Config) -> Result<(), ConfigError> {
+    let (queue, shards) = (config.send_queue_bytes, config.shards);
+    let least = 2 * queue + shards * BUDGET_PER_SHARD;
+    match config.memory_budget {
+        Some(budget) if budget < least => {
+            let (queue, each) = (show_size(&queue), show_size(&BUDGET_PER_SHARD));
+            let rule = format!(
+                "must hold twice send_queue_bytes ({queue}) and {each} for each of {shards} shards"
+            );
+            Err(ConfigError::invalid(
+                "memory_budget",
+                show_size(&budget),
+                rule,
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn default_shards() -> usize {

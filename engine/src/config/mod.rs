@@ -155,6 +155,33 @@ table::settings! {
         /// Default: [`Overflow::Disconnect`].
         pub overflow: Overflow = Overflow::Disconnect;
 
+        /// Bytes that may be held for connections; `None` sets no limit.
+        ///
+        /// What counts is memory: what waits to be sent (a message that ten thousand wait for counts
+        /// once) with the queues' entries, messages that have not arrived whole or are held back,
+        /// compressors, what shards keep of all this for reuse, and about 272 bytes for each
+        /// connection, with its state. What does not count is what the service allocates, rooms, receive buffers,
+        /// pages, and the system's buffers. [`EngineHandle::memory`](crate::EngineHandle::memory)
+        /// tells.
+        ///
+        /// From seven eighths on, whoever asks to be let in is answered `503` with `Retry-After`.
+        /// From fifteen sixteenths on, those who hold most are given up, one after another until it is less:
+        /// closed with `1008` or reset where it is what waits for them
+        /// ([`Cause::SlowConsumer`](crate::Cause::SlowConsumer)), closed with `1013` where it is what they
+        /// have sent ([`Cause::OverBudget`](crate::Cause::OverBudget)). Who holds less than 4 KiB
+        /// stays. Shards look once a turn, so what they take in and make in one turn (some MiB each)
+        /// may pass the budget before: leave it so much room.
+        ///
+        /// All is counted in the whole process: of several engines in it, each compares what all of them
+        /// hold with its own budget, and gives its own connections up.
+        ///
+        /// Default: none. Bounds: 1 MiB to 256 TiB; twice
+        /// [`send_queue_bytes`](field@Config::send_queue_bytes), and 128 KiB for each of the
+        /// [`shards`](field@Config::shards), so that no connection alone can use it up.
+        #[serde(deserialize_with = "form::optional_size")]
+        pub memory_budget: Option<usize> = None, within sizes(MIB..=bounds::MAX_MEMORY_BUDGET),
+            set from impl Into<Option<usize>> => Into::into;
+
         /// The receive buffer of each shard, in bytes.
         ///
         /// Default: 256 KiB. Bounds: 4 KiB to 16 MiB.
@@ -259,7 +286,8 @@ impl Config {
     /// The first field out of range, in the order of declaration; then the first of: a subprotocol
     /// that is no token or named twice, an entry of `origins` that is none, `idle_timeout` below
     /// `ping_interval`, `max_frame_size` above `max_message_size`, `send_queue_bytes` too small
-    /// for a message of `max_message_size`, `server_context_takeover` where `overflow` drops
+    /// for a message of `max_message_size`, `memory_budget` too small for the queues and shards,
+    /// `server_context_takeover` where `overflow` drops
     /// messages that are queued.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check_bounds()?;
@@ -309,6 +337,7 @@ impl Config {
                 rule,
             ));
         }
+        bounds::check_memory_budget(self)?;
         let refers_back = self.compression.as_ref();
         if refers_back.is_some_and(|compression| compression.server_context_takeover)
             && self.overflow == Overflow::DropOldest

@@ -67,6 +67,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("send_queue_messages", "12", "12"),
     ("send_queue_bytes", "\"2 MiB\"", "2MiB"),
     ("overflow", "\"drop-oldest\"", "drop-oldest"),
+    ("memory_budget", "\"64 MiB\"", "64MiB"),
     ("read_buffer_size", "\"8KiB\"", "8192"),
     ("backlog", "17", "17"),
     (
@@ -103,6 +104,7 @@ fn read_texts() -> Config {
         .send_queue_messages(12)
         .send_queue_bytes(2 * MIB)
         .overflow(Overflow::DropOldest)
+        .memory_budget(64 * MIB)
         .read_buffer_size(8 * KIB)
         .backlog(17)
         .origins(Origins::list(["a.com", "https://*.b.com"]))
@@ -274,6 +276,8 @@ fn every_bound_is_checked() {
         ("max_frame_size", |c| c.max_frame_size(0)),
         ("send_queue_messages", |c| c.send_queue_messages(0)),
         ("send_queue_bytes", |c| c.send_queue_bytes(10)),
+        ("memory_budget", |c| c.memory_budget(MIB - 1)),
+        ("memory_budget", |c| c.memory_budget((1 << 48) + 1)),
         ("read_buffer_size", |c| c.read_buffer_size(4095)),
         ("read_buffer_size", |c| c.read_buffer_size(16 * MIB + 1)),
         ("backlog", |c| c.backlog(65_536)),
@@ -320,7 +324,7 @@ fn a_value_out_of_range_is_named_with_its_bounds() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(Spoil, &str); 5] = [
+    let cases: [(Spoil, &str); 6] = [
         (
             |c| c.ping_interval(seconds(30)).idle_timeout(seconds(29)),
             "idle_timeout: 29s must not be below ping_interval (30s)",
@@ -333,6 +337,11 @@ fn contradictions_are_refused() {
             |c| c.max_message_size(MIB).send_queue_bytes(MIB + 9),
             "send_queue_bytes: 1048585 bytes must hold max_message_size (1 MiB) \
              and a frame header (10 bytes)",
+        ),
+        (
+            |c| c.shards(4).memory_budget(5 * MIB / 2 - 1),
+            "memory_budget: 2621439 bytes must hold twice send_queue_bytes (1 MiB) \
+             and 128 KiB for each of 4 shards",
         ),
         (
             |c| c.subprotocols(["a b"]),
@@ -354,7 +363,9 @@ fn contradictions_are_refused() {
         .idle_timeout(seconds(30))
         .max_message_size(MIB)
         .max_frame_size(MIB)
-        .send_queue_bytes(MIB + 10);
+        .send_queue_bytes(MIB + 10)
+        .shards(4)
+        .memory_budget(2 * (MIB + 10) + MIB / 2);
     assert_eq!(borders.validate(), Ok(()));
     assert_eq!(
         borders

@@ -1,14 +1,11 @@
 //! Which rooms exist, and which shards have members of them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hashbrown::HashMap;
-
-use super::{JoinError, RoomInfo};
-use crate::limits::MAX_SHARDS;
-
-const WORDS: usize = MAX_SHARDS / 64;
+use super::by_name::{Hashing, Key, RoomsByName};
+use super::shard_bits::ShardBits;
+use super::{CreateRoomError, JoinError, RoomInfo, Sequence};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +19,40 @@ pub(crate) struct RoomLimits {
 #[derive(Debug)]
 pub(crate) struct SharedRoom {
     pub(crate) name: Arc<str>,
+    hash: u64,
     members: AtomicUsize,
-    /// A bit for each shard that has a slice of the room.
-    shards: [AtomicU64; WORDS],
+    /// The shards that have a slice of the room.
+    shards: ShardBits,
+    /// Whether it stays without members; changed and looked at under the directory's lock only.
+    kept: AtomicBool,
+    /// How its messages are numbered, if they are.
+    pub(crate) sequence: Option<Arc<Sequence>>,
 }
 
 impl SharedRoom {
-    fn new(name: &str) -> SharedRoom {
+    fn new(key: Key<'_>, kept: bool, sequence: Option<Sequence>) -> SharedRoom {
         SharedRoom {
-            name: name.into(),
+            name: key.name.into(),
+            hash: key.hash,
             members: AtomicUsize::new(0),
-            shards: Default::default(),
+            shards: ShardBits::default(),
+            kept: AtomicBool::new(kept),
+            sequence: sequence.map(Arc::new),
         }
+    }
+
+    /// What the room is found by.
+    #[inline]
+    pub(super) fn key(&self) -> Key<'_> {
+        Key {
+            name: &self.name,
+            hash: self.hash,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_named(&self, key: Key<'_>) -> bool {
+        self.hash == key.hash && *self.name == *key.name
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -56,31 +75,42 @@ impl SharedRoom {
 
     /// The shards that have members, in order.
     pub(crate) fn shards(&self) -> impl Iterator<Item = u8> {
-        self.shards.iter().zip(0u8..).flat_map(|(word, index)| {
-            let mut bits = word.load(Ordering::Acquire);
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
-                bits &= bits - 1;
-                u8::try_from(u32::from(index) * 64 + bit).ok()
-            })
-        })
+        self.shards.iter()
     }
 
     fn set(&self, shard: u8) {
-        self.shards[usize::from(shard) / 64].fetch_or(1 << (shard % 64), Ordering::Release);
+        self.shards.set(shard);
+        if let Some(sequence) = &self.sequence {
+            sequence.turn_term(shard);
+        }
     }
 
     /// Clears the shard's bit and returns whether none is left.
     fn unset(&self, shard: u8) -> bool {
-        self.shards[usize::from(shard) / 64].fetch_and(!(1 << (shard % 64)), Ordering::Release);
+        self.shards.unset(shard);
+        if let Some(sequence) = &self.sequence {
+            sequence.turn_term(shard);
+        }
+        self.is_empty()
+    }
+
+    /// Whether no shard has members.
+    fn is_empty(&self) -> bool {
         self.shards().next().is_none()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
     }
 }
 
 /// The rooms of an engine.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    rooms: RwLock<HashMap<Arc<str>, Arc<SharedRoom>>>,
+    rooms: RwLock<RoomsByName>,
+    hashing: Hashing,
+    /// How many of them are sequenced.
+    sequenced: AtomicUsize,
     pub(crate) limits: RoomLimits,
 }
 
@@ -88,22 +118,30 @@ impl Directory {
     pub(crate) fn new(limits: RoomLimits) -> Directory {
         Directory {
             rooms: RwLock::default(),
+            hashing: Hashing::default(),
+            sequenced: AtomicUsize::new(0),
             limits,
         }
     }
 
+    /// What a room of that name is found by, here and in the shards.
+    #[inline]
+    pub(super) fn key<'a>(&self, name: &'a str) -> Key<'a> {
+        self.hashing.key(name)
+    }
+
     /// The room of that name, with the shard's bit set; created if the bound allows.
-    pub(crate) fn open(&self, name: &str, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
+    pub(super) fn open(&self, key: Key<'_>, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
         let mut rooms = self.write();
-        let room = match rooms.get(name) {
+        let room = match rooms.get(key) {
             Some(room) => Arc::clone(room),
             None => {
                 let max = self.limits.rooms;
                 if rooms.len() >= max {
                     return Err(JoinError::TooManyRooms { max });
                 }
-                let room = Arc::new(SharedRoom::new(name));
-                rooms.insert(Arc::clone(&room.name), Arc::clone(&room));
+                let room = Arc::new(SharedRoom::new(key, false, None));
+                rooms.insert(Arc::clone(&room));
                 room
             }
         };
@@ -114,13 +152,61 @@ impl Directory {
     /// The shard has no member any more; the last one removes the room.
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
         let mut rooms = self.write();
-        if room.unset(shard) {
-            rooms.remove(&*room.name);
+        if room.unset(shard) && !room.is_kept() {
+            self.remove(&mut rooms, room);
         }
     }
 
+    /// Creates a room that stays until it is forgotten.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        sequence: Option<Sequence>,
+    ) -> Result<(), CreateRoomError> {
+        let mut rooms = self.write();
+        let max = self.limits.rooms;
+        let key = self.key(name);
+        if rooms.get(key).is_some() {
+            return Err(CreateRoomError::Exists);
+        }
+        if rooms.len() >= max {
+            return Err(CreateRoomError::TooManyRooms { max });
+        }
+        self.sequenced
+            .fetch_add(usize::from(sequence.is_some()), Ordering::Relaxed);
+        rooms.insert(Arc::new(SharedRoom::new(key, true, sequence)));
+        Ok(())
+    }
+
+    /// A room that was created goes with its last member, now if it has none. Returns whether it was
+    /// there and kept.
+    pub(crate) fn forget(&self, name: &str) -> bool {
+        let mut rooms = self.write();
+        let Some(room) = rooms.get(self.key(name)).cloned() else {
+            return false;
+        };
+        let was_kept = room.kept.swap(false, Ordering::Relaxed);
+        if was_kept && room.is_empty() {
+            self.remove(&mut rooms, &room);
+        }
+        was_kept
+    }
+
+    /// Takes out a room that is there.
+    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom) {
+        rooms.remove(room.key());
+        self.sequenced
+            .fetch_sub(usize::from(room.sequence.is_some()), Ordering::Relaxed);
+    }
+
+    /// Whether any room is sequenced.
+    #[inline]
+    pub(crate) fn has_sequenced(&self) -> bool {
+        self.sequenced.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Arc<SharedRoom>> {
-        self.read().get(name).cloned()
+        self.read().get(self.key(name)).cloned()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -132,16 +218,17 @@ impl Directory {
         let info = |room: &Arc<SharedRoom>| RoomInfo {
             name: Arc::clone(&room.name),
             members: room.members(),
+            sequenced: room.sequence.is_some(),
         };
         self.read().values().map(info).collect()
     }
 
     // The map is whole between any two statements, so a panic elsewhere cannot harm it.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<SharedRoom>>> {
+    fn read(&self) -> RwLockReadGuard<'_, RoomsByName> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<SharedRoom>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, RoomsByName> {
         self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,16 @@
 //! A shard's slices of the rooms.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 use slab::Slab;
 
-use super::{Audience, Directory, JoinError, SharedRoom, Target};
+use super::algebra::{Algebra, Group};
+use super::by_name::Key;
+use super::members::MemberSet;
+use super::{Audience, Directory, JoinError, Members, SharedRoom, Target};
 
 /// A room's place in its shard; valid while the shard has members of the room.
 pub(crate) type RoomIndex = u32;
@@ -22,7 +26,7 @@ pub(crate) enum Circle {
 #[derive(Debug)]
 struct LocalRoom {
     shared: Arc<SharedRoom>,
-    members: RoaringBitmap,
+    members: MemberSet,
 }
 
 /// All rooms that have members in this shard.
@@ -31,11 +35,10 @@ pub(crate) struct LocalRooms {
     shard: u8,
     directory: Arc<Directory>,
     rooms: Slab<LocalRoom>,
-    by_name: HashMap<Arc<str>, RoomIndex>,
+    by_name: HashTable<RoomIndex>,
     /// Every open connection.
     everyone: RoaringBitmap,
-    /// The answer to the last audience that took set algebra.
-    scratch: RoaringBitmap,
+    algebra: Algebra,
 }
 
 impl LocalRooms {
@@ -44,9 +47,9 @@ impl LocalRooms {
             shard,
             directory,
             rooms: Slab::new(),
-            by_name: HashMap::new(),
+            by_name: HashTable::new(),
             everyone: RoaringBitmap::new(),
-            scratch: RoaringBitmap::new(),
+            algebra: Algebra::default(),
         }
     }
 
@@ -63,16 +66,17 @@ impl LocalRooms {
     /// Makes `slot` a member. `None`: it was one already.
     pub(crate) fn join(&mut self, name: &str, slot: u32) -> Result<Option<RoomIndex>, JoinError> {
         let max = self.directory.limits.members;
-        if let Some(&index) = self.by_name.get(name) {
+        let key = self.directory.key(name);
+        if let Some(index) = self.find(key) {
             let room = &mut self.rooms[index as usize];
-            if room.members.contains(slot) {
+            if room.members.members().contains(slot) {
                 return Ok(None);
             }
             room.shared.enter(max)?;
             room.members.insert(slot);
             return Ok(Some(index));
         }
-        let shared = self.directory.open(name, self.shard)?;
+        let shared = self.directory.open(key, self.shard)?;
         if let Err(full) = shared.enter(max) {
             self.directory.close(&shared, self.shard);
             return Err(full);
@@ -81,11 +85,14 @@ impl LocalRooms {
     }
 
     fn insert(&mut self, shared: Arc<SharedRoom>, slot: u32) -> RoomIndex {
-        let name = Arc::clone(&shared.name);
-        let members = RoaringBitmap::from_iter([slot]);
+        let hash = shared.key().hash;
+        let mut members = MemberSet::EMPTY;
+        members.insert(slot);
         let index = u32::try_from(self.rooms.insert(LocalRoom { shared, members }))
             .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
-        self.by_name.insert(name, index);
+        let rooms = &self.rooms;
+        let hash_of = |&index: &RoomIndex| rooms[index as usize].shared.key().hash;
+        self.by_name.insert_unique(hash, index, hash_of);
         index
     }
 
@@ -100,14 +107,22 @@ impl LocalRooms {
         room.shared.exit();
         if room.members.is_empty() {
             let room = self.rooms.remove(index as usize);
-            self.by_name.remove(&*room.shared.name);
+            let hash = room.shared.key().hash;
+            if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == index) {
+                entry.remove();
+            }
             self.directory.close(&room.shared, self.shard);
         }
     }
 
     /// The room's place, if it has members here.
     pub(crate) fn index_of(&self, name: &str) -> Option<RoomIndex> {
-        self.by_name.get(name).copied()
+        self.find(self.directory.key(name))
+    }
+
+    fn find(&self, key: Key<'_>) -> Option<RoomIndex> {
+        let is_it = |&index: &RoomIndex| self.rooms[index as usize].shared.is_named(key);
+        self.by_name.find(key.hash, is_it).copied()
     }
 
     /// The name of a room that has members here.
@@ -129,16 +144,20 @@ impl LocalRooms {
             .map(|index| &self.rooms[index as usize].shared)
     }
 
-    /// Members of a room in this shard.
-    pub(crate) fn members(&self, name: &str) -> Option<&RoaringBitmap> {
+    /// Members of a room in this shard, if it has any.
+    pub(crate) fn members(&self, name: &str) -> Option<Members<'_>> {
         self.index_of(name)
-            .map(|index| &self.rooms[index as usize].members)
+            .map(|index| self.rooms[index as usize].members.members())
     }
 
-    fn circle_members(&self, circle: Circle) -> Option<&RoaringBitmap> {
+    #[inline]
+    fn circle_members(&self, circle: Circle) -> Members<'_> {
         match circle {
-            Circle::Room(index) => self.rooms.get(index as usize).map(|room| &room.members),
-            Circle::Everyone => Some(&self.everyone),
+            Circle::Room(index) => self
+                .rooms
+                .get(index as usize)
+                .map_or(Members::NOBODY, |room| room.members.members()),
+            Circle::Everyone => Members::Many(&self.everyone),
         }
     }
 
@@ -152,20 +171,18 @@ impl LocalRooms {
 
     /// How many the circle has.
     pub(crate) fn members_of(&self, circle: Circle) -> usize {
-        let count = self.circle_members(circle).map_or(0, RoaringBitmap::len);
-        usize::try_from(count).unwrap_or(usize::MAX)
+        self.circle_members(circle).len()
     }
 
     /// Whether the connection in the slot is in the circle.
     pub(crate) fn contains(&self, circle: Circle, slot: u32) -> bool {
-        self.circle_members(circle)
-            .is_some_and(|members| members.contains(slot))
+        self.circle_members(circle).contains(slot)
     }
 
     /// Who is in the circle, in the order of slots.
     #[inline]
     pub(crate) fn iter(&self, circle: Circle) -> impl Iterator<Item = u32> {
-        self.circle_members(circle).into_iter().flatten()
+        self.circle_members(circle).iter()
     }
 
     /// The circle that is the whole audience, connections excepted aside; `None` when it is another
@@ -185,35 +202,33 @@ impl LocalRooms {
         }
     }
 
-    /// Who of this shard belongs to the audience, connections excepted aside.
+    /// Who of this shard belongs to the audience, connections excepted aside; `None` when it is one
+    /// connection, or one room without members here.
     ///
-    /// A single room is its own bitmap; everything else is computed into a scratch bitmap.
-    pub(crate) fn audience(&mut self, audience: &Audience<'_>) -> Option<&RoaringBitmap> {
-        let rooms = match &audience.target {
+    /// One room and everybody are looked at as they are; for everything else the answer is computed,
+    /// which takes memory where bitmaps are united.
+    pub(crate) fn audience(&mut self, audience: &Audience<'_>) -> Option<Members<'_>> {
+        match &audience.target {
             Target::Connection(_) => return None,
-            Target::All if audience.except_rooms.is_empty() => return Some(&self.everyone),
-            Target::Rooms(rooms) if rooms.len() == 1 && audience.except_rooms.is_empty() => {
-                return self.members(&rooms[0]);
+            Target::All if audience.except_rooms.is_empty() => {
+                return Some(Members::Many(&self.everyone));
             }
-            Target::All => None,
-            Target::Rooms(rooms) => Some(rooms),
-        };
-        let mut members = std::mem::take(&mut self.scratch);
-        members.clear();
-        match rooms {
-            None => members |= &self.everyone,
-            Some(rooms) => rooms
-                .iter()
-                .filter_map(|r| self.members(r))
-                .for_each(|m| members |= m),
+            Target::Rooms(rooms) if audience.is_one_room() => return self.members(&rooms[0]),
+            Target::All | Target::Rooms(_) => {}
         }
-        let except = audience
-            .except_rooms
-            .iter()
-            .filter_map(|room| self.members(room));
-        except.for_each(|excepted| members -= excepted);
-        self.scratch = members;
-        Some(&self.scratch)
+        let mut algebra = std::mem::take(&mut self.algebra);
+        let united = match &audience.target {
+            Target::Rooms(rooms) => self.group(rooms),
+            _ => Group::from_iter([Members::Many(&self.everyone)]),
+        };
+        algebra.compute(&united, &self.group(&audience.except_rooms));
+        drop(united);
+        self.algebra = algebra;
+        Some(self.algebra.answer())
+    }
+
+    fn group(&self, names: &[Cow<'_, str>]) -> Group<'_> {
+        names.iter().filter_map(|name| self.members(name)).collect()
     }
 
     /// The shared form of an audience's only room, if it has members here.

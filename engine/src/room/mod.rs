@@ -5,15 +5,28 @@
 //! shards have a slice. It is locked when a shard's first member joins a room or its last one
 //! leaves, and when a room is looked up from outside; never per message between members.
 
+mod algebra;
 mod audience;
+mod by_name;
 mod directory;
+mod few;
 mod local;
+mod members;
+mod options;
+mod room_set;
+mod sequence;
+mod shard_bits;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
+pub(crate) use members::Members;
+pub use options::{CreateRoomError, RoomOptions};
+pub(crate) use room_set::RoomSet;
+pub use sequence::Position;
+pub(crate) use sequence::Sequence;
 
 use thiserror::Error;
 
@@ -52,4 +65,6 @@ pub struct RoomInfo {
     pub name: std::sync::Arc<str>,
     /// Its members on all shards.
     pub members: usize,
+    /// Whether its messages are [numbered](RoomOptions::sequenced).
+    pub sequenced: bool,
 }

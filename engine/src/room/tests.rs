@@ -232,3 +232,81 @@ fn opening_and_closing_at_once_loses_no_room() {
     shards.into_iter().for_each(|shard| shard.join().unwrap());
     assert_eq!(directory.len(), 0);
 }
+
+fn names(directory: &Directory) -> Vec<(String, bool)> {
+    let room = |room: RoomInfo| (room.name.to_string(), room.sequenced);
+    let mut names: Vec<_> = directory.list().into_iter().map(room).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_created_room_is_kept_until_it_is_forgotten() {
+    let directory = Arc::new(Directory::new(RoomLimits {
+        rooms: 2,
+        ..UNLIMITED
+    }));
+    let mut rooms = LocalRooms::new(0, Arc::clone(&directory));
+    let joined = rooms.join("joined", 1).unwrap().unwrap();
+    let sequence = || Some(Sequence::new("created", 1, 0));
+    assert_eq!(
+        directory.create("joined", sequence()),
+        Err(CreateRoomError::Exists)
+    );
+    assert!(!directory.has_sequenced());
+    directory.create("created", sequence()).unwrap();
+    assert!(directory.has_sequenced());
+    assert_eq!(
+        directory.create("another", None),
+        Err(CreateRoomError::TooManyRooms { max: 2 })
+    );
+    let created = rooms.join("created", 1).unwrap().unwrap();
+    rooms.leave(created, 1);
+    rooms.leave(joined, 1);
+    assert_eq!(names(&directory), [("created".to_owned(), true)]);
+    assert!(!directory.forget("joined") && directory.forget("created"));
+    assert_eq!(names(&directory), []);
+    assert!(!directory.has_sequenced());
+}
+
+#[test]
+fn a_forgotten_room_goes_with_its_last_member() {
+    let directory = Arc::new(Directory::new(UNLIMITED));
+    let mut rooms = LocalRooms::new(0, Arc::clone(&directory));
+    directory.create("a", None).unwrap();
+    let index = rooms.join("a", 1).unwrap().unwrap();
+    rooms.join("a", 2).unwrap();
+    assert!(directory.forget("a") && !directory.forget("a"));
+    rooms.leave(index, 1);
+    assert_eq!(directory.len(), 1);
+    rooms.leave(index, 2);
+    assert_eq!(directory.len(), 0);
+}
+
+/// A shard's term begins with its first member and ends with its last, whether joining succeeds
+/// or not.
+#[test]
+fn terms_follow_members() {
+    let directory = Arc::new(Directory::new(RoomLimits {
+        members: 2,
+        ..UNLIMITED
+    }));
+    directory
+        .create("a", Some(Sequence::new("a", 2, 0)))
+        .unwrap();
+    let room = directory.get("a").unwrap();
+    let sequence = room.sequence.as_ref().unwrap();
+    let [mut here, mut there] = [0, 1].map(|s| LocalRooms::new(s, Arc::clone(&directory)));
+    let index = here.join("a", 1).unwrap().unwrap();
+    let first = sequence.term(0);
+    here.join("a", 2).unwrap();
+    assert_eq!(sequence.term(0), first, "not the first member");
+    assert_eq!(there.join("a", 1), Err(JoinError::RoomFull { max: 2 }));
+    assert!(sequence.shards().eq([0]));
+    here.leave(index, 1);
+    assert!(sequence.shards().eq([0]));
+    here.leave(index, 2);
+    assert_eq!(sequence.shards().next(), None);
+    here.join("a", 1).unwrap();
+    assert!(sequence.shards().eq([0]) && sequence.term(0) != first);
+}

@@ -178,8 +178,10 @@ impl Core {
         if self.batches.is_empty() {
             return;
         }
-        for place in 0..self.connections[slot].rooms.len() {
-            self.deliver_batch(self.connections[slot].rooms[place]);
+        let mut place = 0;
+        while let Some(room) = self.connections[slot].rooms.get(place) {
+            self.deliver_batch(room);
+            place += 1;
         }
     }
 

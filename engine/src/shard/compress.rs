@@ -75,12 +75,16 @@ pub(crate) struct Compressors {
     /// By slot: those of connections with context takeover.
     own: HashMap<u32, Own>,
     scratch: Vec<u8>,
+    /// Bytes of the compressors.
+    allocated: usize,
 }
 
 /// A connection's own compressor.
 #[derive(Debug)]
 struct Own {
     deflater: Box<Deflater>,
+    /// Bytes that it takes.
+    memory: usize,
     /// Since [`Compressors::rest`] last asked.
     was_used: bool,
 }
@@ -92,15 +96,29 @@ impl Compressors {
             shared: Default::default(),
             own: HashMap::new(),
             scratch: Vec::new(),
+            allocated: 0,
         }
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated + self.scratch.capacity()
+    }
+
+    /// Gives up all compressors. What is compressed next refers to nothing.
+    pub(super) fn trim(&mut self) {
+        *self = Compressors::new(self.strength);
     }
 
     /// A frame's message compressed, for any connection of that window size; `None` where that is
     /// no smaller.
     pub(super) fn compress_frame(&mut self, plain: &Slice, encoding: Encoding) -> Option<Slice> {
         let strength = self.strength;
-        let deflater = self.shared[encoding.way()]
-            .get_or_insert_with(|| Box::new(Deflater::new(strength, encoding.window_bits(), true)));
+        let bits = encoding.window_bits();
+        let deflater = self.shared[encoding.way()].get_or_insert_with(|| {
+            self.allocated += Deflater::memory(strength, bits);
+            Box::new(Deflater::new(strength, bits, true))
+        });
         compress(deflater, plain, &mut self.scratch)
     }
 
@@ -108,9 +126,14 @@ impl Compressors {
     /// before; `None` where that is no smaller.
     fn compress_own(&mut self, slot: u32, bits: u8, plain: &Slice) -> Option<Slice> {
         let strength = self.strength;
-        let own = self.own.entry(slot).or_insert_with(|| Own {
-            deflater: Box::new(Deflater::new(strength, bits, false)),
-            was_used: true,
+        let own = self.own.entry(slot).or_insert_with(|| {
+            let memory = Deflater::memory(strength, bits);
+            self.allocated += memory;
+            Own {
+                deflater: Box::new(Deflater::new(strength, bits, false)),
+                memory,
+                was_used: true,
+            }
         });
         own.was_used = true;
         let made = compress(&mut own.deflater, plain, &mut self.scratch);
@@ -134,15 +157,17 @@ impl Compressors {
         if let Some(own) = self.own.get_mut(&slot)
             && !std::mem::take(&mut own.was_used)
         {
-            self.own.remove(&slot);
+            self.remove(slot);
         }
     }
 
     /// The connection in the slot has ended.
     #[inline]
     pub(super) fn remove(&mut self, slot: u32) {
-        if !self.own.is_empty() {
-            self.own.remove(&slot);
+        if !self.own.is_empty()
+            && let Some(own) = self.own.remove(&slot)
+        {
+            self.allocated -= own.memory;
         }
     }
 }
@@ -192,11 +217,12 @@ impl Core {
         if lane == Lane::High {
             return None;
         }
-        if self.connections.has_room(key, plain) {
+        if self.connections.has_room(key, plain) && !self.has_taken_enough() {
             let bits = encoding.window_bits();
             return self.compressors.compress_own(key.slot, bits, plain);
         }
-        // There may be room for it compressed, and may be not: then nothing must refer to it.
+        // There may be room for it compressed, and may be not: then nothing must refer to it. Nor must
+        // one turn make many compressors where memory is short.
         self.compressors.forget(key.slot);
         self.compressors.compress_frame(plain, encoding)
     }
@@ -248,6 +274,23 @@ mod tests {
         compressors.rest(3);
         compressors.rest(3);
         assert!(compressors.own.is_empty());
+    }
+
+    #[test]
+    fn compressors_count_until_they_are_given_up() {
+        let mut compressors = compressors();
+        assert!(compressors.compress_own(3, 15, &frame()).is_some());
+        assert!(compressors.compress_own(4, 9, &frame()).is_some());
+        let encoding = agreed(12, true);
+        assert!(compressors.compress_frame(&frame(), encoding).is_some());
+        let own = Deflater::memory(compressors.strength, 15);
+        let before = compressors.allocated();
+        compressors.remove(3);
+        assert_eq!(before - compressors.allocated(), own);
+        compressors.remove(3);
+        assert!(compressors.allocated() > own / 2);
+        compressors.trim();
+        assert_eq!(compressors.allocated(), 0);
     }
 
     #[test]

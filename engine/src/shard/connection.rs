@@ -2,8 +2,8 @@
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use smallvec::SmallVec;
 use throng_transport::Peer;
+use throng_transport::memory::Charge;
 
 use super::compress::Encoding;
 use super::dirty::Due;
@@ -13,7 +13,7 @@ use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
-use crate::room::RoomIndex;
+use crate::room::RoomSet;
 use crate::shared::Seat;
 
 /// Where a connection stands between accept and release.
@@ -77,7 +77,7 @@ pub(crate) struct Connection {
     pub(crate) unsent: u32,
     /// How long it may stay what it is, unless it is open; how long it may go unheard, if it is.
     pub(crate) until: Tick,
-    pub(crate) rooms: SmallVec<[RoomIndex; 4]>,
+    pub(crate) rooms: RoomSet,
     pub(crate) unhandled: Option<Box<Unhandled>>,
     pub(crate) particulars: Option<Box<Particulars>>,
     remote: Remote,
@@ -131,6 +131,31 @@ pub(crate) struct Unhandled {
     pub(crate) bytes: Vec<u8>,
     /// How many of the bytes have been seen: searched for the request's end, or handled.
     pub(crate) seen: usize,
+    charge: Charge,
+}
+
+impl Unhandled {
+    /// Keeps a copy of bytes of which so many have been seen.
+    pub(crate) fn new(bytes: &[u8], seen: usize) -> Box<Unhandled> {
+        let mut unhandled = Unhandled {
+            bytes: Vec::new(),
+            seen,
+            charge: Charge::default(),
+        };
+        unhandled.extend(bytes);
+        Box::new(unhandled)
+    }
+
+    /// Keeps more bytes, behind the others.
+    pub(crate) fn extend(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+        self.charge.set(self.memory());
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Unhandled>() + self.bytes.capacity()
+    }
 }
 
 /// What few connections have: what `on_upgrade` said of them, invalid messages, and what came of
@@ -175,7 +200,7 @@ impl Connection {
                 ping: now,
                 sending: now,
             },
-            rooms: SmallVec::new(),
+            rooms: RoomSet::default(),
             unhandled: None,
             particulars: None,
             remote: peer.into(),

@@ -94,16 +94,23 @@ impl Connections {
         self.slots.len()
     }
 
+    /// All connections with their keys, in slot order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketKey, &Connection)> {
+        self.slots.iter().filter_map(|(slot, connection)| {
+            let slot = u32::try_from(slot).ok()?;
+            let generation = connection.generation;
+            Some((SocketKey { slot, generation }, connection))
+        })
+    }
+
+    /// Frees what is spare.
+    pub(crate) fn trim(&mut self) {
+        self.stock.trim();
+    }
+
     /// The keys of all connections, in slot order.
     pub(crate) fn keys(&self) -> Vec<SocketKey> {
-        let key = |(slot, connection): (usize, &Connection)| {
-            let slot = u32::try_from(slot).ok()?;
-            Some(SocketKey {
-                slot,
-                generation: connection.generation,
-            })
-        };
-        self.slots.iter().filter_map(key).collect()
+        self.iter().map(|(key, _)| key).collect()
     }
 
     /// Lists a connection for the flush that ends the turn.

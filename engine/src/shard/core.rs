@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
 use super::batch::Batches;
+use super::budget::Thrift;
 use super::compress::Compressors;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
+    pub(super) thrift: Thrift,
     random: fastrand::Rng,
 }
 
@@ -118,6 +120,7 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
+            thrift: Thrift::new(config),
             random: fastrand::Rng::with_seed(seed),
             shared,
         }
@@ -164,9 +167,8 @@ impl Core {
             return Err(JoinError::NotOpen);
         };
         if connection.rooms.len() >= max {
-            let index = self.rooms.index_of(name);
-            let is_member =
-                index.is_some_and(|index| self.connections[key.slot].rooms.contains(&index));
+            let is_member = |room| self.rooms.contains(Circle::Room(room), key.slot);
+            let is_member = self.rooms.index_of(name).is_some_and(is_member);
             return if is_member {
                 Ok(())
             } else {
@@ -174,7 +176,7 @@ impl Core {
             };
         }
         if let Some(index) = self.rooms.join(name, key.slot)? {
-            self.connections[key.slot].rooms.push(index);
+            self.connections[key.slot].rooms.insert(index);
         }
         Ok(())
     }
@@ -187,10 +189,9 @@ impl Core {
         let Some(connection) = self.connections.get(key) else {
             return false;
         };
-        let Some(position) = connection.rooms.iter().position(|&room| room == index) else {
+        if !connection.rooms.remove(index) {
             return false;
-        };
-        connection.rooms.swap_remove(position);
+        }
         self.deliver_run_before_leave(Circle::Room(index), key.slot);
         self.rooms.leave(index, key.slot);
         true
@@ -200,7 +201,7 @@ impl Core {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        for index in std::mem::take(&mut connection.rooms) {
+        for index in std::mem::take(&mut connection.rooms).iter() {
             self.deliver_run_before_leave(Circle::Room(index), key.slot);
             self.rooms.leave(index, key.slot);
         }

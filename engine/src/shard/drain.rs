@@ -48,7 +48,8 @@ pub(super) struct Draining {
     /// all at once.
     phase: f64,
     report: ShardDrained,
-    answer: Sender<ShardDrained>,
+    /// Taken when the report is given.
+    answer: Option<Sender<ShardDrained>>,
 }
 
 impl Draining {
@@ -118,7 +119,7 @@ impl<H: Handler> Shard<H> {
                 ..ShardDrained::default()
             },
             phase: f64::from(core.shard) / core.shared.mail.len() as f64,
-            answer,
+            answer: Some(answer),
         });
     }
 
@@ -136,17 +137,23 @@ impl<H: Handler> Shard<H> {
         }
     }
 
-    /// Reports, once everybody is gone; returns whether that is so.
+    /// Reports, once everybody is gone; returns whether the shard is needed no longer.
+    ///
+    /// The home of a sequenced room is, as long as other shards have members: without it nobody could
+    /// publish. It goes when the whole engine stops, which follows a drain.
     pub(super) fn finish_drain(&mut self) -> bool {
-        let Some(draining) = &self.draining else {
+        let Some(draining) = &mut self.draining else {
             return false;
         };
         if self.core.connections.len() > 0 {
             return false;
         }
-        // Whoever asked may have stopped waiting.
-        let _ = draining.answer.try_send(draining.report);
-        true
+        if let Some(answer) = draining.answer.take() {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.try_send(draining.report);
+        }
+        let shared = &self.core.shared;
+        shared.mail.len() == 1 || !shared.directory.has_sequenced()
     }
 
     /// How soon the next ones are to be told.
@@ -180,7 +187,7 @@ mod tests {
             told_in_all: connections,
             phase: f64::from(shard) / f64::from(shards),
             report: ShardDrained::default(),
-            answer: crossbeam_channel::bounded(1).0,
+            answer: Some(crossbeam_channel::bounded(1).0),
         }
     }
 

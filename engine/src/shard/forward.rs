@@ -25,8 +25,18 @@ impl Forwarding {
         }
     }
 
+    /// Whether [`Forwarding::post`] to that shard cannot find it full.
+    pub(super) fn has_room(&self, to: usize) -> bool {
+        self.backlogs[to].len() < MAX_BACKLOG
+    }
+
     /// Hands `mail` on now or later. It is full when the backlog is full too.
-    fn post(&mut self, to: usize, sender: &MailSender, mail: Mail) -> Result<(), PostError> {
+    pub(super) fn post(
+        &mut self,
+        to: usize,
+        sender: &MailSender,
+        mail: Mail,
+    ) -> Result<(), PostError> {
         let backlog = &mut self.backlogs[to];
         let mail = if backlog.is_empty() {
             match sender.try_post(mail) {

@@ -1,8 +1,8 @@
 //! Holding back what a peer has asked, while there is no room for the answers.
 //!
 //! One receive may bring tens of thousands of messages, and each may be answered by a large one. A
-//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`]) and inflates a bounded amount
-//! ([`INFLATED_PER_TURN`]); who does not compress waits for nobody's inflating. A connection that is behind
+//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`]), inflates a bounded amount
+//! ([`INFLATED_PER_TURN`]), and takes a bounded part of the memory budget ([`budget`](super::budget)); who does not compress waits for nobody's inflating. A connection that is behind
 //! is not handled beyond half of its queue's bounds. What is left of the bytes received waits in
 //! its connection, which is not read from meanwhile.
 
@@ -73,7 +73,7 @@ impl Core {
     pub(super) fn is_turn_full(&self, slot: u32) -> bool {
         let connection = &self.connections[slot];
         let has_inflated_enough = || connection.encoding.compresses() && self.has_inflated_enough();
-        (self.has_made_enough() || has_inflated_enough()) && connection.is_open()
+        (self.has_done_enough() || has_inflated_enough()) && connection.is_open()
     }
 
     /// Whether nothing of what has just been received should be handled yet.
@@ -98,9 +98,12 @@ impl Core {
         self.is_turn_full(slot) || is_behind && is_half_full() && connection.is_open()
     }
 
+    /// Whether this turn has made, or taken in, as much as it may for any connection.
     #[inline]
-    fn has_made_enough(&self) -> bool {
-        self.chunks.produced() + self.publications.produced() >= PRODUCED_PER_TURN
+    fn has_done_enough(&self) -> bool {
+        let most = PRODUCED_PER_TURN.min(self.thrift.per_turn);
+        let produced = self.chunks.produced() + self.publications.produced();
+        produced >= most || self.has_taken_enough()
     }
 
     fn has_inflated_enough(&self) -> bool {
@@ -160,7 +163,7 @@ impl<H: Handler> Shard<H> {
 
     fn handle_plain(&mut self) {
         let mut waiting = self.core.held_back.plain.keys.len();
-        while waiting > 0 && !self.core.has_made_enough() {
+        while waiting > 0 && !self.core.has_done_enough() {
             waiting -= 1;
             if let Some(key) = self.core.held_back.plain.keys.pop_front() {
                 self.handle_held_of(key);
@@ -171,7 +174,7 @@ impl<H: Handler> Shard<H> {
 
     fn handle_compressing(&mut self) {
         let mut waiting = self.core.held_back.compressing.keys.len();
-        while !self.core.has_made_enough() && !self.core.has_inflated_enough() {
+        while !self.core.has_done_enough() && !self.core.has_inflated_enough() {
             let held_back = &mut self.core.held_back;
             let next = held_back.unfinished.take().or_else(|| {
                 waiting = waiting.checked_sub(1)?;

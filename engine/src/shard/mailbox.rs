@@ -9,6 +9,7 @@ use throng_transport::{Peer, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
 use super::frames::Dispatch;
+use super::sequence::{Numbered, Unnumbered};
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
@@ -21,6 +22,10 @@ pub(crate) enum Mail {
         audience: SharedAudience,
         dispatch: Dispatch,
     },
+    /// Give a message its place in a sequenced room, of which this shard is the home.
+    Unnumbered(Unnumbered),
+    /// Deliver a message that has its place.
+    Numbered(Numbered),
     /// Close a connection on the application's behalf.
     Close {
         key: SocketKey,

@@ -5,6 +5,7 @@
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
 mod batch;
+mod budget;
 mod compress;
 mod connection;
 mod connections;
@@ -23,6 +24,7 @@ pub(crate) mod outbox;
 mod publish;
 mod receive;
 mod run;
+mod sequence;
 mod service;
 mod timer;
 mod turn;
@@ -37,6 +39,7 @@ pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
+pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -162,9 +162,9 @@ impl Outbox {
 
     #[cold]
     fn append_pieces(&mut self, frames: &Slice, labels: &RunLabels, stock: &mut LaneStock) {
-        let normal = &mut self.lanes(stock).normal;
+        let lanes = self.lanes(stock);
         for (piece, label) in labels.pieces(frames) {
-            normal.push(&piece, &label);
+            lanes.push(Lane::Normal, &piece, &label);
         }
     }
 
@@ -215,15 +215,14 @@ impl Outbox {
 
     #[cold]
     fn append_to_lane(&mut self, frame: &Slice, lane: Lane, stock: &mut LaneStock) {
-        let line = self.lanes(stock).line(lane);
-        line.push(frame, &Label::default());
+        self.lanes(stock).push(lane, frame, &Label::default());
     }
 
     /// The boxed lanes, with the inline run moved into them.
     fn lanes(&mut self, stock: &mut LaneStock) -> &mut Lanes {
         let lanes = self.lanes.get_or_insert_with(|| stock.take());
         if let Some(run) = self.run.take() {
-            lanes.normal.push(&run, &Label::default());
+            lanes.push(Lane::Normal, &run, &Label::default());
         }
         lanes
     }
@@ -349,6 +348,11 @@ impl Outbox {
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight_bytes > 0
+    }
+
+    /// Bytes of the batch in flight.
+    pub(crate) fn in_flight_bytes(&self) -> u32 {
+        self.in_flight_bytes
     }
 
     /// Whether nothing waits (what is in flight aside).

@@ -14,7 +14,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
 use crate::protocol::message::Message;
 use crate::publish::{opcode, sealed};
-use crate::room::{Audience, Target};
+use crate::room::{Audience, Position, Target};
 
 /// What became of one publication. `queued`, `conflated`, `dropped` and `evicted` count each
 /// connection of the audience once.
@@ -33,8 +33,13 @@ pub struct Receipt {
     pub displaced: usize,
     /// Other shards it was handed to.
     pub forwarded: usize,
-    /// Other shards that could not take it, their mailboxes being full: it is lost there.
+    /// Other shards that could not take it, their mailboxes being full: it is lost there. For a
+    /// [sequenced](crate::RoomOptions::sequenced) room it is 1 when the message got no offset, and nobody
+    /// gets it.
     pub refused: usize,
+    /// Its place in a sequenced room. The room's home gives it: with a handler elsewhere the message
+    /// has been handed on to the home, and this is `None`.
+    pub position: Option<Position>,
 }
 
 impl Core {
@@ -42,6 +47,12 @@ impl Core {
     #[inline]
     pub(crate) fn encode(&mut self, opcode: OpCode, payload: &[u8]) -> Slice {
         encode_frame(&mut self.chunks, opcode, payload)
+    }
+
+    /// The same, beside what else is for many.
+    #[inline]
+    pub(super) fn encode_publication(&mut self, opcode: OpCode, payload: &[u8]) -> Slice {
+        encode_frame(&mut self.publications, opcode, payload)
     }
 
     /// Sends a message to a connection of this shard.
@@ -83,7 +94,7 @@ impl Core {
     /// Publishes here and hands on to every other shard that has members.
     pub(crate) fn publish(&mut self, outgoing: &sealed::Outgoing<'_, '_>) -> Receipt {
         let (audience, payload) = (outgoing.audience, outgoing.payload);
-        let frame = encode_frame(&mut self.publications, outgoing.opcode, payload);
+        let frame = self.encode_publication(outgoing.opcode, payload);
         let dispatch = Dispatch {
             frames: Frames::new(frame, self.shared.is_compressible(payload)),
             lane: outgoing.lane,
@@ -127,7 +138,7 @@ impl Core {
         let Some(members) = rooms.audience(audience) else {
             return receipt;
         };
-        let due = Due::of_audience(usize::try_from(members.len()).unwrap_or(usize::MAX));
+        let due = Due::of_audience(members.len());
         if due == Due::InLine {
             connections.dirty.count(1, dispatch.frames.plain.len());
         }

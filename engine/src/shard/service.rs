@@ -42,9 +42,8 @@ impl<H: Handler> Service for Shard<H> {
                     self.handle_frames(key, bytes)
                 };
                 if let Some(left) = left {
-                    let bytes = bytes[bytes.len() - left..].to_vec();
-                    self.core
-                        .hold_back(key, Box::new(Unhandled { bytes, seen: 0 }));
+                    let unhandled = Unhandled::new(&bytes[bytes.len() - left..], 0);
+                    self.core.hold_back(key, unhandled);
                 }
             }
             Phase::Handshake => self.handle_request(key, bytes),

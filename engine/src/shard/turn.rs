@@ -8,9 +8,10 @@
 //! 6. connections accepted,
 //! 7. one gathered write for each connection that has something to be sent; of a large audience, for
 //!    some ([`dirty`](super::dirty)),
-//! 8. what is over is released.
+//! 8. what is over is released,
+//! 9. where too much memory is held, who holds most is given up ([`budget`](super::budget)).
 //!
-//! What arrived was handled before, while the driver waited. Nothing but step 7 writes to a
+//! What arrived was handled before, while the driver waited. Nothing but step 7 (and 9, to those given up) writes to a
 //! socket: that is what makes one write out of all that a turn has for a connection.
 
 use std::time::Duration;
@@ -50,6 +51,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.chunks.rewind();
         self.core.publications.rewind();
         self.core.decoders.reset_inflated();
+        self.keep_to_budget(driver);
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }
@@ -71,10 +73,16 @@ impl<H: Handler> Shard<H> {
         let timer = core.wheel.next_due(core.now);
         let batch = core.batches.wait(core.now);
         Next::Wait(
-            [retry, timer, batch, self.drain_step()]
-                .into_iter()
-                .flatten()
-                .min(),
+            [
+                retry,
+                timer,
+                batch,
+                self.drain_step(),
+                self.core.thrift.wait,
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         )
     }
 
@@ -94,6 +102,8 @@ impl<H: Handler> Shard<H> {
             Mail::Publish { audience, dispatch } => {
                 audience.with(|audience| core.deliver_to(audience, &dispatch));
             }
+            Mail::Unnumbered(unnumbered) => core.handle_unnumbered(unnumbered),
+            Mail::Numbered(numbered) => core.handle_numbered(&numbered),
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {
                     core.part(
@@ -218,7 +228,7 @@ impl<H: Handler> Shard<H> {
     }
 
     /// Lets go of what is over.
-    fn release(&mut self, driver: &mut impl Driver) {
+    pub(super) fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
             if let Some(connection) = self.remove(departure.key) {
                 departure.leave(connection.seat, &self.core.shared, driver);

@@ -8,6 +8,7 @@ use super::compress::Encoding;
 use super::connection::{NO_PROTOCOL, Particulars, Phase, Unhandled};
 use super::core::{Core, Release};
 use super::{Shard, guard};
+use crate::budget::Pressure;
 use crate::config::{Compression, Config};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
@@ -27,6 +28,9 @@ use crate::shared::{Seat, Shared};
 
 /// What clients are told once a drain has begun.
 pub(super) const GOING_DOWN: &str = "the server is going down";
+
+/// What clients are told where the memory budget is nearly used up.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory";
 
 /// A connection that leaves the shard: it asked for no upgrade.
 pub(super) struct Departure {
@@ -64,15 +68,12 @@ impl<H: Handler> Shard<H> {
         match self.core.connections[key.slot].unhandled.take() {
             None => {
                 if !self.handle_head(key, bytes) {
-                    let head = Unhandled {
-                        bytes: bytes.to_vec(),
-                        seen: bytes.len(),
-                    };
-                    self.core.connections[key.slot].unhandled = Some(Box::new(head));
+                    let head = Unhandled::new(bytes, bytes.len());
+                    self.core.connections[key.slot].unhandled = Some(head);
                 }
             }
             Some(mut head) => {
-                head.bytes.extend_from_slice(bytes);
+                head.extend(bytes);
                 let is_over = head.bytes.len() >= MAX_HEAD;
                 let has_end = is_over || head_end(&head.bytes, head.seen).is_some();
                 if !has_end || !self.handle_head(key, &head.bytes) {
@@ -102,6 +103,10 @@ impl<H: Handler> Shard<H> {
         let shared = &self.core.shared;
         if shared.is_draining() {
             return self.core.refuse_for_now(key, GOING_DOWN);
+        }
+        if shared.budget.pressure() >= Pressure::Refuse {
+            shared.budget.count_refused();
+            return self.core.refuse_for_now(key, SHORT_OF_MEMORY);
         }
         if !shared.may_open(&mut self.core.connections[key.slot].seat) {
             return self.core.refuse_for_now(key, "the server is full");

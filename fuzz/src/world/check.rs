@@ -296,7 +296,9 @@ impl Seen<'_> {
                 assert!(world.has_waited);
                 &[]
             }
-            Cause::HandlerPanicked | Cause::LibraryFault => panic!("{close:?}"),
+            Cause::OverBudget | Cause::HandlerPanicked | Cause::LibraryFault => {
+                panic!("{close:?}")
+            }
         };
         let told = heard.events.last().and_then(|event| match event {
             Owned::Close(None) => Some((1005, String::new())),

@@ -10,6 +10,7 @@
 mod client;
 mod gaps;
 mod service;
+pub mod trades;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};

@@ -67,7 +67,7 @@ pub(super) fn count_no_more_here() {
     COUNTS.set(false);
 }
 
-/// Measures the most that is allocated beyond what was at its beginning.
+/// Measures what is allocated beyond what was at its beginning.
 #[derive(Debug)]
 pub struct Watch {
     before: isize,
@@ -79,6 +79,12 @@ impl Watch {
         let before = LIVE.load(Ordering::Relaxed);
         PEAK.store(before, Ordering::Relaxed);
         Watch { before }
+    }
+
+    /// Bytes allocated now, beyond those at the beginning.
+    pub fn held(&self) -> usize {
+        let held = LIVE.load(Ordering::Relaxed) - self.before;
+        held.max(0).cast_unsigned()
     }
 
     /// Bytes allocated at the highest, beyond those at the beginning.

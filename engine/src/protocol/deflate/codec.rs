@@ -14,6 +14,8 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 const EMPTY: u8 = 0;
 /// Room for a flush; with less left over, zlib would begin another.
 const MIN_ROOM: usize = 64;
+/// The part of a deflater that is always the same.
+const HASH_TABLE: usize = 128 * 1024;
 
 /// How much a [`Deflater`] puts into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +54,14 @@ impl Deflater {
             keeps_context: !no_context_takeover,
             is_fresh: true,
         }
+    }
+
+    /// Bytes that a deflater made so takes, to within some KiB.
+    pub fn memory(strength: Strength, window_bits: u8) -> usize {
+        let (least, most) = DEFLATE_WINDOW_BITS.into_inner();
+        let window = 4 << window_bits.clamp(least, most);
+        let lists = 448 << strength.memory_level.clamp(1, 9);
+        window + lists + HASH_TABLE
     }
 
     /// Appends the payload of a compressed message (RFC 7692 §7.2.1) and returns its length. Where
@@ -119,6 +129,9 @@ pub struct Inflater {
 }
 
 impl Inflater {
+    /// Bytes that an inflater takes, to within some KiB.
+    pub const MEMORY: usize = 46 * 1024;
+
     /// An inflater at the beginning of a first message.
     pub fn new() -> Inflater {
         Inflater {

@@ -169,6 +169,12 @@ impl Assembly {
         self.data.capacity() + inflation.map_or(0, |inflation| inflation.compressed.capacity())
     }
 
+    /// Bytes of memory held in all.
+    pub(super) fn memory(&self) -> usize {
+        let inflater = self.inflater.as_ref().map_or(0, |_| Inflater::MEMORY);
+        size_of::<Assembly>() + self.kept_bytes() + inflater
+    }
+
     /// Gives back what is kept of messages.
     pub(super) fn discard(&mut self, pool: &mut Pool) {
         pool.give_buffer(mem::take(&mut self.data));

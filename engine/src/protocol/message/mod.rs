@@ -374,6 +374,13 @@ impl Decoder {
             .map_or(0, |assembly| assembly.kept_bytes())
     }
 
+    /// Bytes of memory held in all, an inflater among them.
+    pub fn memory(&self) -> usize {
+        self.assembly
+            .as_ref()
+            .map_or(0, |assembly| assembly.memory())
+    }
+
     /// Everything but a whole message: fragments, control frames, what is cut by a read's end.
     #[cold]
     fn next_in_parts<'e, 'b: 'e>(

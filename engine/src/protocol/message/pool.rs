@@ -40,6 +40,8 @@ pub struct Pool {
     /// Empty while it is taken, and until a first compressed message arrives.
     scratch: Box<[u8]>,
     inflated: usize,
+    /// Bytes of all that was made here and not freed, whoever has it now.
+    allocated: usize,
 }
 
 impl Pool {
@@ -51,6 +53,23 @@ impl Pool {
     /// Bytes in spare buffers, at most [`MAX_SPARE_BYTES`].
     pub fn spare_bytes(&self) -> usize {
         self.spare_bytes
+    }
+
+    /// Bytes of memory that the pool and the decoders that took from it hold.
+    pub fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// Frees what is spare.
+    pub fn trim(&mut self) {
+        let assemblies = self.assemblies.len() * size_of::<Assembly>();
+        let inflaters = self.inflaters.len() * Inflater::MEMORY;
+        self.freed(self.spare_bytes + assemblies + inflaters + self.scratch.len());
+        *self = Pool {
+            inflated: self.inflated,
+            allocated: self.allocated,
+            ..Pool::default()
+        };
     }
 
     /// The work of inflating since this was last set to zero, in bytes inflated; compressed bytes
@@ -70,25 +89,35 @@ impl Pool {
     }
 
     pub(super) fn take_assembly(&mut self) -> Box<Assembly> {
-        self.assemblies.pop().unwrap_or_default()
+        self.assemblies.pop().unwrap_or_else(|| {
+            self.allocated += size_of::<Assembly>();
+            Box::default()
+        })
     }
 
     pub(super) fn give_assembly(&mut self, mut assembly: Box<Assembly>) {
         assembly.clear(self);
         if self.assemblies.len() < MAX_SPARE_ASSEMBLIES {
             self.assemblies.push(assembly);
+        } else {
+            self.freed(size_of::<Assembly>());
         }
     }
 
     /// An inflater at the beginning of a first message.
     pub(super) fn take_inflater(&mut self) -> Inflater {
-        self.inflaters.pop().unwrap_or_default()
+        self.inflaters.pop().unwrap_or_else(|| {
+            self.allocated += Inflater::MEMORY;
+            Inflater::new()
+        })
     }
 
     pub(super) fn give_inflater(&mut self, mut inflater: Inflater) {
         if self.inflaters.len() < MAX_SPARE_INFLATERS {
             inflater.forget();
             self.inflaters.push(inflater);
+        } else {
+            self.freed(Inflater::MEMORY);
         }
     }
 
@@ -96,6 +125,7 @@ impl Pool {
     pub(super) fn take_scratch(&mut self) -> Box<[u8]> {
         if self.scratch.is_empty() {
             self.scratch = vec![0; SCRATCH].into();
+            self.allocated += SCRATCH;
         }
         mem::take(&mut self.scratch)
     }
@@ -112,20 +142,32 @@ impl Pool {
                 self.spare_bytes -= buffer.capacity();
                 buffer
             }
-            None => Vec::with_capacity(capacity),
+            None => {
+                let buffer = Vec::with_capacity(capacity);
+                self.allocated += buffer.capacity();
+                buffer
+            }
         }
     }
 
     pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        if capacity < MIN_BUFFER || capacity > MAX_SPARE_BYTES - self.spare_bytes {
+        if capacity < MIN_BUFFER {
             return;
         }
-        if let Some(spare) = self.buffers.get_mut(class(capacity)) {
-            buffer.clear();
-            spare.push(buffer);
-            self.spare_bytes += capacity;
-        }
+        let has_room = capacity <= MAX_SPARE_BYTES - self.spare_bytes;
+        let spare = self.buffers.get_mut(class(capacity));
+        let Some(spare) = spare.filter(|_| has_room) else {
+            return self.freed(capacity);
+        };
+        buffer.clear();
+        spare.push(buffer);
+        self.spare_bytes += capacity;
+    }
+
+    /// What was made elsewhere may be given too.
+    fn freed(&mut self, bytes: usize) {
+        self.allocated = self.allocated.saturating_sub(bytes);
     }
 }
 
@@ -161,6 +203,29 @@ mod tests {
                 "{len}: {capacity}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_made_counts_until_it_is_freed() {
+        let mut pool = Pool::new();
+        let taken: Vec<_> = (0..10).map(|_| pool.take_buffer(MAX_BUFFER)).collect();
+        let assembly = pool.take_assembly();
+        let inflater = pool.take_inflater();
+        let scratch = pool.take_scratch();
+        let all = 10 * MAX_BUFFER + size_of::<Assembly>() + Inflater::MEMORY + scratch.len();
+        assert_eq!(pool.allocated(), all);
+        pool.trim();
+        assert_eq!(pool.allocated(), all, "nothing is spare");
+        taken
+            .into_iter()
+            .for_each(|buffer| pool.give_buffer(buffer));
+        let freed = 10 * MAX_BUFFER - MAX_SPARE_BYTES;
+        assert_eq!(pool.allocated(), all - freed, "beyond what is kept");
+        pool.give_assembly(assembly);
+        pool.give_inflater(inflater);
+        pool.give_scratch(scratch);
+        pool.trim();
+        assert_eq!((pool.allocated(), pool.spare_bytes()), (0, 0));
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Outbox {
         if label.is_blank() {
             self.append(frame, lane, stock);
         } else {
-            self.lanes(stock).line(lane).push(frame, label);
+            self.lanes(stock).push(lane, frame, label);
         }
         pushed
     }
@@ -93,7 +93,7 @@ impl Outbox {
         if limits.overflow == Overflow::RefuseNewest {
             self.append(&notice.frame, Lane::Normal, stock);
         } else {
-            self.lanes(stock).notices.push_back(notice);
+            self.lanes(stock).push_notice(notice);
         }
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use throng_transport::Slice;
 use throng_transport::buffer::CHUNK_SIZE;
+use throng_transport::memory::Charge;
 
 use super::Lane;
+use super::label::Label;
 use super::line::Line;
 use crate::limits::{MAX_PENDING_PONGS, MAX_SPARE_LANES, SEND_BATCH_BYTES};
 use crate::shard::gap::Missed;
@@ -25,6 +27,7 @@ pub(crate) struct Lanes {
     pub(super) normal: Line,
     /// What was lost and is not told yet.
     pub(super) missed: Missed,
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -55,11 +58,23 @@ impl Lanes {
         }
     }
 
+    /// Appends frames to a lane.
+    pub(super) fn push(&mut self, lane: Lane, frames: &Slice, label: &Label) {
+        self.line(lane).push(frames, label);
+        self.recharge();
+    }
+
+    pub(super) fn push_notice(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+        self.recharge();
+    }
+
     pub(super) fn push_control(&mut self, frame: &Slice) {
         self.control.push_back(Control {
             frame: frame.clone(),
             is_pong: false,
         });
+        self.recharge();
     }
 
     /// Of too many pongs, the oldest is dropped.
@@ -74,6 +89,16 @@ impl Lanes {
             frame: frame.clone(),
             is_pong: true,
         });
+        self.recharge();
+    }
+
+    /// Counts what the entries take, after some were added.
+    fn recharge(&mut self) {
+        let control = self.control.capacity() * size_of::<Control>();
+        let notices = self.notices.capacity() * size_of::<Notice>();
+        let lines = self.high.memory() + self.normal.memory();
+        self.charge
+            .set(size_of::<Lanes>() + control + notices + lines);
     }
 
     /// Takes the next data frames to be sent, if they fit in a batch that holds `taken` bytes of them.
@@ -128,5 +153,10 @@ impl LaneStock {
             lanes.discard();
             self.0.push(lanes);
         }
+    }
+
+    /// Frees what is spare.
+    pub(crate) fn trim(&mut self) {
+        self.0 = Vec::new();
     }
 }

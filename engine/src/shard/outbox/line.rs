@@ -140,6 +140,13 @@ impl Line {
         })
     }
 
+    /// Bytes that the entries take, what they refer to aside.
+    pub(super) fn memory(&self) -> usize {
+        let keyed = size_of::<u32>() * self.keyed.order.capacity()
+            + size_of::<(Label, u32)>() * self.keyed.newest.capacity();
+        size_of::<Option<Run>>() * self.runs.capacity() + keyed
+    }
+
     /// Has what waits keep no memory but its own.
     pub(super) fn compact(&mut self) {
         let runs = self.runs.iter_mut().flatten();

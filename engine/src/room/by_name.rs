@@ -1,0 +1,60 @@
+//! Rooms found by their names, which are stored once, in the rooms.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::SharedRoom;
+
+/// A room's name and its hash, computed once for every table that it is looked up in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(super) name: &'a str,
+    pub(super) hash: u64,
+}
+
+/// How the names of one engine's rooms are hashed: differently in each, so that nobody outside can
+/// choose names that collide.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hashing(DefaultHashBuilder);
+
+impl Hashing {
+    #[inline]
+    pub(super) fn key<'a>(&self, name: &'a str) -> Key<'a> {
+        Key {
+            name,
+            hash: self.0.hash_one(name),
+        }
+    }
+}
+
+/// A set of rooms.
+#[derive(Debug, Default)]
+pub(super) struct RoomsByName(HashTable<Arc<SharedRoom>>);
+
+impl RoomsByName {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Arc<SharedRoom>> {
+        self.0.iter()
+    }
+
+    pub(super) fn get(&self, key: Key<'_>) -> Option<&Arc<SharedRoom>> {
+        self.0.find(key.hash, |room| room.is_named(key))
+    }
+
+    /// Adds a room of whose name there is none.
+    pub(super) fn insert(&mut self, room: Arc<SharedRoom>) {
+        self.0
+            .insert_unique(room.key().hash, room, |room| room.key().hash);
+    }
+
+    pub(super) fn remove(&mut self, key: Key<'_>) {
+        if let Ok(entry) = self.0.find_entry(key.hash, |room| room.is_named(key)) {
+            entry.remove();
+        }
+    }
+}

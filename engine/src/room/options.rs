@@ -1,0 +1,87 @@
+//! Rooms that are created before anybody joins them.
+
+use thiserror::Error;
+
+/// What a room is like that [`create_room`](crate::EngineHandle::create_room) makes.
+///
+/// The default is a room like those that are created by joining them, except that it is kept
+/// without members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct RoomOptions {
+    pub(crate) sequenced: bool,
+}
+
+impl RoomOptions {
+    /// The default.
+    pub fn new() -> RoomOptions {
+        RoomOptions::default()
+    }
+
+    /// All members see the room's messages in the same order, numbered without holes.
+    ///
+    /// One shard, the room's home, gives each message the next offset, whoever publishes it, and
+    /// hands it to all others. What is promised:
+    ///
+    /// - Every member receives messages of the room by rising offsets, each once. From the first one
+    ///   that it receives none is missing while it is a member, but for those that it was
+    ///   [excepted](crate::To::except) from and those that its
+    ///   [overflow policy](field@crate::Config::overflow) took.
+    /// - Who has joined receives what is published from then on. The first messages may be some that
+    ///   were published shortly before and still on their way.
+    /// - What one sender publishes to the room keeps its order. A sender is a connection, by its handler, or
+    ///   a thread; what a client said on one connection may come behind what it says on the next.
+    /// - A message that is refused takes no offset: no hole tells of it but the publisher's
+    ///   [`Receipt::refused`](crate::Receipt::refused) or
+    ///   [`PublishError`](crate::PublishError). One is refused when the home's mailbox is full, or
+    ///   what the home keeps for some shard with members
+    ///   whose mailbox is full. Told by the home alone, the latter reaches a publisher on the home's
+    ///   shard only.
+    ///
+    /// What it costs: what is published elsewhere than on the home's shard takes one more way between
+    /// threads, to the publisher's own shard too.
+    ///
+    /// Since each message counts, [`high`](crate::To::high) and keys have no effect: a message would
+    /// overtake or replace others. What is for several rooms goes by way of the first sequenced
+    /// one among them and gets its offset there; in the others, sequenced ones included, it arrives
+    /// without an offset, and neither its place among other messages nor the order of what one sender
+    /// published is promised. The same goes for what is sent to all or to one connection.
+    ///
+    /// A message can carry its offset: [`To::numbered`](crate::To::numbered).
+    ///
+    /// ```no_run
+    /// use throng::{EngineHandle, RoomOptions};
+    ///
+    /// # fn example(engine: &EngineHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// engine.create_room("trades", RoomOptions::new().sequenced())?;
+    /// engine.to("trades").numbered(|at| format!("{} BTC 97000", at.offset)).publish()?;
+    /// engine.to("trades").text("without its number, in the same order").publish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sequenced(mut self) -> RoomOptions {
+        self.sequenced = true;
+        self
+    }
+}
+
+/// Why a room could not be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CreateRoomError {
+    /// There is a room of that name: created before, or with members.
+    #[error("there is a room of that name already")]
+    Exists,
+    /// The engine has as many rooms as `max_rooms` allows.
+    #[error("no further room can be created: there are {max}, the most allowed (max_rooms)")]
+    TooManyRooms {
+        /// The bound.
+        max: usize,
+    },
+    /// The operating system has no randomness for the epoch of a sequenced room.
+    #[error(
+        "the operating system gives no randomness, which a sequenced room's epoch is drawn from"
+    )]
+    NoEntropy,
+}

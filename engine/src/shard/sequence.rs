@@ -1,0 +1,311 @@
+//! Sequenced rooms: every message goes by way of the room's home shard, which numbers it.
+//!
+//! A message on its way to the home is [`Unnumbered`]; what the home hands to the other shards is
+//! [`Numbered`]. Both travel in order ([`Forwarding`](super::forward::Forwarding)), so all members
+//! see the home's order. The home gives an offset only to what every shard concerned can
+//! take, now or later: beyond that point nothing is refused, and no hole can arise.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::frames::{Dispatch, Frames};
+use super::guard;
+use super::mailbox::Mail;
+use super::outbox::Lane;
+use super::publish::Receipt;
+use crate::limits::MAX_REPACKED;
+use crate::owned::OwnedMessage;
+use crate::publish::{opcode, sealed};
+use crate::room::{Audience, LocalRooms, Position, Sequence, SharedAudience, SharedRoom, Target};
+use crate::shared::{ShardSet, Shared};
+
+/// A sequenced room, found by a publisher.
+#[derive(Clone, Debug)]
+pub(crate) struct SequencedRoom {
+    room: Arc<SharedRoom>,
+    sequence: Arc<Sequence>,
+}
+
+/// A message for a sequenced room, before it has its place.
+#[derive(Debug)]
+pub(crate) struct Unnumbered {
+    sequence: Arc<Sequence>,
+    audience: SharedAudience,
+    content: Content,
+}
+
+/// A message that has its place, for one shard.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    sequence: Arc<Sequence>,
+    audience: SharedAudience,
+    dispatch: Dispatch,
+    /// The shard's term that the home found ([`Sequence`]).
+    term: u64,
+}
+
+/// What is in a message.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// The message.
+    Frames(Frames),
+    /// How to make it.
+    Make(Make),
+}
+
+/// Makes a message that carries its place; it is called on the room's home.
+pub(crate) struct Make(Box<dyn FnOnce(Position) -> OwnedMessage + Send>);
+
+impl Make {
+    pub(crate) fn new<M: Into<OwnedMessage>>(
+        make: impl FnOnce(Position) -> M + Send + 'static,
+    ) -> Make {
+        Make(Box::new(move |position| make(position).into()))
+    }
+}
+
+impl fmt::Debug for Make {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Make").finish_non_exhaustive()
+    }
+}
+
+impl Unnumbered {
+    pub(crate) fn new(
+        room: &SequencedRoom,
+        audience: &Audience<'_>,
+        content: Content,
+    ) -> Unnumbered {
+        Unnumbered {
+            sequence: Arc::clone(&room.sequence),
+            audience: audience.to_shared(Some(&room.room)),
+            content,
+        }
+    }
+
+    /// The shard that it is for.
+    pub(crate) fn home(&self) -> u8 {
+        self.sequence.home()
+    }
+}
+
+impl Shared {
+    /// The first sequenced room that a message is for. `local` spares the directory's lock for
+    /// rooms that the asking shard has members of.
+    pub(crate) fn sequenced(
+        &self,
+        audience: &Audience<'_>,
+        local: Option<&LocalRooms>,
+    ) -> Option<SequencedRoom> {
+        let Target::Rooms(names) = &audience.target else {
+            return None;
+        };
+        if !self.directory.has_sequenced() {
+            return None;
+        }
+        names.iter().find_map(|name| {
+            let local = local.and_then(|rooms| rooms.shared(name)).cloned();
+            let room = local.or_else(|| self.directory.get(name))?;
+            let sequence = Arc::clone(room.sequence.as_ref()?);
+            Some(SequencedRoom { room, sequence })
+        })
+    }
+}
+
+/// For handlers.
+impl Core {
+    /// Publishes a message for a sequenced room, encoded here.
+    pub(crate) fn publish_sequenced(
+        &mut self,
+        room: &SequencedRoom,
+        outgoing: &sealed::Outgoing<'_, '_>,
+    ) -> Receipt {
+        let frame = self.encode_publication(outgoing.opcode, outgoing.payload);
+        let frames = Frames::new(frame, self.shared.is_compressible(outgoing.payload));
+        self.submit(room, outgoing.audience, Content::Frames(frames))
+    }
+
+    /// Publishes a message that is made when it has its place. Without a sequenced room that is
+    /// refused.
+    pub(crate) fn publish_numbered(&mut self, numbered: sealed::Numbered<'_, '_>) -> Receipt {
+        let sealed::Numbered { audience, make } = numbered;
+        match self.shared.sequenced(audience, Some(&self.rooms)) {
+            Some(room) => self.submit(&room, audience, Content::Make(make)),
+            None => refuse(make),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        room: &SequencedRoom,
+        audience: &Audience<'_>,
+        content: Content,
+    ) -> Receipt {
+        let home = room.sequence.home();
+        if home == self.shard {
+            let travelling = || audience.to_shared(Some(&room.room));
+            return self.number(&room.sequence, audience, travelling, content);
+        }
+        let to = usize::from(home);
+        let mail = Mail::Unnumbered(Unnumbered::new(room, audience, content));
+        match self.forwarding.post(to, &self.shared.mail[to], mail) {
+            Ok(()) => Receipt {
+                forwarded: 1,
+                ..Receipt::default()
+            },
+            Err(error) => refuse(error),
+        }
+    }
+}
+
+/// For the mailbox.
+impl Core {
+    /// Numbers what was published elsewhere.
+    pub(super) fn handle_unnumbered(&mut self, unnumbered: Unnumbered) {
+        let Unnumbered {
+            sequence,
+            audience: travelling,
+            content,
+        } = unnumbered;
+        let content = self.repack(content);
+        let again = || travelling.clone();
+        travelling.with(|audience| self.number(&sequence, audience, again, content));
+    }
+
+    /// Delivers what the home has numbered.
+    pub(super) fn handle_numbered(&mut self, numbered: &Numbered) {
+        let Numbered {
+            sequence,
+            audience,
+            dispatch,
+            term,
+        } = numbered;
+        audience.with(|audience| self.deliver_numbered(sequence, *term, audience, dispatch));
+    }
+}
+
+impl Core {
+    /// Gives a message the next offset of its room, of which this shard is the home, and hands it to
+    /// everybody, or refuses it without an offset.
+    fn number(
+        &mut self,
+        sequence: &Arc<Sequence>,
+        audience: &Audience<'_>,
+        travelling: impl Fn() -> SharedAudience,
+        content: Content,
+    ) -> Receipt {
+        let shards = self.shards_of_sequenced(sequence, audience);
+        let has_room = |shard| self.forwarding.has_room(usize::from(shard));
+        if !{ shards }.all(has_room) {
+            return refuse(content);
+        }
+        let Some(frames) = self.make(content, sequence.next()) else {
+            return refuse(());
+        };
+        let position = sequence.give();
+        let dispatch = Dispatch {
+            frames,
+            lane: Lane::Normal,
+            key: None,
+        };
+        let term = sequence.term(self.shard);
+        let mut receipt = self.deliver_numbered(sequence, term, audience, &dispatch);
+        receipt.position = Some(position);
+        for shard in shards {
+            let to = usize::from(shard);
+            let mail = Mail::Numbered(Numbered {
+                sequence: Arc::clone(sequence),
+                audience: travelling(),
+                dispatch: dispatch.clone(),
+                term: sequence.term(shard),
+            });
+            // A shard that has stopped has nobody left; there is room with all others.
+            let posted = self.forwarding.post(to, &self.shared.mail[to], mail);
+            receipt.forwarded += usize::from(posted.is_ok());
+        }
+        receipt
+    }
+
+    /// The other shards that may have somebody of the audience.
+    fn shards_of_sequenced(&self, sequence: &Sequence, audience: &Audience<'_>) -> ShardSet {
+        let mut shards = if audience.is_one_room() {
+            ShardSet::default()
+        } else {
+            self.shared.shards_of(audience, Some(&self.rooms))
+        };
+        sequence.shards().for_each(|shard| shards.insert(shard));
+        shards.remove(self.shard);
+        shards
+    }
+
+    /// Queues a message for those here whom it is for. Members who joined in a later term than the
+    /// one it was sent for, or another room of the same name, are not among them.
+    fn deliver_numbered(
+        &mut self,
+        sequence: &Arc<Sequence>,
+        term: u64,
+        audience: &Audience<'_>,
+        dispatch: &Dispatch,
+    ) -> Receipt {
+        let local = self.rooms.shared(&sequence.room);
+        let known = local.and_then(|room| room.sequence.as_ref());
+        if known.is_some_and(|known| Arc::ptr_eq(known, sequence))
+            && sequence.term(self.shard) == term
+        {
+            return self.deliver_to(audience, dispatch);
+        }
+        if audience.is_one_room() {
+            return Receipt::default();
+        }
+        let mut others = audience.clone();
+        others.except_rooms.push(sequence.room.to_string().into());
+        self.deliver_to(&others, dispatch)
+    }
+
+    /// The frames of a message. `None`: the service's code panicked.
+    fn make(&mut self, content: Content, position: Position) -> Option<Frames> {
+        let make = match content {
+            Content::Frames(frames) => return Some(frames),
+            Content::Make(make) => make,
+        };
+        let Some(made) = guard(move || (make.0)(position)) else {
+            tracing::error!(
+                ?position,
+                "a numbered message could not be made: its function panicked"
+            );
+            return None;
+        };
+        let message = made.as_message();
+        let payload = message.as_bytes();
+        let frame = self.encode_publication(opcode(message), payload);
+        Some(Frames::new(frame, self.shared.is_compressible(payload)))
+    }
+
+    /// Copies a small frame from elsewhere beside others, so that they go out as one.
+    fn repack(&mut self, mut content: Content) -> Content {
+        if let Content::Frames(frames) = &mut content
+            && frames.plain.len() <= MAX_REPACKED
+        {
+            let bytes = frames.plain.as_bytes();
+            let packed = self
+                .publications
+                .write(bytes.len(), |out| out.copy_from_slice(bytes));
+            frames.plain = packed;
+        }
+        content
+    }
+}
+
+/// The receipt of a message that nobody gets. What its function has captured is the service's, and
+/// may panic when dropped.
+#[cold]
+fn refuse<T>(unwanted: T) -> Receipt {
+    if guard(move || drop(unwanted)).is_none() {
+        tracing::error!("the function of a numbered message panicked when it was dropped");
+    }
+    Receipt {
+        refused: 1,
+        ..Receipt::default()
+    }
+}
