@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::MAX_PENDING_PONGS;
 use crate::protocol::frame::{OpCode, server_header_len, write_server_header};
+use crate::shard::encode_detached;
 use model::{Item, Model};
 
 const LIMITS: OutboxLimits = OutboxLimits {
@@ -363,6 +364,44 @@ fn nothing_stays_in_a_box_that_comes_back() {
     other.push_control(&frame, &mut stock);
     assert!(stock.0.is_empty(), "it has got the box");
     assert!(other.take_missed(&mut stock).is_none());
+}
+
+/// What could not be told yet, because the high lane came first, is told with what was lost since.
+#[test]
+fn notices_that_wait_are_taken_back() {
+    let (mut outbox, mut stock) = (Outbox::default(), LaneStock::default());
+    let limits = OutboxLimits {
+        overflow: Overflow::DropOldest,
+        bytes: u32::MAX,
+        ..LIMITS
+    };
+    let frame = encode_detached(OpCode::Binary, &[7; 50_000]);
+    let room = Some(Arc::from("tea"));
+    let label = Label { room, key: None };
+    let push = |outbox: &mut Outbox, lane, stock: &mut LaneStock| {
+        outbox.push(&frame, &label, lane, &limits, stock)
+    };
+    for lane in [[Lane::High; 6], [Lane::Normal; 6]].concat() {
+        assert_eq!(push(&mut outbox, lane, &mut stock), Pushed::Queued);
+    }
+    let mut told = 0;
+    for (lost, taken_back) in [(7, 0), (1, 1)] {
+        outbox.next_batch(&mut SendQueue::new(), &mut stock);
+        let pushed = push(&mut outbox, Lane::Normal, &mut stock);
+        assert_eq!(pushed, Pushed::DroppedOldest(lost));
+        outbox.sent();
+        let (missed, notices) = outbox.take_missed(&mut stock).unwrap();
+        told += u64::from(lost);
+        let missed: Vec<_> = missed.into_iter().collect();
+        assert_eq!(missed, [(label.room.clone(), told)]);
+        assert_eq!(notices, taken_back);
+        let notice = Notice {
+            frame: encode_detached(OpCode::Text, b"told"),
+            room: label.room.clone(),
+            missed: told,
+        };
+        outbox.push_notice(notice, &limits, &mut stock);
+    }
 }
 
 #[test]
