@@ -348,7 +348,9 @@ fn hear(frames: &[u8], agreed: Option<&Params>) -> Decoded {
 
 /// How many messages a notice tells of.
 fn missed_by(notice: &Owned) -> u64 {
-    let bytes = notice.as_message().map_or(&[][..], |message| message.as_bytes());
+    let bytes = notice
+        .as_message()
+        .map_or(&[][..], |message| message.as_bytes());
     let count = bytes.get(1..).and_then(|count| count.try_into().ok());
     u64::from_be_bytes(count.expect("a notice as the service makes it"))
 }
