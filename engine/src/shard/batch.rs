@@ -193,9 +193,8 @@ impl Core {
     }
 
     fn deliver_batches(&mut self) {
-        while let Some(&room) = self.batches.open.keys().next() {
-            self.deliver_batch(room);
-        }
+        let rooms: Vec<RoomIndex> = self.batches.open.keys().copied().collect();
+        rooms.into_iter().for_each(|room| self.deliver_batch(room));
     }
 
     /// Sends out a room's batch, if it has one.
@@ -204,7 +203,11 @@ impl Core {
         if !self.batches.is_empty()
             && let Some(batch) = self.batches.take(room)
         {
+            // Whoever is evicted has batches sent out too, after this one.
+            let is_deferring = std::mem::replace(&mut self.defers_evictions, true);
             self.send_out(room, &batch);
+            self.defers_evictions = is_deferring;
+            self.evict_pending();
         }
     }
 

@@ -74,6 +74,10 @@ pub(crate) struct Core {
     /// What has been published to a room and not been queued for its members yet.
     pub(super) run: Option<Run>,
     pub(super) batches: Batches,
+    /// Slots of connections to be given up as slow consumers. Ending one may hand others more than
+    /// they take, so that they are ended one after another, never one within another.
+    pub(super) to_evict: VecDeque<u32>,
+    pub(super) defers_evictions: bool,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
@@ -113,6 +117,8 @@ impl Core {
             unsettled: VecDeque::new(),
             run: None,
             batches: Batches::default(),
+            to_evict: VecDeque::new(),
+            defers_evictions: false,
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             in_fanout: 0,
@@ -216,7 +222,15 @@ impl Core {
         if !self.connections[slot].is_open() {
             return;
         }
+        // What it still gets may be too much for others, who end after it.
+        let is_deferring = std::mem::replace(&mut self.defers_evictions, true);
         self.leave_run(slot);
+        self.end(slot, cause, farewell);
+        self.defers_evictions = is_deferring;
+        self.evict_pending();
+    }
+
+    fn end(&mut self, slot: u32, cause: Cause, farewell: &Farewell<'_>) {
         let connection = &mut self.connections[slot];
         self.unsettled.push_back(slot);
         let key = SocketKey {

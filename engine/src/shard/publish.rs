@@ -120,12 +120,14 @@ impl Core {
     /// Queues a message for everybody of the audience in this shard.
     pub(crate) fn deliver_to(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
         if let Some(receipt) = self.pack(audience, dispatch) {
+            self.evict_pending();
             return receipt;
         }
         if dispatch.lane == Lane::Normal {
             self.deliver_batches_of(audience);
         }
         if let Some(receipt) = self.gather(audience, dispatch) {
+            self.evict_pending();
             return receipt;
         }
         let mut receipt = Receipt::default();
@@ -156,7 +158,8 @@ impl Core {
         let wanted = |slot, generation| !audience.excepts(*shard, slot, generation);
         let members = members.iter();
         let evicted = push_to_all(connections, &mut message, members, wanted, &mut receipt);
-        evicted.into_iter().for_each(|slot| self.evict(slot));
+        self.to_evict.extend(evicted);
+        self.evict_pending();
         receipt
     }
 
@@ -169,15 +172,27 @@ impl Core {
         };
         receipt.count(pushed);
         if pushed == Pushed::Overflow {
-            self.evict(key.slot);
+            self.to_evict.push_back(key.slot);
+            self.evict_pending();
         }
     }
 
-    /// Gives a slow consumer up.
+    /// Gives up those who have overflowed, unless that is going on further out.
+    #[inline]
+    pub(super) fn evict_pending(&mut self) {
+        if !self.to_evict.is_empty() && !self.defers_evictions {
+            self.evict_all();
+        }
+    }
+
     #[cold]
-    pub(super) fn evict(&mut self, slot: u32) {
-        let farewell = Farewell::Urgent(CloseCode::POLICY, "slow consumer");
-        self.part(slot, Cause::SlowConsumer, &farewell);
+    fn evict_all(&mut self) {
+        self.defers_evictions = true;
+        while let Some(slot) = self.to_evict.pop_front() {
+            let farewell = Farewell::Urgent(CloseCode::POLICY, "slow consumer");
+            self.part(slot, Cause::SlowConsumer, &farewell);
+        }
+        self.defers_evictions = false;
     }
 }
 

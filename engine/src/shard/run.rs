@@ -175,7 +175,8 @@ impl Core {
         run.is_some_and(|run| !run.passed_over.is_empty())
     }
 
-    /// Hands a message of the run to members who were behind when it began.
+    /// Hands a message of the run to members who were behind when it began. Who has overflowed is
+    /// evicted by the caller.
     #[inline]
     pub(super) fn hand_to_passed_over(
         &mut self,
@@ -196,7 +197,7 @@ impl Core {
         if let Some(run) = &mut self.run {
             run.passed_over = slots;
         }
-        evicted.into_iter().for_each(|slot| self.evict(slot));
+        self.to_evict.extend(evicted);
     }
 
     /// Gives a connection its share of the run, before it is sent something else.
@@ -238,6 +239,9 @@ impl Core {
         let Some(run) = &mut self.run else {
             return;
         };
+        if !self.rooms.contains(run.circle, slot) {
+            return;
+        }
         if let Err(place) = run.passed_over.binary_search(&slot) {
             if run.passed_over.len() < MAX_RUN_EXCEPTIONS {
                 run.exceptions.retain(|it| it.slot != slot);

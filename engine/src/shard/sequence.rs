@@ -59,13 +59,26 @@ pub(crate) enum Content {
 }
 
 /// Makes a message that carries its place; it is called on the room's home.
-pub(crate) struct Make(Box<dyn FnOnce(Position) -> OwnedMessage + Send>);
+pub(crate) struct Make(Option<MakeMessage>);
+
+type MakeMessage = Box<dyn FnOnce(Position) -> OwnedMessage + Send>;
 
 impl Make {
     pub(crate) fn new<M: Into<OwnedMessage>>(
         make: impl FnOnce(Position) -> M + Send + 'static,
     ) -> Make {
-        Make(Box::new(move |position| make(position).into()))
+        Make(Some(Box::new(move |position| make(position).into())))
+    }
+}
+
+/// What the function has captured is the service's, and may panic when dropped, in whose hands ever.
+impl Drop for Make {
+    fn drop(&mut self) {
+        if let Some(make) = self.0.take()
+            && guard(move || drop(make)).is_none()
+        {
+            tracing::error!("the function of a numbered message panicked when it was dropped");
+        }
     }
 }
 
@@ -168,7 +181,7 @@ impl Core {
             Some(room) => self.submit(&room, audience, Content::Make(make), tally),
             None => {
                 count_refused(tally);
-                refuse(make)
+                refused()
             }
         }
     }
@@ -197,7 +210,7 @@ impl Core {
                 forwarded: 1,
                 ..Receipt::default()
             },
-            Err(error) => refuse(error),
+            Err(_) => refused(),
         }
     }
 }
@@ -255,10 +268,10 @@ impl Core {
         let shards = self.shards_of_sequenced(sequence, audience);
         let has_room = |shard| self.forwarding.has_room(usize::from(shard));
         if !{ shards }.all(has_room) {
-            return refuse(content);
+            return refused();
         }
         let Some(frames) = self.make(content, sequence.next()) else {
-            return refuse(());
+            return refused();
         };
         let position = sequence.give();
         let dispatch = Dispatch {
@@ -318,7 +331,9 @@ impl Core {
             return Receipt::default();
         }
         let mut others = audience.clone();
-        others.except_rooms.push(sequence.room.to_string().into());
+        if let Target::Rooms(rooms) = &mut others.target {
+            rooms.retain(|name| **name != *sequence.room);
+        }
         self.deliver_to(&others, dispatch)
     }
 
@@ -326,9 +341,9 @@ impl Core {
     fn make(&mut self, content: Content, position: Position) -> Option<Frames> {
         let make = match content {
             Content::Frames(frames) => return Some(frames),
-            Content::Make(make) => make,
+            Content::Make(mut make) => make.0.take()?,
         };
-        let Some(made) = guard(move || (make.0)(position)) else {
+        let Some(made) = guard(move || make(position)) else {
             tracing::error!(
                 ?position,
                 "a numbered message could not be made: its function panicked"
@@ -359,13 +374,8 @@ fn count_refused(tally: Option<&TallyShare>) {
     drop(tally.cloned());
 }
 
-/// The receipt of a message that nobody gets. What its function has captured is the service's, and
-/// may panic when dropped.
-#[cold]
-fn refuse<T>(unwanted: T) -> Receipt {
-    if guard(move || drop(unwanted)).is_none() {
-        tracing::error!("the function of a numbered message panicked when it was dropped");
-    }
+/// The receipt of a message that nobody gets.
+fn refused() -> Receipt {
     Receipt {
         refused: 1,
         ..Receipt::default()
