@@ -57,8 +57,11 @@ impl EngineHandle {
 
     /// A message for the members of a room. Publishing never blocks.
     ///
-    /// Messages published by one thread reach each member in that order. Publishing fails with
-    /// [`PublishError`] when the message could not be handed to every shard that has members. What is
+    /// Messages published by one thread to one room reach each member in that order; so do those to
+    /// several rooms, but for [sequenced](RoomOptions::sequenced) ones. Publishing fails with
+    /// [`PublishError`] when the message could not be handed to every shard that has members; for a
+    /// sequenced room, `Ok` says that it was handed to the room's home, which may still refuse it (a whole
+    /// receipt tells: [`publish_with_receipt`](crate::Publication::publish_with_receipt)). What is
     /// heavy goes through the fan-out pool ([`Config::fanout_workers`](field@crate::Config::fanout_workers)),
     /// which waits where a mailbox is full; then, what follows waits behind it.
     ///
@@ -108,8 +111,8 @@ impl EngineHandle {
     /// called in handlers too ([`Conn::engine`](crate::Conn::engine)).
     ///
     /// # Errors
-    /// When there is such a room, and when there are as many as `max_rooms` allows; then nothing has
-    /// changed.
+    /// When there is such a room, when there are as many as `max_rooms` allows, and when a sequenced room
+    /// finds the system without randomness; then nothing has changed.
     ///
     /// ```no_run
     /// use throng::{CreateRoomError, RoomOptions};

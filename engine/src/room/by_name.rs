@@ -1,9 +1,9 @@
 //! Rooms found by their names, which are stored once, in the rooms.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 use super::SharedRoom;
 
@@ -14,10 +14,10 @@ pub(crate) struct Key<'a> {
     pub(super) hash: u64,
 }
 
-/// How the names of one engine's rooms are hashed: differently in each, so that nobody outside can
-/// choose names that collide.
+/// How the names of one engine's rooms are hashed: by keys drawn for each, with SipHash, so that nobody
+/// outside can choose names that collide.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hashing(DefaultHashBuilder);
+pub(super) struct Hashing(RandomState);
 
 impl Hashing {
     #[inline]

@@ -36,8 +36,8 @@ impl RoomOptions {
     ///   [`Receipt::refused`](crate::Receipt::refused) or
     ///   [`PublishError`](crate::PublishError). One is refused when the home's mailbox is full, or
     ///   what the home keeps for some shard with members
-    ///   whose mailbox is full. Told by the home alone, the latter reaches a publisher on the home's
-    ///   shard only.
+    ///   whose mailbox is full. The latter is told at once on the home's shard only; elsewhere a whole
+    ///   receipt tells it ([`publish_then`](crate::Publication::publish_then)).
     ///
     /// What it costs: what is published elsewhere than on the home's shard takes one more way between
     /// threads, to the publisher's own shard too.

@@ -1,7 +1,8 @@
 //! Keeping to the memory budget, at the end of each turn.
 //!
-//! What was queued in the turn is with the system by then, so that what connections still hold is
-//! held by those who are behind. Under pressure a shard first gives back what it keeps for later.
+//! What was queued in the turn is with the system by then, or with members of a large audience who
+//! wait in line for the next turns' slices; what other connections still hold is held by those who
+//! are behind. Under pressure a shard first gives back what it keeps for later.
 //! If that is not enough, connections are given up one after another, the worst of all shards first.
 //! Each is looked at again before the next: what it held alone is freed at once, but what it shared
 //! with others who are behind is freed with the last of them, and the following turn looks again.

@@ -41,7 +41,8 @@ pub struct Receipt {
     pub forwarded: usize,
     /// Shards that did not take it: their mailboxes or the fan-out pool were full, or they have
     /// stopped. It is lost there. For a [sequenced](crate::RoomOptions::sequenced) room it is 1 when the
-    /// message got no offset, and nobody gets it.
+    /// message got no offset, and nobody gets it; so it is for a
+    /// [numbered](crate::To::numbered) message when no sequenced room is named.
     pub refused: usize,
     /// Its place in a sequenced room. The room's home gives it: with a handler elsewhere the message
     /// has been handed on to the home, and this is `None`.
