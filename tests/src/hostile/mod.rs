@@ -40,8 +40,9 @@ pub use square::{NOISE, Square, Tally};
 pub const SHARD: usize = 16 << 20;
 /// What a connection needs, however it ends, besides its messages.
 pub const CONNECTION: usize = 2048;
-/// What a shard's chunks and lists vary by in any traffic.
-pub const CALM: usize = 256 * 1024;
+/// What a shard's chunks, those for publications apart from the others, and its lists vary by in any
+/// traffic.
+pub const CALM: usize = 384 * 1024;
 
 /// Only one siege at a time: what is allocated cannot be told apart.
 static FIELD: Mutex<()> = Mutex::new(());
