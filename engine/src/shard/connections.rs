@@ -82,7 +82,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.get(key)?;
         let mut connection = self.slots.remove(key.slot as usize);
-        if connection.outbox.is_in_flight() {
+        if !self.behind.is_empty() {
             self.behind.remove(key.slot);
         }
         self.compressing -= usize::from(connection.encoding.compresses());
@@ -181,22 +181,22 @@ impl Connections {
         due: Due,
     ) {
         let connection = &mut self.slots[slot as usize];
-        debug_assert!(connection.is_open() && !connection.outbox.is_in_flight());
+        debug_assert!(connection.is_open() && !connection.outbox.is_behind());
         connection
             .outbox
             .push_run(frames, messages, labels, &mut self.stock);
         self.dirty.list(slot, due, &mut connection.due);
     }
 
-    /// Takes note that what the driver kept is sent.
+    /// Takes note that what the driver kept is sent. Until the flush that ends the turn its peer still
+    /// counts as behind.
     pub(super) fn sent(&mut self, key: SocketKey) -> Option<&mut Connection> {
         self.get(key)?.outbox.sent();
-        self.behind.remove(key.slot);
         self.mark_dirty(key.slot);
         self.get(key)
     }
 
-    /// Slots of connections that have a send in flight.
+    /// Slots of connections that have a send in flight, or had one when the turn began.
     #[inline]
     pub(super) fn behind(&self) -> &RoaringBitmap {
         &self.behind

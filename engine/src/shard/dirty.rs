@@ -100,9 +100,9 @@ impl Dirty {
         self.line.pop_front().map(|waiting| waiting.slot)
     }
 
-    /// Whether somebody waits in line.
-    pub(super) fn has_line(&self) -> bool {
-        !self.line.is_empty()
+    /// Whether somebody is still to be flushed.
+    pub(super) fn has_any(&self) -> bool {
+        !self.now.is_empty() || !self.line.is_empty()
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let (mut dirty, mut listed) = (Dirty::default(), Due::Never);
         dirty.list(3, Due::InLine, &mut listed);
         dirty.list(3, Due::InLine, &mut listed);
-        assert!(dirty.has_line());
+        assert!(dirty.has_any());
         dirty.list(3, Due::Now, &mut listed);
         dirty.list(3, Due::InLine, &mut listed);
         assert_eq!(listed, Due::Now, "what is its own does not wait");

@@ -16,8 +16,6 @@ pub(super) fn unsent(driver: &mut impl Driver, key: SocketKey) -> u32 {
 impl Core {
     /// What the driver kept of a send is with the system.
     pub(super) fn handle_sent(&mut self, key: SocketKey) {
-        // A run that is under way passes over those that were behind when it began.
-        self.deliver_run();
         let Some(connection) = self.connections.sent(key) else {
             return;
         };
@@ -49,7 +47,10 @@ impl Core {
     #[inline]
     fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
         let Core {
-            connections, batch, ..
+            connections,
+            batch,
+            untold,
+            ..
         } = self;
         let (connection, stock, behind) = connections.flushing(slot);
         connection.due = Due::Never;
@@ -75,6 +76,13 @@ impl Core {
                     connection.unsent = unsent(driver, key);
                     behind.insert(slot);
                 }
+            }
+        }
+        if !behind.is_empty() && !connection.outbox.is_in_flight() {
+            behind.remove(slot);
+            connection.outbox.caught_up();
+            if connection.outbox.has_missed() {
+                untold.push(key);
             }
         }
         let is_at_ease = !connection.outbox.is_in_flight()

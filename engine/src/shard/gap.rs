@@ -1,7 +1,8 @@
 //! What a connection has missed, and telling it.
 //!
-//! Messages are lost only while a send is in flight. When it is done, the peer is reading again: then
-//! it is told what it has missed, by what [`Handler::gap_notice`] makes of each gap.
+//! Messages are lost only while the peer is behind. When a send is done, it is reading again: then it is
+//! told what it has missed, by what [`Handler::gap_notice`] makes of each gap. What it loses from then
+//! until all is sent, it is told after that.
 
 use std::sync::Arc;
 
@@ -62,6 +63,14 @@ impl<H: Handler> Shard<H> {
     pub(super) fn tell_gaps(&mut self, key: SocketKey) {
         if let Some(missed) = self.core.connections.take_missed(key) {
             self.tell(key, missed);
+        }
+    }
+
+    /// Tells connections that have caught up what they have lost since they were told last.
+    #[inline]
+    pub(super) fn tell_untold(&mut self) {
+        while let Some(key) = self.core.untold.pop() {
+            self.tell_gaps(key);
         }
     }
 

@@ -91,6 +91,9 @@ pub(crate) struct Outbox {
     in_flight_messages: u32,
 }
 
+/// [`Outbox::in_flight_messages`] from the end of a send until what still waits is sent.
+const BETWEEN_SENDS: u32 = u32::MAX;
+
 fn length(slice: &Slice) -> u32 {
     u32::try_from(slice.len()).unwrap_or(u32::MAX)
 }
@@ -127,7 +130,7 @@ impl Outbox {
         limits: &OutboxLimits,
         stock: &mut LaneStock,
     ) -> Pushed {
-        if self.is_in_flight() || self.exceeds_batch(frame) {
+        if self.is_behind() || self.exceeds_batch(frame) {
             return self.push_behind(frame, label, lane, limits, stock);
         }
         self.count(frame.len());
@@ -177,10 +180,11 @@ impl Outbox {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> bool {
+        let is_behind = self.is_behind();
         let Some(run) = &mut self.run else {
             return false;
         };
-        let written = self.in_flight_bytes == 0 && chunks.write_behind(run, len, fill);
+        let written = !is_behind && chunks.write_behind(run, len, fill);
         if written {
             self.count(len);
         }
@@ -229,7 +233,10 @@ impl Outbox {
 
     /// Gives the boxed lanes back if nothing is in them.
     fn give_empty(&mut self, stock: &mut LaneStock) {
-        if let Some(lanes) = self.lanes.take_if(|lanes| lanes.is_empty()) {
+        if let Some(lanes) = self
+            .lanes
+            .take_if(|lanes| lanes.is_empty() && lanes.missed.is_empty())
+        {
             stock.give(lanes);
         }
     }
@@ -303,7 +310,11 @@ impl Outbox {
         // What control frames weigh is bounded; they count so that they too are in flight.
         let control_bytes = u32::try_from(control_bytes).unwrap_or(u32::MAX);
         if lanes.is_empty() {
-            stock.give(lanes);
+            if lanes.missed.is_empty() {
+                stock.give(lanes);
+            } else {
+                self.lanes = Some(lanes);
+            }
             return self.take_all(control_bytes);
         }
         let bytes: u32 = queue.iter().skip(control).map(length).sum();
@@ -328,10 +339,16 @@ impl Outbox {
         Batch { messages, bytes }
     }
 
-    /// The batch taken last is with the system.
+    /// The batch taken last is with the system. Where more waits, the peer counts as behind until that
+    /// is sent too, or the bounds would not hold between two sends.
     #[inline]
     pub(crate) fn sent(&mut self) {
         self.in_flight_bytes = 0;
+        self.in_flight_messages = if self.is_empty() { 0 } else { BETWEEN_SENDS };
+    }
+
+    /// The flush has sent everything.
+    pub(crate) fn caught_up(&mut self) {
         self.in_flight_messages = 0;
     }
 
@@ -350,6 +367,20 @@ impl Outbox {
         self.in_flight_bytes > 0
     }
 
+    /// Whether the bounds hold: a batch is in flight, or was and more waits.
+    #[inline]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_in_flight() || self.in_flight_messages == BETWEEN_SENDS
+    }
+
+    fn in_flight_messages(&self) -> u32 {
+        if self.is_in_flight() {
+            self.in_flight_messages
+        } else {
+            0
+        }
+    }
+
     /// Bytes of the batch in flight.
     pub(crate) fn in_flight_bytes(&self) -> u32 {
         self.in_flight_bytes
@@ -358,7 +389,13 @@ impl Outbox {
     /// Whether nothing waits (what is in flight aside).
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.run.is_none() && self.lanes.is_none()
+        self.run.is_none() && self.lanes.as_ref().is_none_or(|lanes| lanes.is_empty())
+    }
+
+    /// Whether messages were lost and it is not told yet.
+    pub(crate) fn has_missed(&self) -> bool {
+        let lanes = self.lanes.as_ref();
+        lanes.is_some_and(|lanes| !lanes.missed.is_empty())
     }
 
     /// Messages that wait, those in flight aside.
@@ -368,7 +405,7 @@ impl Outbox {
 
     /// Messages not yet with the system.
     pub(crate) fn messages(&self) -> u32 {
-        self.messages.saturating_add(self.in_flight_messages)
+        self.messages.saturating_add(self.in_flight_messages())
     }
 
     /// Bytes not yet with the system, waiting control frames aside.

@@ -47,6 +47,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.settle();
         self.admit(driver);
         self.core.flush(driver);
+        self.tell_untold();
         self.release(driver);
         self.core.chunks.rewind();
         self.core.publications.rewind();
@@ -67,7 +68,7 @@ impl<H: Handler> Shard<H> {
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
-        if self.has_mail || !core.held_back.is_empty() || core.connections.dirty.has_line() {
+        if self.has_mail || !core.held_back.is_empty() || core.connections.dirty.has_any() {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);

@@ -28,7 +28,7 @@ impl Outbox {
         stock: &mut LaneStock,
     ) -> Pushed {
         let mut pushed = Pushed::Queued;
-        if self.is_in_flight() {
+        if self.is_behind() {
             let superseded = self.waiting_for(label, lane);
             if let Some(old) = superseded
                 && self.replace(old, frame, label, lane, limits)
@@ -56,7 +56,7 @@ impl Outbox {
     /// Whether a data frame is appended without anything being dropped.
     #[inline]
     pub(crate) fn takes(&self, frame: &Slice, limits: &OutboxLimits) -> bool {
-        !self.is_in_flight() || self.has_room(frame, limits)
+        !self.is_behind() || self.has_room(frame, limits)
     }
 
     /// Takes what was lost since this was last asked. What waits to be told of earlier losses before
@@ -167,7 +167,7 @@ impl Outbox {
 
     /// Whether the frame has room beside that load and what is in flight.
     fn fits_beside(&self, load: Load, frame: &Slice, limits: &OutboxLimits) -> bool {
-        let messages = load.messages.saturating_add(self.in_flight_messages);
+        let messages = load.messages.saturating_add(self.in_flight_messages());
         let bytes = load.bytes.saturating_add(self.in_flight_bytes);
         messages < limits.messages && bytes.saturating_add(length(frame)) <= limits.bytes
     }

@@ -88,12 +88,12 @@ impl Pair {
         let is_in_flight = self.model.in_flight.is_some();
         match step {
             Step::Push(lane, size, label) => self.push(lane, size, &label, limits),
-            Step::Run(frames) if !is_in_flight => self.push_run(frames),
+            Step::Run(frames) if !self.model.is_behind() => self.push_run(frames),
             Step::Write(size) => {
                 let bytes = self.frame(size);
                 let fill = |out: &mut [u8]| out.copy_from_slice(&bytes);
                 if self.outbox.write(&mut self.chunks, bytes.len(), fill) {
-                    assert!(!is_in_flight);
+                    assert!(!self.model.is_behind());
                     self.expect(bytes, Label::default());
                 }
             }
@@ -203,12 +203,19 @@ impl Pair {
         assert_eq!(self.outbox.is_in_flight(), !sent.is_empty());
         let in_flight = (messages as usize, sent.len());
         self.model.in_flight = self.outbox.is_in_flight().then_some(in_flight);
+        self.model.is_between_sends = false;
     }
 
-    /// What was in flight is sent, and what was lost meanwhile is told.
+    /// What was in flight is sent, and what was lost meanwhile told.
     fn sent(&mut self, limits: &OutboxLimits) {
+        self.model.is_between_sends = !self.outbox.is_empty();
         self.outbox.sent();
         self.model.in_flight = None;
+        self.tell(limits);
+    }
+
+    /// What was lost is told.
+    fn tell(&mut self, limits: &OutboxLimits) {
         let waiting = self.model.notices.len();
         let missed = match self.outbox.take_missed(&mut self.stock) {
             Some((missed, taken_back)) => {
@@ -270,6 +277,10 @@ proptest! {
         while !pair.outbox.is_empty() || pair.model.in_flight.is_some() {
             pair.apply(Step::Sent, &limits);
             pair.apply(Step::Batch, &limits);
+            if pair.outbox.is_empty() && pair.outbox.has_missed() {
+                pair.outbox.caught_up();
+                pair.tell(&limits);
+            }
         }
         prop_assert!(pair.model.control.is_empty() && pair.model.waiting() == (0, 0));
         prop_assert!(pair.model.missed.is_empty());

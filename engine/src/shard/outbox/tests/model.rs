@@ -23,6 +23,8 @@ pub(super) struct Model {
     pub(super) missed: Vec<(Option<Arc<str>>, u64)>,
     /// Messages and bytes, control frames included.
     pub(super) in_flight: Option<(usize, usize)>,
+    /// A batch was sent, and what still waited then is not.
+    pub(super) is_between_sends: bool,
 }
 
 impl Model {
@@ -44,9 +46,13 @@ impl Model {
         all.fold((0, 0), |(count, sum), len| (count + 1, sum + len))
     }
 
+    pub(super) fn is_behind(&self) -> bool {
+        self.in_flight.is_some() || self.is_between_sends
+    }
+
     pub(super) fn push(&mut self, item: Item, lane: Lane, limits: &OutboxLimits) -> Pushed {
         let mut pushed = Pushed::Queued;
-        if self.in_flight.is_some() {
+        if self.is_behind() {
             let same = |other: &Item| item.label.key.is_some() && other.label == item.label;
             let place = self.line(lane).iter().rposition(same);
             let old = place.map_or(0, |place| self.line(lane)[place].bytes.len());
@@ -72,7 +78,7 @@ impl Model {
     fn append(&mut self, mut item: Item, lane: Lane) {
         let bytes = self.waiting().1;
         let is_soon = bytes == 0 || bytes + item.bytes.len() <= SEND_BATCH_BYTES;
-        if self.in_flight.is_none() && is_soon {
+        if !self.is_behind() && is_soon {
             item.label = Label::default();
         }
         self.line(lane).push(item);
