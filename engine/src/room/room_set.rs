@@ -1,5 +1,7 @@
 //! The rooms that one connection is in.
 
+use roaring::RoaringBitmap;
+
 use super::RoomIndex;
 use super::few::{Few, Full};
 
@@ -8,12 +10,14 @@ const MAX_FEW: usize = 4;
 /// A connection that has left all but so many rooms gives its heap block up. Lower than
 /// [`MAX_FEW`], so that joining and leaving one room does not allocate every time.
 const FEW_AGAIN: usize = 2;
+/// More rooms than this are a bitmap.
+const MAX_SORTED: usize = 4096;
 
-/// Places of rooms in ascending order: up to four within, two bytes each while they fit, four bytes
-/// each from then on.
+/// Places of rooms in ascending order: up to four within; in blocks of two bytes each while they fit,
+/// of four bytes each from then on; thousands in a compressed bitmap.
 ///
-/// Its blocks have no spare capacity, since a million memberships are to fit in 4 MiB. Adding and
-/// removing moves what is behind, which for thousands of rooms is a copy of kilobytes.
+/// The blocks have no spare capacity, since a million memberships are to fit in 4 MiB: adding and
+/// removing copies kilobytes at most.
 #[derive(Debug)]
 pub(crate) struct RoomSet(Rooms);
 
@@ -22,6 +26,7 @@ enum Rooms {
     Few(Few<MAX_FEW>),
     Narrow(Box<[u16]>),
     Wide(Box<[RoomIndex]>),
+    Many(Box<RoaringBitmap>),
 }
 
 impl Default for RoomSet {
@@ -36,6 +41,7 @@ impl RoomSet {
             Rooms::Few(few) => few.as_slice().len(),
             Rooms::Narrow(rooms) => rooms.len(),
             Rooms::Wide(rooms) => rooms.len(),
+            Rooms::Many(rooms) => usize::try_from(rooms.len()).unwrap_or(usize::MAX),
         }
     }
 
@@ -45,6 +51,7 @@ impl RoomSet {
             Rooms::Few(few) => few.as_slice().get(place).copied(),
             Rooms::Narrow(rooms) => rooms.get(place).copied().map(RoomIndex::from),
             Rooms::Wide(rooms) => rooms.get(place).copied(),
+            Rooms::Many(rooms) => rooms.select(u32::try_from(place).ok()?),
         }
     }
 
@@ -54,14 +61,25 @@ impl RoomSet {
             Rooms::Few(few) => (&[], few.as_slice()),
             Rooms::Narrow(rooms) => (rooms, &[]),
             Rooms::Wide(rooms) => (&[], rooms),
+            Rooms::Many(_) => (&[], &[]),
+        };
+        let many = match &self.0 {
+            Rooms::Many(rooms) => Some(rooms.iter()),
+            _ => None,
         };
         let narrow = narrow.iter().map(|&room| RoomIndex::from(room));
-        narrow.chain(wide.iter().copied())
+        let sorted = narrow.chain(wide.iter().copied());
+        sorted.chain(many.into_iter().flatten())
     }
 
     /// Adds a room; returns whether it is new.
     pub(crate) fn insert(&mut self, room: RoomIndex) -> bool {
+        let is_full = self.len() == MAX_SORTED;
         match &mut self.0 {
+            Rooms::Many(rooms) => return rooms.insert(room),
+            Rooms::Narrow(_) | Rooms::Wide(_) if is_full => {
+                self.0 = Rooms::Many(Box::new(self.iter().collect()));
+            }
             Rooms::Few(few) => match few.insert(room) {
                 Ok(is_new) => return is_new,
                 Err(Full) => self.0 = spread(few.as_slice()),
@@ -81,6 +99,7 @@ impl RoomSet {
             Rooms::Few(few) => return few.remove(room),
             Rooms::Narrow(rooms) => u16::try_from(room).is_ok_and(|room| remove(rooms, room)),
             Rooms::Wide(rooms) => remove(rooms, room),
+            Rooms::Many(rooms) => rooms.remove(room),
         };
         if was_there && self.len() <= FEW_AGAIN {
             self.0 = Rooms::Few(self.iter().collect());
@@ -143,6 +162,22 @@ mod tests {
         assert!(rooms.remove(3));
         assert!(matches!(rooms.0, Rooms::Few(_)));
         assert!(rooms.iter().eq([65_535, 65_536]));
+    }
+
+    #[test]
+    fn thousands_of_rooms_are_a_bitmap() {
+        let mut rooms = RoomSet::default();
+        let all = (0u32..).step_by(7).take(MAX_SORTED + 2);
+        all.clone().for_each(|room| assert!(rooms.insert(room)));
+        assert!(matches!(rooms.0, Rooms::Many(_)));
+        assert!(!rooms.insert(7) && !rooms.remove(8));
+        assert_eq!((rooms.len(), rooms.get(3)), (MAX_SORTED + 2, Some(21)));
+        assert_eq!(rooms.get(MAX_SORTED + 2), None);
+        assert!(rooms.iter().eq(all.clone()));
+        all.skip(3).for_each(|room| assert!(rooms.remove(room)));
+        assert!(rooms.remove(0));
+        assert!(matches!(rooms.0, Rooms::Few(_)));
+        assert!(rooms.iter().eq([7, 14]));
     }
 
     fn room() -> impl Strategy<Value = RoomIndex> {
