@@ -1,6 +1,5 @@
 //! What goes through the pool: made by a worker, then handed to the shards.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -9,7 +8,9 @@ use serde::Serialize;
 use crate::error::ReceiptError;
 use crate::protocol::frame::OpCode;
 use crate::room::SharedAudience;
-use crate::shard::{Compressors, Dispatch, Frames, Lane, Mail, TallyShare, encode_detached, guard};
+use crate::shard::{
+    Compressors, Dispatch, Foreign, Frames, Lane, Mail, TallyShare, encode_detached,
+};
 use crate::shared::Shared;
 
 /// What a worker has to do before a parcel is ready.
@@ -60,22 +61,19 @@ pub(crate) struct Unmade {
 }
 
 /// A value that becomes a text of JSON where there is time for it.
-pub struct Later(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>);
+#[derive(Debug)]
+pub struct Later(Foreign<MakeJson>);
+
+type MakeJson = Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>;
 
 impl Later {
     pub(crate) fn json(value: impl Serialize + Send + 'static) -> Later {
-        Later(Box::new(move || serde_json::to_vec(&value)))
+        Later(Foreign::new(Box::new(move || serde_json::to_vec(&value))))
     }
 
     /// The text; a panic of the value's is an error.
     pub(crate) fn make(self) -> Result<Vec<u8>, ReceiptError> {
-        Ok(guard(self.0).ok_or(ReceiptError::Panicked)??)
-    }
-}
-
-impl fmt::Debug for Later {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Later").finish_non_exhaustive()
+        Ok(self.0.call(|make| make()).ok_or(ReceiptError::Panicked)??)
     }
 }
 

@@ -17,6 +17,7 @@ mod flush;
 mod forward;
 mod frames;
 mod gap;
+mod guard;
 mod handover;
 mod hold;
 mod invalid;
@@ -40,15 +41,15 @@ pub(crate) use compress::{Compressors, WindowsInUse};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
+pub(crate) use guard::{Foreign, guard};
 pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
 pub(crate) use tally::{Tally, TallyShare};
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use throng_transport::driver::ACCEPTS_PER_WAIT;
 use throng_transport::{Peer, Socket, SocketKey};
 
 use crate::conn::Conn;
@@ -108,7 +109,7 @@ impl<H: Handler> Shard<H> {
             states,
             mailbox: parts.mailbox,
             has_mail: false,
-            accepted: Vec::new(),
+            accepted: Vec::with_capacity(ACCEPTS_PER_WAIT),
             departing: Vec::new(),
             fired: Vec::new(),
             draining: None,
@@ -152,24 +153,5 @@ impl<H: Handler> Shard<H> {
         tracing::error!(connection = %self.core.id(key), "a handler panicked; its connection is closed");
         let farewell = Farewell::Last(CloseCode::INTERNAL_ERROR, "internal error");
         self.core.part(key.slot, Cause::HandlerPanicked, &farewell);
-    }
-}
-
-/// Calls into the service; `None` when it panicked.
-///
-/// What a panic leaves half done is the service's own state, which `on_close` may still see; the
-/// shard's is whole between any two calls of `Conn`.
-#[inline]
-pub(crate) fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(call))
-        .map_err(forget_panic)
-        .ok()
-}
-
-/// What a panic was raised with is the service's too, and its `Drop` may panic again.
-#[cold]
-fn forget_panic(payload: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
     }
 }
