@@ -75,6 +75,15 @@ impl<'a> Audience<'a> {
         }
     }
 
+    /// The audience without those rooms.
+    pub(crate) fn without(&self, is_left_out: impl Fn(&str) -> bool) -> Audience<'a> {
+        let mut others = self.clone();
+        if let Target::Rooms(rooms) = &mut others.target {
+            rooms.retain(|name| !is_left_out(name));
+        }
+        others
+    }
+
     /// One room, no room excepted.
     pub(crate) fn is_one_room(&self) -> bool {
         self.except_rooms.is_empty()

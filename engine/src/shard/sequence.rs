@@ -5,12 +5,11 @@
 //! see the home's order. The home gives an offset only to what every shard concerned can
 //! take, now or later: beyond that point nothing is refused, and no hole can arise.
 
-use std::fmt;
 use std::sync::Arc;
 
+use super::Foreign;
 use super::core::Core;
 use super::frames::{Dispatch, Frames};
-use super::guard;
 use super::mailbox::Mail;
 use super::outbox::Lane;
 use super::publish::Receipt;
@@ -59,7 +58,8 @@ pub(crate) enum Content {
 }
 
 /// Makes a message that carries its place; it is called on the room's home.
-pub(crate) struct Make(Option<MakeMessage>);
+#[derive(Debug)]
+pub(crate) struct Make(Foreign<MakeMessage>);
 
 type MakeMessage = Box<dyn FnOnce(Position) -> OwnedMessage + Send>;
 
@@ -67,24 +67,9 @@ impl Make {
     pub(crate) fn new<M: Into<OwnedMessage>>(
         make: impl FnOnce(Position) -> M + Send + 'static,
     ) -> Make {
-        Make(Some(Box::new(move |position| make(position).into())))
-    }
-}
-
-/// What the function has captured is the service's, and may panic when dropped, in whose hands ever.
-impl Drop for Make {
-    fn drop(&mut self) {
-        if let Some(make) = self.0.take()
-            && guard(move || drop(make)).is_none()
-        {
-            tracing::error!("the function of a numbered message panicked when it was dropped");
-        }
-    }
-}
-
-impl fmt::Debug for Make {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Make").finish_non_exhaustive()
+        Make(Foreign::new(Box::new(move |position| {
+            make(position).into()
+        })))
     }
 }
 
@@ -330,20 +315,37 @@ impl Core {
         if audience.is_one_room() {
             return Receipt::default();
         }
-        let mut others = audience.clone();
-        if let Target::Rooms(rooms) = &mut others.target {
-            rooms.retain(|name| **name != *sequence.room);
-        }
+        let others = audience.without(|name| *name == *sequence.room);
         self.deliver_to(&others, dispatch)
+    }
+
+    /// Delivers what has no place in a room's order. A sequenced room that it names was created after it
+    /// was sent, and is not meant.
+    pub(super) fn deliver_unordered(
+        &mut self,
+        audience: &Audience<'_>,
+        dispatch: &Dispatch,
+    ) -> Receipt {
+        let is_sequenced = |name: &str| {
+            let room = self.rooms.shared(name);
+            room.is_some_and(|room| room.sequence.is_some())
+        };
+        let names_one = self.shared.directory.has_sequenced()
+            && matches!(&audience.target, Target::Rooms(names) if names.iter().any(|name| is_sequenced(name)));
+        if names_one {
+            let others = audience.without(is_sequenced);
+            return self.deliver_to(&others, dispatch);
+        }
+        self.deliver_to(audience, dispatch)
     }
 
     /// The frames of a message. `None`: the service's code panicked.
     fn make(&mut self, content: Content, position: Position) -> Option<Frames> {
         let make = match content {
             Content::Frames(frames) => return Some(frames),
-            Content::Make(mut make) => make.0.take()?,
+            Content::Make(make) => make.0,
         };
-        let Some(made) = guard(move || make(position)) else {
+        let Some(made) = make.call(|make| make(position)) else {
             tracing::error!(
                 ?position,
                 "a numbered message could not be made: its function panicked"

@@ -106,7 +106,7 @@ impl<H: Handler> Shard<H> {
                 tally,
             } => {
                 core.repack(&mut dispatch.frames);
-                let receipt = audience.with(|audience| core.deliver_to(audience, &dispatch));
+                let receipt = audience.with(|audience| core.deliver_unordered(audience, &dispatch));
                 if let Some(tally) = tally {
                     tally.report(&receipt);
                 }
