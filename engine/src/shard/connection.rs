@@ -6,7 +6,7 @@ use throng_transport::Peer;
 use throng_transport::memory::Charge;
 
 use super::compress::Encoding;
-use super::dirty::Due;
+use super::dirty::Listed;
 use super::hold::Held;
 use super::invalid::InvalidMessages;
 use super::outbox::{Outbox, Pushed};
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     /// When it is flushed.
-    pub(super) due: Due,
+    pub(super) listed: Listed,
     /// Reading is paused.
     pub(crate) paused: bool,
     /// It is read once though it is behind, having been unheard for long.
@@ -179,7 +179,7 @@ impl Connection {
             outbox: Outbox::default(),
             generation,
             phase: Phase::Handshake,
-            due: Due::Never,
+            listed: Listed::default(),
             paused: false,
             may_speak: false,
             ping_unanswered: false,

@@ -34,7 +34,7 @@ impl Connections {
         Connections {
             slots: Slab::with_capacity(expected),
             next_generation: 0,
-            dirty: Dirty::default(),
+            dirty: Dirty::new(),
             stock: LaneStock::default(),
             behind: RoaringBitmap::new(),
             compressing: 0,
@@ -117,7 +117,7 @@ impl Connections {
     #[inline]
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
         let connection = &mut self.slots[slot as usize];
-        self.dirty.list(slot, Due::Now, &mut connection.due);
+        self.dirty.list(slot, Due::Now, &mut connection.listed);
     }
 
     /// The slot of the first in line that has something to be sent. Unless there is time, only one
@@ -126,8 +126,8 @@ impl Connections {
     pub(super) fn next_in_line(&mut self, has_time: bool) -> Option<u32> {
         loop {
             let slot = self.dirty.next_in_line(has_time)?;
-            let connection = self.slots.get(slot as usize);
-            if connection.is_some_and(|connection| connection.due == Due::InLine) {
+            let connection = self.slots.get_mut(slot as usize);
+            if connection.is_some_and(|connection| connection.listed.leave_line()) {
                 return Some(slot);
             }
         }
@@ -161,12 +161,12 @@ impl Connections {
         }
         let outbox = &mut connection.outbox;
         let lane = message.lane();
-        let (frame, label) = message.frame(slot, connection.encoding, outbox.is_in_flight());
+        let (frame, label) = message.frame(slot, connection.encoding, outbox.is_behind());
         let pushed = outbox.push(frame, label, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
             connection.count_overflow(pushed);
         }
-        self.dirty.list(slot, message.due, &mut connection.due);
+        self.dirty.list(slot, message.due, &mut connection.listed);
         Some(pushed)
     }
 
@@ -185,7 +185,7 @@ impl Connections {
         connection
             .outbox
             .push_run(frames, messages, labels, &mut self.stock);
-        self.dirty.list(slot, due, &mut connection.due);
+        self.dirty.list(slot, due, &mut connection.listed);
     }
 
     /// Takes note that what the driver kept is sent. Until the flush that ends the turn its peer still
@@ -243,7 +243,7 @@ impl Connections {
         };
         let written = connection.outbox.write(chunks, len, fill);
         if written {
-            self.dirty.list(key.slot, Due::Now, &mut connection.due);
+            self.dirty.list(key.slot, Due::Now, &mut connection.listed);
         }
         written
     }

@@ -7,14 +7,13 @@
 
 use std::collections::VecDeque;
 
+use throng_transport::driver::EVENTS_PER_WAIT;
+
 use crate::limits::{MAX_WAITING_IN_LINE, SENDS_PER_SLICE};
 
-/// When a connection is flushed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// When a connection is to be flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing is to be sent.
-    #[default]
-    Never,
     /// When its place in the line comes.
     InLine,
     /// At the end of the turn.
@@ -29,6 +28,47 @@ impl Due {
         } else {
             Due::Now
         }
+    }
+}
+
+/// Where a connection is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Nowhere: nothing is to be sent.
+    #[default]
+    Nowhere,
+    /// It has a place in the line and is flushed there.
+    InLine,
+    /// It is flushed at the end of the turn.
+    Now,
+    /// The same, and it has a place in the line.
+    NowNotInLine,
+    /// It was flushed, and still has a place in the line.
+    Void,
+}
+
+impl Listed {
+    /// It is flushed.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        *self = match self {
+            Listed::Nowhere | Listed::Now => Listed::Nowhere,
+            Listed::InLine | Listed::NowNotInLine | Listed::Void => Listed::Void,
+        };
+    }
+
+    /// Its place in the line has come. Whether it is to be flushed there.
+    #[inline]
+    pub(super) fn leave_line(&mut self) -> bool {
+        let (now, is_due) = match self {
+            Listed::InLine => (Listed::Nowhere, true),
+            Listed::NowNotInLine => (Listed::Now, false),
+            Listed::Void => (Listed::Nowhere, false),
+            // The place was that of another connection, in whose slot it is.
+            Listed::Nowhere | Listed::Now => (*self, false),
+        };
+        *self = now;
+        is_due
     }
 }
 
@@ -53,20 +93,35 @@ struct Waiting {
 const BYTES_PER_WEIGHT: usize = 64;
 
 impl Dirty {
-    /// Lists the connection in the slot, whose `listed` says where it is listed already.
-    #[inline]
-    pub(super) fn list(&mut self, slot: u32, due: Due, listed: &mut Due) {
-        if *listed == Due::Now || *listed == due {
-            return;
+    /// Nobody is listed. There is room for what usual turns list, as growing to it would leave blocks of
+    /// every size behind.
+    pub(super) fn new() -> Dirty {
+        Dirty {
+            now: Vec::with_capacity(EVENTS_PER_WAIT),
+            ..Dirty::default()
         }
-        *listed = due;
-        match due {
-            Due::Now => self.now.push(slot),
-            Due::InLine => self.line.push_back(Waiting {
-                slot,
-                since: self.sent,
-            }),
-            Due::Never => {}
+    }
+
+    /// Lists the connection in the slot, whose `listed` says where it is listed already. A place in the
+    /// line that was left void is taken again.
+    #[inline]
+    pub(super) fn list(&mut self, slot: u32, due: Due, listed: &mut Listed) {
+        match (due, *listed) {
+            (Due::Now, Listed::Nowhere) => {
+                *listed = Listed::Now;
+                self.now.push(slot);
+            }
+            (Due::Now, Listed::InLine | Listed::Void) => {
+                *listed = Listed::NowNotInLine;
+                self.now.push(slot);
+            }
+            (Due::InLine, Listed::Nowhere) => {
+                *listed = Listed::InLine;
+                let since = self.sent;
+                self.line.push_back(Waiting { slot, since });
+            }
+            (Due::InLine, Listed::Void) => *listed = Listed::InLine,
+            (Due::InLine, Listed::InLine) | (_, Listed::Now | Listed::NowNotInLine) => {}
         }
     }
 
@@ -112,19 +167,27 @@ mod tests {
 
     #[test]
     fn who_is_listed_is_listed_once() {
-        let (mut dirty, mut listed) = (Dirty::default(), Due::Never);
+        let (mut dirty, mut listed) = (Dirty::default(), Listed::default());
         dirty.list(3, Due::InLine, &mut listed);
         dirty.list(3, Due::InLine, &mut listed);
         assert!(dirty.has_any());
+        for _ in 0..3 {
+            dirty.list(3, Due::Now, &mut listed);
+            dirty.list(3, Due::InLine, &mut listed);
+            assert_eq!(
+                listed,
+                Listed::NowNotInLine,
+                "what is its own does not wait"
+            );
+            assert_eq!(dirty.take_now(), [3]);
+            listed.flush();
+            dirty.list(3, Due::InLine, &mut listed);
+        }
+        assert_eq!(dirty.next_in_line(true), Some(3));
+        assert!(listed.leave_line());
+        assert_eq!(dirty.next_in_line(true), None, "it had one place");
         dirty.list(3, Due::Now, &mut listed);
         dirty.list(3, Due::InLine, &mut listed);
-        assert_eq!(listed, Due::Now, "what is its own does not wait");
-        assert_eq!(dirty.take_now(), [3]);
-        assert_eq!(
-            dirty.next_in_line(true),
-            Some(3),
-            "void, as its connection tells"
-        );
         assert_eq!(dirty.next_in_line(true), None);
     }
 
@@ -134,9 +197,9 @@ mod tests {
             sent: u32::MAX - 10,
             ..Dirty::default()
         };
-        dirty.list(1, Due::InLine, &mut Due::Never);
+        dirty.list(1, Due::InLine, &mut Listed::default());
         dirty.count(20, 0);
-        dirty.list(2, Due::InLine, &mut Due::Never);
+        dirty.list(2, Due::InLine, &mut Listed::default());
         assert_eq!(dirty.next_in_line(false), None);
         dirty.count(4, (MAX_WAITING_IN_LINE as usize - 24) * BYTES_PER_WEIGHT);
         assert_eq!(dirty.next_in_line(false), Some(1));

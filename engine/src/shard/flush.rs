@@ -4,7 +4,6 @@ use throng_transport::{Driver, Sent, SocketKey};
 
 use super::connection::Phase;
 use super::core::{Core, Release};
-use super::dirty::Due;
 use super::hold::Held;
 use crate::limits::{BYTES_PER_SLICE, MAX_UNHEARD, SENDS_PER_SLICE};
 
@@ -53,7 +52,7 @@ impl Core {
             ..
         } = self;
         let (connection, stock, behind) = connections.flushing(slot);
-        connection.due = Due::Never;
+        connection.listed.flush();
         if connection.phase == Phase::Gone {
             return 0;
         }

@@ -6,13 +6,18 @@
 
 use std::time::Duration;
 
+use crate::id::MAX_SLOTS;
+
 /// Length of a tick: deadlines are met to within one.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Buckets of the wheel; one revolution is 40.96 s.
 const BUCKETS: usize = 4096;
 const WORDS: usize = BUCKETS / 64;
-/// End of a list, and the bucket of a timer that is not set.
+/// End of a list.
 const NONE: u32 = u32::MAX;
+/// In place of the previous slot: the timer is not set.
+const NOT_SET: u32 = u32::MAX - 1;
+const _: () = assert!(MAX_SLOTS < NOT_SET as usize, "slots are told from marks");
 
 /// A moment, in ticks since the shard's epoch. 2³² ticks are 497 days; comparisons wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -65,15 +70,19 @@ struct Node {
     previous: u32,
     next: u32,
     due: Tick,
-    is_set: bool,
 }
 
 const UNSET: Node = Node {
-    previous: NONE,
+    previous: NOT_SET,
     next: NONE,
     due: Tick(0),
-    is_set: false,
 };
+
+impl Node {
+    fn is_set(&self) -> bool {
+        self.previous != NOT_SET
+    }
+}
 
 /// The timers of a shard.
 #[derive(Debug)]
@@ -119,7 +128,6 @@ impl Wheel {
             previous: NONE,
             next,
             due,
-            is_set: true,
         };
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.len += 1;
@@ -128,7 +136,7 @@ impl Wheel {
     /// Moves the timer of `slot` to `due` if that is earlier, or sets it.
     pub(crate) fn set_earlier(&mut self, slot: u32, due: Tick) {
         match self.nodes.get(slot as usize) {
-            Some(node) if node.is_set && node.due.is_due(due) => {}
+            Some(node) if node.is_set() && node.due.is_due(due) => {}
             _ => self.set(slot, due),
         }
     }
@@ -138,14 +146,13 @@ impl Wheel {
         let Some(node) = self.nodes.get_mut(slot as usize) else {
             return;
         };
-        if !node.is_set {
+        if !node.is_set() {
             return;
         }
         let Node {
             previous,
             next,
             due,
-            ..
         } = std::mem::replace(node, UNSET);
         if next != NONE {
             self.nodes[next as usize].previous = previous;

@@ -16,18 +16,14 @@ use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::buffer::SendQueue;
-use crate::driver::{Driver, RECEIVED_PER_WAIT, Sent, Service, SocketKey};
+use crate::driver::{
+    ACCEPTS_PER_WAIT, Driver, EVENTS_PER_WAIT, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
+};
 use crate::listener::{Accepted, Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::Socket;
 use sockets::{Entry, Held, Sockets};
 
-/// Events taken per wait. What a turn touches in the kernel for as many sockets still fits in a
-/// core's cache when the turn writes to them: at 10,000 connections this costs a tenth less than
-/// four times as many.
-const EVENTS_PER_WAIT: usize = 256;
-/// Connections accepted per wait and listener.
-const ACCEPTS_PER_WAIT: usize = 256;
 /// Slices gathered into one write.
 const GATHERED: usize = 64;
 /// Reads that a close spends on what was not delivered.
