@@ -50,7 +50,7 @@ struct Due {
 }
 
 impl Batches {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
@@ -75,6 +75,25 @@ impl Batches {
                 messages: 0,
                 exceptions: Vec::new(),
             }
+        })
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
+            + self.open.capacity() * size_of::<(RoomIndex, Batch)>()
+            + self.due.capacity() * size_of::<Due>()
+    }
+
+    /// Messages and bytes that wait in a room's batch for one of its members.
+    pub(super) fn waiting_for(&self, room: RoomIndex, member: ConnectionId) -> (usize, usize) {
+        let Some(batch) = self.open.get(&room) else {
+            return (0, 0);
+        };
+        let excepted = batch.exceptions.iter().filter(|(id, _)| *id == member);
+        let all = (batch.messages as usize, batch.frames.len());
+        excepted.fold(all, |(messages, bytes), (_, part)| {
+            (messages - 1, bytes - part.len())
         })
     }
 

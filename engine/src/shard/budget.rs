@@ -48,7 +48,7 @@ pub(super) struct Thrift {
 /// Bytes that a connection keeps from others.
 #[derive(Clone, Copy, Debug)]
 struct Holding {
-    /// What waits to be sent to it, since it is behind.
+    /// What waits to be sent to it, since it is behind, and the entries of that.
     queued: usize,
     /// What the driver has of that.
     in_flight: usize,
@@ -60,15 +60,15 @@ impl Holding {
     fn of(connection: &Connection) -> Holding {
         let outbox = &connection.outbox;
         // Who is not behind will be sent everything by the flush.
-        let behind = if outbox.is_in_flight() {
-            outbox.bytes() as usize
+        let in_flight = outbox.in_flight_bytes() as usize;
+        let queued = if outbox.is_in_flight() {
+            outbox.bytes() as usize - in_flight + outbox.overhead()
         } else {
             0
         };
-        let in_flight = outbox.in_flight_bytes() as usize;
         let unhandled = connection.unhandled.as_ref();
         Holding {
-            queued: behind - in_flight,
+            queued,
             in_flight,
             received: connection.decoder.memory()
                 + unhandled.map_or(0, |unhandled| unhandled.memory()),
@@ -105,7 +105,7 @@ impl<H: Handler> Shard<H> {
         let allocated = core.allocated();
         core.thrift
             .charge
-            .set(core.connections.len() * each + allocated);
+            .set(core.connections.len() * each + allocated + core.batches.memory());
         core.thrift.most_allocated = allocated.saturating_add(core.thrift.per_turn);
     }
 

@@ -408,6 +408,11 @@ impl Outbox {
         self.messages.saturating_add(self.in_flight_messages())
     }
 
+    /// Bytes of memory that the entries of its lanes take, what they refer to aside.
+    pub(crate) fn overhead(&self) -> usize {
+        self.lanes.as_ref().map_or(0, |lanes| lanes.memory())
+    }
+
     /// Bytes not yet with the system, waiting control frames aside.
     pub(crate) fn bytes(&self) -> u32 {
         self.bytes.saturating_add(self.in_flight_bytes)

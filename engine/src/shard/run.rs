@@ -327,6 +327,14 @@ impl Core {
             messages += more as usize;
             bytes += pieces.map(|piece| piece.len()).sum::<usize>();
         }
+        if !self.batches.is_empty() {
+            let id = self.id(key);
+            for room in self.connections[key.slot].rooms.iter() {
+                let waiting = self.batches.waiting_for(room, id);
+                messages += waiting.0;
+                bytes += waiting.1;
+            }
+        }
         (messages, bytes)
     }
 }

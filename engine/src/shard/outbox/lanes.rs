@@ -92,13 +92,17 @@ impl Lanes {
         self.recharge();
     }
 
-    /// Counts what the entries take, after some were added.
+    /// Charges what the entries take, after some were added or their memory was given back.
     fn recharge(&mut self) {
+        let memory = self.memory();
+        self.charge.set(memory);
+    }
+
+    /// Bytes that the entries take, what they refer to aside.
+    pub(super) fn memory(&self) -> usize {
         let control = self.control.capacity() * size_of::<Control>();
         let notices = self.notices.capacity() * size_of::<Notice>();
-        let lines = self.high.memory() + self.normal.memory();
-        self.charge
-            .set(size_of::<Lanes>() + control + notices + lines);
+        size_of::<Lanes>() + control + notices + self.high.memory() + self.normal.memory()
     }
 
     /// Takes the next data frames to be sent, if they fit in a batch that holds `taken` bytes of them.
@@ -126,6 +130,7 @@ impl Lanes {
         self.notices.clear();
         self.normal.clear();
         self.missed.clear();
+        self.recharge();
     }
 
     pub(super) fn compact(&mut self) {
