@@ -63,10 +63,10 @@ pub(crate) struct Measured {
     pub(crate) server_cpu: f64,
     /// CPU seconds of the client in the window.
     pub(crate) client_cpu: f64,
-    /// Resident bytes of the server before the first connection.
-    pub(crate) rss_before: u64,
-    /// Resident bytes of the server at the start of the window.
-    pub(crate) rss_open: u64,
+    /// Resident bytes of the server's heap and stacks before the first connection.
+    pub(crate) memory_before: u64,
+    /// The same at the start of the window.
+    pub(crate) memory_open: u64,
     /// How long they took; in the open loop, from the moment they should have been sent.
     pub(crate) delay: Option<Delay>,
     /// What there is to compare that with, where they were those of bystanders.
@@ -101,9 +101,9 @@ impl Measured {
         self.client_cpu / self.seconds
     }
 
-    /// Resident bytes of the server that came with each connection.
+    /// Resident bytes of heap and stacks that came with each connection.
     pub(crate) fn bytes_per_connection(&self) -> f64 {
-        (self.rss_open as f64 - self.rss_before as f64) / f64::from(self.connections)
+        (self.memory_open as f64 - self.memory_before as f64) / f64::from(self.connections)
     }
 
     fn per_message(&self, seconds: f64) -> Option<f64> {
@@ -206,8 +206,8 @@ impl Window {
             seconds: report.messages.window_seconds,
             server_cpu: ended.since(began).as_secs_f64(),
             client_cpu: report.client.cpu_seconds,
-            rss_before: before.rss_bytes,
-            rss_open: open.rss_bytes,
+            memory_before: before.anon_bytes,
+            memory_open: open.anon_bytes,
             delay: Delay::of(&report.latency),
             beside: None,
             failures: report.failures(),
@@ -281,8 +281,8 @@ mod tests {
             seconds: 0.5,
             server_cpu: 0.002,
             client_cpu: 0.25,
-            rss_before: 1000,
-            rss_open: 3000,
+            memory_before: 1000,
+            memory_open: 3000,
             ..Measured::default()
         };
         assert_eq!(measured.server_us(), Some(2.0));

@@ -83,7 +83,7 @@ fn memory(record: &Record) -> Chart {
     let panels = panels(record, &record.rows(Figure::Memory), Row::title, |one| {
         Some(one.bytes_per_connection())
     });
-    let heading = "resident bytes in user space".to_owned();
+    let heading = "resident bytes of heap and stacks".to_owned();
     chart(
         record,
         "Memory per idle connection",
@@ -155,8 +155,8 @@ mod tests {
             connections: 100,
             messages: 1000,
             server_cpu: 0.007,
-            rss_before: 1000,
-            rss_open: 26_100,
+            memory_before: 1000,
+            memory_open: 26_100,
             delay,
             beside: Some(Beside {
                 silent: delay,

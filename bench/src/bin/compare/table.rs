@@ -145,8 +145,8 @@ fn memory(record: &Record, rows: &[&Row]) -> String {
     let header = [
         "memory of the server",
         "engine",
-        "RSS before MiB",
-        "RSS open MiB",
+        "before MiB",
+        "open MiB",
         "bytes per connection",
     ];
     let lines = rows.iter().flat_map(|row| {
@@ -162,14 +162,15 @@ fn memory(record: &Record, rows: &[&Row]) -> String {
             vec![
                 row.title(),
                 name(engine),
-                mib(|measured| measured.rss_before),
-                mib(|measured| measured.rss_open),
+                mib(|measured| measured.memory_before),
+                mib(|measured| measured.memory_open),
                 shown(record.spread(row, engine, each)),
             ]
         })
     });
-    let note = "User space only: the kernel's share of a socket is the same for all. Without \
-                transparent huge pages, which round up to 2 MiB.";
+    let note = "Resident heap and stacks, without code that is read in on the way. User space \
+                only: the kernel's share of a socket is the same for all. Without transparent \
+                huge pages, which round up to 2 MiB.";
     format!("{}\n{note}\n", table(&header.map(str::to_owned), lines))
 }
 
@@ -188,8 +189,8 @@ mod tests {
             seconds: 1.0,
             server_cpu: server,
             client_cpu: client,
-            rss_before: 4 << 20,
-            rss_open: 5 << 20,
+            memory_before: 4 << 20,
+            memory_open: 5 << 20,
             ..Measured::default()
         };
         Sample {
