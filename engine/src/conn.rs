@@ -52,7 +52,7 @@ impl<S> Conn<'_, S> {
     /// ```
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Receipt {
-        self.core.send(self.key, message.into(), Lane::Normal)
+        Receipt::of(self.core.send(self.key, message.into(), Lane::Normal))
     }
 
     /// Sends `value` as JSON, in a text message.

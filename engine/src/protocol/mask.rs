@@ -80,12 +80,18 @@ const BLOCK: usize = 32;
 #[inline]
 pub fn apply(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let key = rotated(key, offset);
-    let (words, tail) = if payload.len() < BLOCK {
-        payload.as_chunks_mut::<4>()
+    let rest = if payload.len() < BLOCK {
+        payload
     } else {
-        apply_blocks(payload, key).as_chunks_mut::<4>()
+        apply_blocks(payload, key)
     };
     let word_key = u32::from_ne_bytes(key);
+    let (pairs, rest) = rest.as_chunks_mut::<8>();
+    let pair_key = u64::from(word_key) << 32 | u64::from(word_key);
+    for pair in pairs {
+        *pair = (u64::from_ne_bytes(*pair) ^ pair_key).to_ne_bytes();
+    }
+    let (words, tail) = rest.as_chunks_mut::<4>();
     for word in words {
         *word = (u32::from_ne_bytes(*word) ^ word_key).to_ne_bytes();
     }

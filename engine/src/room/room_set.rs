@@ -21,7 +21,9 @@ const MAX_SORTED: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct RoomSet(Rooms);
 
+/// With a wider tag, a slab of connections would keep its own mark here, far from what it looks at.
 #[derive(Debug)]
+#[repr(u8)]
 enum Rooms {
     Few(Few<MAX_FEW>),
     Narrow(Box<[u16]>),

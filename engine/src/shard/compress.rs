@@ -11,8 +11,7 @@ use throng_transport::{Slice, SocketKey};
 
 use super::core::Core;
 use super::frames::Dispatch;
-use super::outbox::Lane;
-use super::publish::Receipt;
+use super::outbox::{Lane, Pushed};
 use crate::protocol::deflate::{Deflater, Params, Strength};
 use crate::protocol::frame::{
     OpCode, server_header_len, server_payload, write_compressed_server_header,
@@ -229,12 +228,10 @@ impl Core {
         opcode: OpCode,
         payload: &[u8],
         lane: Lane,
-    ) -> Receipt {
-        let mut receipt = Receipt::default();
+    ) -> Option<Pushed> {
         let plain = self.encode(opcode, payload);
         let frame = self.compress_for(key, &plain, lane).unwrap_or(plain);
-        self.deliver(key, &Dispatch::plain(frame, lane), &mut receipt);
-        receipt
+        self.deliver(key, &Dispatch::plain(frame, lane))
     }
 
     /// A frame's message compressed for one connection, unless it is to be sent as it is.

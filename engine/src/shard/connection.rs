@@ -83,8 +83,10 @@ pub(crate) struct Connection {
     remote: Remote,
 }
 
-/// A [`Peer`] in half the space.
+/// A [`Peer`] in half the space. A wider tag would have more values to spare than what lies in the
+/// first cache line, and a slab would keep its own mark in it.
 #[derive(Debug)]
+#[repr(u8)]
 enum Remote {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),

@@ -85,7 +85,7 @@ impl Core {
     }
 
     /// Whether the next message of an open connection should wait.
-    #[inline]
+    #[inline(always)]
     pub(super) fn must_hold(&self, slot: u32) -> bool {
         let connection = &self.connections[slot];
         let limits = &self.connections.limits;

@@ -62,24 +62,26 @@ impl Core {
         encode_frame(&mut self.publications, opcode, payload)
     }
 
-    /// Sends a message to a connection of this shard.
+    /// Sends a message to a connection of this shard, if it is open.
     #[inline]
-    pub(crate) fn send(&mut self, key: SocketKey, message: Message<'_>, lane: Lane) -> Receipt {
+    pub(crate) fn send(
+        &mut self,
+        key: SocketKey,
+        message: Message<'_>,
+        lane: Lane,
+    ) -> Option<Pushed> {
         self.deliver_run_to(key.slot);
         let (opcode, payload) = (opcode(message), message.as_bytes());
         let fill = |out: &mut [u8]| fill_frame(out, opcode, payload);
         let len = frame_len(payload);
-        let mut receipt = Receipt::default();
         if self.shared.is_compressible(payload) && self.connections.compresses(key) {
             return self.send_compressed(key, opcode, payload, lane);
         }
         if lane == Lane::Normal && self.connections.write(key, &mut self.chunks, len, fill) {
-            receipt.queued = 1;
-            return receipt;
+            return Some(Pushed::Queued);
         }
         let frame = self.encode(opcode, payload);
-        self.deliver(key, &Dispatch::plain(frame, lane), &mut receipt);
-        receipt
+        self.deliver(key, &Dispatch::plain(frame, lane))
     }
 
     /// Sends a ping to an open connection.
@@ -135,7 +137,7 @@ impl Core {
         if let Target::Connection(id) = audience.target {
             if id.shard() == self.shard {
                 self.deliver_run_to(id.key().slot);
-                self.deliver(id.key(), dispatch, &mut receipt);
+                return Receipt::of(self.deliver(id.key(), dispatch));
             }
             return receipt;
         }
@@ -165,17 +167,15 @@ impl Core {
     }
 
     /// Queues a frame for one connection, if it is open.
-    pub(super) fn deliver(&mut self, key: SocketKey, dispatch: &Dispatch, receipt: &mut Receipt) {
+    pub(super) fn deliver(&mut self, key: SocketKey, dispatch: &Dispatch) -> Option<Pushed> {
         let is_it = |generation| generation == key.generation;
         let mut message = Outgoing::new(dispatch, &mut self.compressors, Due::Now);
-        let Some(pushed) = self.connections.push(key.slot, &mut message, is_it) else {
-            return;
-        };
-        receipt.count(pushed);
+        let pushed = self.connections.push(key.slot, &mut message, is_it)?;
         if pushed == Pushed::Overflow {
             self.to_evict.push_back(key.slot);
             self.evict_pending();
         }
+        Some(pushed)
     }
 
     /// Gives up those who have overflowed, unless that is going on further out.
@@ -203,7 +203,17 @@ impl Receipt {
         self.queued + self.conflated + self.dropped + self.evicted
     }
 
+    /// Of a message for one connection, unless that was none.
     #[inline]
+    pub(crate) fn of(pushed: Option<Pushed>) -> Receipt {
+        let mut receipt = Receipt::default();
+        if let Some(pushed) = pushed {
+            receipt.count(pushed);
+        }
+        receipt
+    }
+
+    #[inline(always)]
     pub(super) fn count(&mut self, pushed: Pushed) {
         match pushed {
             Pushed::Queued => self.queued += 1,

@@ -68,7 +68,20 @@ impl<H: Handler> Shard<H> {
         connection.active = tick;
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
-        self.call(key, |handler, conn| handler.on_message(conn, message));
+        // In two arms, so that the message is put together where the handler takes it: copied as a whole
+        // right after it was written in parts, it would wait for the processor's store buffer.
+        match message {
+            Message::Text(text) => {
+                self.call(key, |handler, conn| {
+                    handler.on_message(conn, Message::Text(text));
+                });
+            }
+            Message::Binary(bytes) => {
+                self.call(key, |handler, conn| {
+                    handler.on_message(conn, Message::Binary(bytes));
+                });
+            }
+        }
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with one of the same code, unless it is the

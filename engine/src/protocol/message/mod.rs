@@ -310,7 +310,7 @@ impl Decoder {
     /// UTF-8 even when the frame has not arrived whole, compressed messages once they have arrived,
     /// while they are inflated. No call may follow an error, nor
     /// [`Event::Close`] (RFC 6455 §5.5.1).
-    #[inline]
+    #[inline(always)]
     pub fn next<'e, 'b: 'e>(
         &'e mut self,
         input: &mut Input<'b>,
@@ -444,7 +444,7 @@ impl Kind {
 }
 
 /// The message that `input` begins with, if all of it is there in one frame, not compressed.
-#[inline]
+#[inline(always)]
 fn take_whole_message<'b>(
     input: &mut Input<'b>,
     role: Role,
