@@ -43,8 +43,14 @@ pub enum Scenario {
     Room,
 }
 
-/// Serves whoever connects, until accepting fails. What fails on a connection ends that connection
-/// and is told nobody: whoever measures sees that messages are missing.
+/// Bytes of the smallest buffer that a connection reads into, where the peer lets that be chosen.
+const READ_BUFFER: usize = 4096;
+/// Bytes of the longest header of a client's frame (RFC 6455 §5.2).
+const HEADER: usize = 14;
+
+/// Serves whoever connects with messages of `size` bytes, until accepting fails. There may be others:
+/// the size is what buffers are made for. What fails on a connection ends that connection and is told
+/// nobody: whoever measures sees that messages are missing.
 ///
 /// # Errors
 /// Always: what accepting failed with.
@@ -55,19 +61,24 @@ pub enum Scenario {
 /// use throng_peers::{Peer, Scenario, serve};
 ///
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// match serve(Peer::Yawc, Scenario::Room, listener).await? {}
+/// match serve(Peer::Yawc, Scenario::Room, 64, listener).await? {}
 /// # }
 /// ```
 pub async fn serve(
     peer: Peer,
     scenario: Scenario,
+    size: usize,
     listener: TcpListener,
 ) -> io::Result<Infallible> {
+    let buffer = (size + HEADER).next_power_of_two().max(READ_BUFFER);
     match (peer, scenario) {
-        (Peer::TokioTungstenite, Scenario::Echo) => accept(listener, tokio_tungstenite::echo).await,
+        (Peer::TokioTungstenite, Scenario::Echo) => {
+            accept(listener, |tcp| tokio_tungstenite::echo(tcp, buffer)).await
+        }
         (Peer::TokioTungstenite, Scenario::Room) => {
             let room = room::Room::default();
-            accept(listener, |tcp| tokio_tungstenite::join(tcp, room.clone())).await
+            let join = |tcp| tokio_tungstenite::join(tcp, buffer, room.clone());
+            accept(listener, join).await
         }
         (Peer::Fastwebsockets, Scenario::Echo) => accept(listener, fastwebsockets::echo).await,
         (Peer::Fastwebsockets, Scenario::Room) => {
@@ -79,10 +90,10 @@ pub async fn serve(
             let topics = sockudo_ws::Topics::default();
             accept(listener, |tcp| sockudo_ws::join(tcp, topics.clone())).await
         }
-        (Peer::Yawc, Scenario::Echo) => accept(listener, yawc::echo).await,
+        (Peer::Yawc, Scenario::Echo) => accept(listener, |tcp| yawc::echo(tcp, buffer)).await,
         (Peer::Yawc, Scenario::Room) => {
             let room = room::Room::default();
-            accept(listener, |tcp| yawc::join(tcp, room.clone())).await
+            accept(listener, |tcp| yawc::join(tcp, buffer, room.clone())).await
         }
     }
 }

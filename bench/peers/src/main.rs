@@ -26,6 +26,9 @@ struct Settings {
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Payload bytes of the messages to come, which buffers are made for
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,6 @@ fn run(settings: &Settings) -> io::Result<std::convert::Infallible> {
         let mut out = io::stdout();
         writeln!(out, "listening on {}", listener.local_addr()?)?;
         out.flush()?;
-        serve(settings.peer, settings.scenario, listener).await
+        serve(settings.peer, settings.scenario, settings.size, listener).await
     })
 }

@@ -1,7 +1,7 @@
 //! tokio-tungstenite.
 //!
-//! Its documentation: buffers of 4 KiB for a lot of connections (of 128 KiB for much to be read,
-//! but each read clears what it may fill, which makes small messages dearer); `feed` and `flush`
+//! Its documentation: buffers of 4 KiB for a lot of connections, larger ones for larger messages (each
+//! read clears what it may fill, which makes small messages dearer in those); `feed` and `flush`
 //! instead of `send`, as each `send` is a write; payloads that are shared when a message is cloned;
 //! and, in the example `server`, a channel per connection for what goes to all.
 
@@ -13,22 +13,19 @@ use tokio::net::TcpStream;
 use crate::flow;
 use crate::room::Room;
 
-/// Bytes of the buffer that a connection reads into.
-const READ_BUFFER: usize = 4096;
-
-pub(crate) async fn echo(tcp: TcpStream) -> Result<(), Error> {
-    let ws = accept_async_with_config(tcp, Some(config())).await?;
+pub(crate) async fn echo(tcp: TcpStream, buffer: usize) -> Result<(), Error> {
+    let ws = accept_async_with_config(tcp, Some(config(buffer))).await?;
     flow::echo(ws, is_data).await
 }
 
-pub(crate) async fn join(tcp: TcpStream, room: Room<Message>) -> Result<(), Error> {
-    let ws = accept_async_with_config(tcp, Some(config())).await?;
+pub(crate) async fn join(tcp: TcpStream, buffer: usize, room: Room<Message>) -> Result<(), Error> {
+    let ws = accept_async_with_config(tcp, Some(config(buffer))).await?;
     let (membership, inbox) = room.join();
     flow::join(ws, inbox, |message| membership.publish(&message), is_data).await
 }
 
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default().read_buffer_size(READ_BUFFER)
+fn config(buffer: usize) -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(buffer)
 }
 
 fn is_data(message: &Message) -> bool {

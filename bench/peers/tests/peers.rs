@@ -13,11 +13,11 @@ use tokio::runtime::Builder;
 const CONNECTIONS: u32 = 20;
 
 /// Serves in a thread of its own, until the test's process ends.
-fn start(peer: Peer, scenario: Scenario) -> SocketAddr {
+fn start(peer: Peer, scenario: Scenario, size: usize) -> SocketAddr {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let addr = listener.local_addr().unwrap();
-    std::thread::spawn(move || runtime.block_on(serve(peer, scenario, listener)));
+    std::thread::spawn(move || runtime.block_on(serve(peer, scenario, size, listener)));
     addr
 }
 
@@ -27,7 +27,7 @@ fn load(peer: Peer, scenario: Scenario, size: usize, text: bool, depth: u32) -> 
         Scenario::Echo => throng_loadtest::Scenario::Echo,
         Scenario::Room => throng_loadtest::Scenario::Broadcast,
     };
-    let mut job = Job::new(start(peer, scenario), "/", of_load);
+    let mut job = Job::new(start(peer, scenario, size), "/", of_load);
     job.connections = CONNECTIONS;
     job.size = size;
     job.text = text;

@@ -39,7 +39,8 @@ pub(crate) fn command(
         command.args(["serve", "--engine", &name(engine)]);
         command.args(["--scenario", &scenario, "--cpu", &cpu]);
     }
-    if engine == Engine::Floor {
+    // Those of other languages choose their buffers themselves, and the engine has none to choose.
+    if !matches!(engine, Engine::Throng | Engine::Gorilla | Engine::Ws) {
         command.args(["--size", &row.size.to_string()]);
     }
     if row.load == Load::Idle {

@@ -106,7 +106,8 @@ fn note(record: &Record, rows: &[&Row]) -> String {
     let mut text = format!(
         "Medians (min–max) of {} rounds. Latency counts from the moment when a message should have \
          been sent, whatever the server was doing then, to its arrival; a room's is that of each \
-         delivery. Nothing was lost, came twice or out of order: that would have ended the run.\n",
+         delivery, and one beside bystanders gives way to them on the client's core. Nothing was \
+         lost, came twice or out of order: such a measurement does not count.\n",
         record.rounds
     );
     let cells = saturated(record, rows);

@@ -135,6 +135,8 @@ enum Error {
     Io { action: String, source: io::Error },
     #[error("{name}: {reason}")]
     Child { name: String, reason: String },
+    #[error("not measured: {}", shown(.failures))]
+    Failed { failures: Vec<Error> },
     #[error("{0}")]
     Serve(#[from] ServeError),
     #[error("{0}")]
@@ -158,6 +160,11 @@ impl Error {
             reason: reason.into(),
         }
     }
+}
+
+fn shown(failures: &[Error]) -> String {
+    let lines: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    lines.join("; ")
 }
 
 fn main() -> ExitCode {
@@ -193,8 +200,8 @@ fn compare(settings: Settings) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(Error::io(action))?;
     }
     let (json, plots) = (settings.json.clone(), settings.plots.clone());
-    let (record, peers) = match &settings.from {
-        Some(path) => (Record::read(path)?, String::new()),
+    let (record, peers, failures) = match &settings.from {
+        Some(path) => (Record::read(path)?, String::new(), Vec::new()),
         None => measured(settings)?,
     };
     if let Some(path) = json {
@@ -205,11 +212,14 @@ fn compare(settings: Settings) -> Result<(), Error> {
     for path in plots.map_or(Ok(Vec::new()), |folder| plot::draw(&record, &folder))? {
         say(&format_args!("wrote {}", path.display()));
     }
-    Ok(())
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Failed { failures })
 }
 
-/// What was measured, and what is to be known of the peers.
-fn measured(settings: Settings) -> Result<(Record, String), Error> {
+/// What was measured, what is to be known of the peers, and what could not be measured.
+fn measured(settings: Settings) -> Result<(Record, String, Vec<Error>), Error> {
     let mut rows = if settings.rows.is_empty() {
         row::all().collect()
     } else {
@@ -231,14 +241,14 @@ fn measured(settings: Settings) -> Result<(Record, String), Error> {
         server_cpu,
         load_cpu,
     };
-    let samples = measure::run(&plan, &peers, |sample| say(sample))?;
+    let (samples, failures) = measure::run(&plan, &peers, say)?;
     let record = Record {
         rows: plan.rows,
         engines: plan.engines,
         rounds: plan.rounds,
         samples,
     };
-    Ok((record, peers.to_string()))
+    Ok((record, peers.to_string(), failures))
 }
 
 /// Tells of progress, which is a courtesy: it does not matter if no one reads it.

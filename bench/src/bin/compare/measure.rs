@@ -40,32 +40,40 @@ pub(crate) struct Sample {
 }
 
 /// Measures everything planned, but what an engine does not serve, and shows each measurement as
-/// it is made. The engines take turns within a row, in the opposite order every other round, so
+/// it is made. One that fails is shown too, and the others go on. The engines take turns within a row, in the opposite order every other round, so
 /// that what drifts on the machine meets all of them alike.
 pub(crate) fn run(
     plan: &Plan,
     peers: &Peers,
-    mut show: impl FnMut(&Sample),
-) -> Result<Vec<Sample>, Error> {
+    mut show: impl FnMut(&dyn fmt::Display),
+) -> Result<(Vec<Sample>, Vec<Error>), Error> {
     let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
-    let mut samples = Vec::new();
+    let (mut samples, mut failures) = (Vec::new(), Vec::new());
     for row in &plan.rows {
         for round in 0..plan.rounds {
             for engine in in_turn(&plan.engines, row, round) {
                 let server = engine::command(&program, peers, engine, row, plan.server_cpu);
-                let measured = measure(plan, &program, server, row, engine)?;
-                let sample = Sample {
-                    row: row.name.clone(),
-                    engine,
-                    round,
-                    measured,
-                };
-                show(&sample);
-                samples.push(sample);
+                match measure(plan, &program, server, row, engine) {
+                    Ok(measured) => {
+                        let row = row.name.clone();
+                        let sample = Sample {
+                            row,
+                            engine,
+                            round,
+                            measured,
+                        };
+                        show(&sample);
+                        samples.push(sample);
+                    }
+                    Err(failure) => {
+                        show(&failure);
+                        failures.push(failure);
+                    }
+                }
             }
         }
     }
-    Ok(samples)
+    Ok((samples, failures))
 }
 
 /// The engines that serve a row, in the order of that round.
