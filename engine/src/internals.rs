@@ -68,6 +68,7 @@ impl OutboxBench {
     /// What was in flight is sent; a new turn begins.
     pub fn sent(&mut self) {
         self.outbox.sent();
+        self.outbox.caught_up();
         self.chunks.rewind();
     }
 }

@@ -143,9 +143,10 @@ impl<'a, P> To<'a, P> {
 
     /// Says what the message is about, such as the name of a price that it tells.
     ///
-    /// For who is behind (a send is in flight), the message replaces the one of the same key that
-    /// waits on the same lane ([`Receipt::conflated`](crate::Receipt::conflated)): only the latest is
-    /// sent, in the place of the first. It may so arrive before messages that were sent between the
+    /// For who is behind (a send could not be completed, and not all that waits behind it is sent), the
+    /// message replaces the one of the same key that waits on the same lane
+    /// ([`Receipt::conflated`](crate::Receipt::conflated)): only the latest is sent, in the place of the
+    /// first. It may so arrive before messages that were sent between the
     /// two. Who keeps up is sent every message.
     ///
     /// Keys of one room are apart from those of another. What goes to a single connection, to all or

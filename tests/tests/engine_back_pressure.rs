@@ -208,6 +208,32 @@ fn what_a_turn_makes_is_bounded() {
     assert!(most <= 5 * MIB, "{most} bytes waited");
 }
 
+/// What waits is more than the bounds, and takes many sends: between two of them the next request must
+/// not be handled, as its answer would be one too many.
+#[test]
+fn a_request_waits_until_all_answers_are_sent() {
+    const ASKED: usize = 2000;
+    const SIZE: usize = 16 * 1024;
+    let service = Amplifier {
+        answer: vec![7; SIZE],
+        most: Arc::default(),
+    };
+    let config = config()
+        .send_queue_messages(4)
+        .write_timeout(Duration::from_secs(3600));
+    let engine = serve_with(config, service);
+    let mut client = Client::connect_small(engine.local_addr().unwrap());
+    client.write(&frame(true, OpCode::Text, b"x").repeat(ASKED));
+    std::thread::sleep(Duration::from_millis(100));
+    for number in 0..ASKED {
+        let heard = client.hear();
+        assert!(
+            heard == Heard::Binary(vec![7; SIZE]),
+            "answer {number}: {heard:.60?}"
+        );
+    }
+}
+
 /// What a peer said before it ended its stream is handled, though it was held back.
 #[test]
 fn the_end_comes_behind_what_was_held_back() {

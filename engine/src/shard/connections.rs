@@ -9,7 +9,7 @@ use throng_transport::{ChunkPool, Peer, Slice, SocketKey};
 
 use super::compress::Encoding;
 use super::connection::Connection;
-use super::dirty::{Dirty, Due};
+use super::dirty::{Dirty, Due, Listed};
 use super::frames::Outgoing;
 use super::gap::Missed;
 use super::outbox::{LaneStock, Notice, OutboxLimits, Pushed, RunLabels};
@@ -22,7 +22,7 @@ pub(crate) struct Connections {
     next_generation: u32,
     pub(super) dirty: Dirty,
     stock: LaneStock,
-    /// Slots of connections that have a send in flight.
+    /// Slots of connections that are behind ([`Outbox::is_behind`](super::outbox::Outbox::is_behind)).
     behind: RoaringBitmap,
     /// Connections that messages may be compressed for.
     compressing: usize,
@@ -82,7 +82,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.get(key)?;
         let mut connection = self.slots.remove(key.slot as usize);
-        if !self.behind.is_empty() {
+        if connection.outbox.is_behind() {
             self.behind.remove(key.slot);
         }
         self.compressing -= usize::from(connection.encoding.compresses());
@@ -126,10 +126,17 @@ impl Connections {
     pub(super) fn next_in_line(&mut self, has_time: bool) -> Option<u32> {
         loop {
             let slot = self.dirty.next_in_line(has_time)?;
-            let connection = self.slots.get_mut(slot as usize);
-            if connection.is_some_and(|connection| connection.listed.leave_line()) {
+            let Some(connection) = self.slots.get_mut(slot as usize) else {
+                continue;
+            };
+            let is_again = connection.listed == Listed::InLineAgain;
+            if !connection.listed.leave_line() {
+                continue;
+            }
+            if has_time || !is_again {
                 return Some(slot);
             }
+            self.dirty.list(slot, Due::InLine, &mut connection.listed);
         }
     }
 
@@ -188,15 +195,19 @@ impl Connections {
         self.dirty.list(slot, due, &mut connection.listed);
     }
 
-    /// Takes note that what the driver kept is sent. Until the flush that ends the turn its peer still
-    /// counts as behind.
+    /// Takes note that what the driver kept is sent. Its peer counts as behind until what waits is sent
+    /// too.
     pub(super) fn sent(&mut self, key: SocketKey) -> Option<&mut Connection> {
-        self.get(key)?.outbox.sent();
+        let outbox = &mut self.get(key)?.outbox;
+        outbox.sent();
+        if !outbox.is_behind() {
+            self.behind.remove(key.slot);
+        }
         self.mark_dirty(key.slot);
         self.get(key)
     }
 
-    /// Slots of connections that have a send in flight, or had one when the turn began.
+    /// Slots of connections that are behind.
     #[inline]
     pub(super) fn behind(&self) -> &RoaringBitmap {
         &self.behind

@@ -78,8 +78,8 @@ pub(crate) struct Core {
     /// they take, so that they are ended one after another, never one within another.
     pub(super) to_evict: VecDeque<u32>,
     pub(super) defers_evictions: bool,
-    /// Connections that have caught up since they lost messages.
-    pub(super) untold: Vec<SocketKey>,
+    /// Connections whose sends were completed in this turn: they are told of what they have lost.
+    pub(super) to_tell: Vec<SocketKey>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     pub(crate) forwarding: Forwarding,
@@ -121,7 +121,7 @@ impl Core {
             batches: Batches::default(),
             to_evict: VecDeque::new(),
             defers_evictions: false,
-            untold: Vec::new(),
+            to_tell: Vec::new(),
             released: Vec::new(),
             forwarding: Forwarding::new(config.shards),
             in_fanout: 0,

@@ -20,6 +20,7 @@ impl Core {
         };
         // It may have something else in flight at the end of every turn, for ever.
         connection.may_speak = connection.paused && connection.until.is_due(self.tick);
+        self.to_tell.push(key);
         self.line_up(key);
     }
 
@@ -46,10 +47,7 @@ impl Core {
     #[inline]
     fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
         let Core {
-            connections,
-            batch,
-            untold,
-            ..
+            connections, batch, ..
         } = self;
         let (connection, stock, behind) = connections.flushing(slot);
         connection.listed.flush();
@@ -62,6 +60,7 @@ impl Core {
             generation: connection.generation,
         };
         let outbox = &mut connection.outbox;
+        let was_behind = outbox.is_behind();
         while !outbox.is_in_flight() && !outbox.is_empty() {
             let taken = outbox.next_batch(batch, stock);
             connection.counts.messages_out += u64::from(taken.messages);
@@ -77,12 +76,9 @@ impl Core {
                 }
             }
         }
-        if !behind.is_empty() && !connection.outbox.is_in_flight() {
+        if was_behind && !connection.outbox.is_in_flight() {
             behind.remove(slot);
             connection.outbox.caught_up();
-            if connection.outbox.has_missed() {
-                untold.push(key);
-            }
         }
         let is_at_ease = !connection.outbox.is_in_flight()
             && !connection.paused

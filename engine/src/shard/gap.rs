@@ -1,8 +1,7 @@
 //! What a connection has missed, and telling it.
 //!
-//! Messages are lost only while the peer is behind. When a send is done, it is reading again: then it is
-//! told what it has missed, by what [`Handler::gap_notice`] makes of each gap. What it loses from then
-//! until all is sent, it is told after that.
+//! Messages are lost only while the peer is behind. When a send is done, it is reading again: before the
+//! flush of that turn it is told what it has missed, by what [`Handler::gap_notice`] makes of each gap.
 
 use std::sync::Arc;
 
@@ -58,20 +57,28 @@ impl IntoIterator for Missed {
 }
 
 impl<H: Handler> Shard<H> {
-    /// Tells a connection whose send is done what it has missed.
-    #[inline]
-    pub(super) fn tell_gaps(&mut self, key: SocketKey) {
-        if let Some(missed) = self.core.connections.take_missed(key) {
-            self.tell(key, missed);
+    /// Settles what the turn has ended, and tells connections whose sends were completed in it what they
+    /// have missed: as often as one makes work for the other.
+    pub(super) fn settle_and_tell(&mut self) {
+        self.settle();
+        while self.tell_gaps() {
+            self.settle();
         }
+        self.core.to_tell.clear();
     }
 
-    /// Tells connections that have caught up what they have lost since they were told last.
+    /// Returns whether there was anything to tell.
     #[inline]
-    pub(super) fn tell_untold(&mut self) {
-        while let Some(key) = self.core.untold.pop() {
-            self.tell_gaps(key);
+    fn tell_gaps(&mut self) -> bool {
+        let mut has_told = false;
+        for place in 0..self.core.to_tell.len() {
+            let key = self.core.to_tell[place];
+            if let Some(missed) = self.core.connections.take_missed(key) {
+                self.tell(key, missed);
+                has_told = true;
+            }
         }
+        has_told
     }
 
     #[cold]

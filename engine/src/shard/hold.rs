@@ -94,7 +94,7 @@ impl Core {
             outbox.messages() >= limits.messages / 2 || outbox.bytes() >= limits.bytes / 2
         };
         // One whose send was completed in this turn is behind until it is seen what follows.
-        let is_behind = connection.outbox.is_in_flight() || connection.paused;
+        let is_behind = connection.outbox.is_behind() || connection.paused;
         self.is_turn_full(slot) || is_behind && is_half_full() && connection.is_open()
     }
 
@@ -194,10 +194,14 @@ impl<H: Handler> Shard<H> {
             return;
         };
         connection.held = Held::Aside;
-        // It is lined up again when its send is completed. A message that is inflated in part holds
-        // up others, and more memory than it will.
-        let is_behind = connection.is_open() && connection.outbox.is_in_flight();
-        if is_behind && !connection.decoder.is_inflating() {
+        // A message that is inflated in part holds up others, and more memory than it will.
+        let outbox = &connection.outbox;
+        if connection.is_open() && outbox.is_behind() && !connection.decoder.is_inflating() {
+            // It is lined up again when its send is completed. Between two sends the flush shows whether
+            // there will be one.
+            if !outbox.is_in_flight() {
+                self.core.line_up(key);
+            }
             return;
         }
         connection.held = Held::Nothing;

@@ -119,7 +119,7 @@ impl Outbox {
     /// Appends a whole data frame, in a lane, unless the peer is behind: then it may replace one of
     /// the same key, and the policy decides where the bounds are met.
     ///
-    /// The bounds hold for what could not be sent: they are enforced while a send is in flight.
+    /// The bounds hold for what could not be sent: they are enforced while the peer is behind.
     /// A peer that keeps up may be sent any amount in one turn.
     #[inline]
     pub(crate) fn push(
@@ -390,12 +390,6 @@ impl Outbox {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.run.is_none() && self.lanes.as_ref().is_none_or(|lanes| lanes.is_empty())
-    }
-
-    /// Whether messages were lost and it is not told yet.
-    pub(crate) fn has_missed(&self) -> bool {
-        let lanes = self.lanes.as_ref();
-        lanes.is_some_and(|lanes| !lanes.missed.is_empty())
     }
 
     /// Messages that wait, those in flight aside.

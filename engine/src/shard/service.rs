@@ -64,7 +64,6 @@ impl<H: Handler> Service for Shard<H> {
     #[inline]
     fn sent(&mut self, key: SocketKey) {
         self.core.handle_sent(key);
-        self.tell_gaps(key);
     }
 
     fn failed(&mut self, key: SocketKey, error: io::Error) {

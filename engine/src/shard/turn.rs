@@ -4,7 +4,7 @@
 //! 2. what other threads posted,
 //! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
-//! 5. `on_close` for those that have ended,
+//! 5. `on_close` for those that have ended, gap notices for those whose sends were completed,
 //! 6. connections accepted,
 //! 7. one gathered write for each connection that has something to be sent; of a large audience, for
 //!    some ([`dirty`](super::dirty)),
@@ -44,10 +44,9 @@ impl<H: Handler> Turn for Shard<H> {
             driver.stop_listening();
             self.core.cut_all();
         }
-        self.settle();
+        self.settle_and_tell();
         self.admit(driver);
         self.core.flush(driver);
-        self.tell_untold();
         self.release(driver);
         self.core.chunks.rewind();
         self.core.publications.rewind();

@@ -17,7 +17,7 @@ struct Load {
 }
 
 impl Outbox {
-    /// [`Outbox::push`] where a send is in flight, or what waits is more than one batch.
+    /// [`Outbox::push`] where the peer is behind, or what waits is more than one batch.
     #[cold]
     pub(super) fn push_behind(
         &mut self,

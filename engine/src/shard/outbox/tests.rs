@@ -277,7 +277,7 @@ proptest! {
         while !pair.outbox.is_empty() || pair.model.in_flight.is_some() {
             pair.apply(Step::Sent, &limits);
             pair.apply(Step::Batch, &limits);
-            if pair.outbox.is_empty() && pair.outbox.has_missed() {
+            if pair.outbox.is_empty() && pair.model.in_flight.is_none() {
                 pair.outbox.caught_up();
                 pair.tell(&limits);
             }
