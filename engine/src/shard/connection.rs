@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// When it is flushed.
+    /// Where it is listed to be flushed.
     pub(super) listed: Listed,
     /// Reading is paused.
     pub(crate) paused: bool,

@@ -39,10 +39,12 @@ pub(crate) enum Listed {
     Nowhere,
     /// It has a place in the line and is flushed there.
     InLine,
+    /// The same; it was flushed since it took that place, and has not waited for as much as it seems.
+    InLineAgain,
     /// It is flushed at the end of the turn.
     Now,
     /// The same, and it has a place in the line.
-    NowNotInLine,
+    NowBeforePlace,
     /// It was flushed, and still has a place in the line.
     Void,
 }
@@ -53,7 +55,9 @@ impl Listed {
     pub(super) fn flush(&mut self) {
         *self = match self {
             Listed::Nowhere | Listed::Now => Listed::Nowhere,
-            Listed::InLine | Listed::NowNotInLine | Listed::Void => Listed::Void,
+            Listed::InLine | Listed::InLineAgain | Listed::NowBeforePlace | Listed::Void => {
+                Listed::Void
+            }
         };
     }
 
@@ -61,8 +65,8 @@ impl Listed {
     #[inline]
     pub(super) fn leave_line(&mut self) -> bool {
         let (now, is_due) = match self {
-            Listed::InLine => (Listed::Nowhere, true),
-            Listed::NowNotInLine => (Listed::Now, false),
+            Listed::InLine | Listed::InLineAgain => (Listed::Nowhere, true),
+            Listed::NowBeforePlace => (Listed::Now, false),
             Listed::Void => (Listed::Nowhere, false),
             // The place was that of another connection, in whose slot it is.
             Listed::Nowhere | Listed::Now => (*self, false),
@@ -111,8 +115,8 @@ impl Dirty {
                 *listed = Listed::Now;
                 self.now.push(slot);
             }
-            (Due::Now, Listed::InLine | Listed::Void) => {
-                *listed = Listed::NowNotInLine;
+            (Due::Now, Listed::InLine | Listed::InLineAgain | Listed::Void) => {
+                *listed = Listed::NowBeforePlace;
                 self.now.push(slot);
             }
             (Due::InLine, Listed::Nowhere) => {
@@ -120,8 +124,9 @@ impl Dirty {
                 let since = self.sent;
                 self.line.push_back(Waiting { slot, since });
             }
-            (Due::InLine, Listed::Void) => *listed = Listed::InLine,
-            (Due::InLine, Listed::InLine) | (_, Listed::Now | Listed::NowNotInLine) => {}
+            (Due::InLine, Listed::Void) => *listed = Listed::InLineAgain,
+            (Due::InLine, Listed::InLine | Listed::InLineAgain)
+            | (_, Listed::Now | Listed::NowBeforePlace) => {}
         }
     }
 
@@ -176,7 +181,7 @@ mod tests {
             dirty.list(3, Due::InLine, &mut listed);
             assert_eq!(
                 listed,
-                Listed::NowNotInLine,
+                Listed::NowBeforePlace,
                 "what is its own does not wait"
             );
             assert_eq!(dirty.take_now(), [3]);
