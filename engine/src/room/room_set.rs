@@ -74,25 +74,35 @@ impl RoomSet {
         sorted.chain(many.into_iter().flatten())
     }
 
+    pub(crate) fn contains(&self, room: RoomIndex) -> bool {
+        match &self.0 {
+            Rooms::Few(few) => few.as_slice().contains(&room),
+            Rooms::Narrow(rooms) => {
+                u16::try_from(room).is_ok_and(|room| rooms.binary_search(&room).is_ok())
+            }
+            Rooms::Wide(rooms) => rooms.binary_search(&room).is_ok(),
+            Rooms::Many(rooms) => rooms.contains(room),
+        }
+    }
+
     /// Adds a room; returns whether it is new.
     pub(crate) fn insert(&mut self, room: RoomIndex) -> bool {
-        let is_full = self.len() == MAX_SORTED;
-        match &mut self.0 {
-            Rooms::Many(rooms) => return rooms.insert(room),
-            Rooms::Narrow(_) | Rooms::Wide(_) if is_full => {
-                self.0 = Rooms::Many(Box::new(self.iter().collect()));
+        let inserted = match &mut self.0 {
+            Rooms::Few(few) => few.insert(room),
+            Rooms::Narrow(rooms) => {
+                u16::try_from(room).map_or(Err(Full), |room| insert(rooms, room))
             }
-            Rooms::Few(few) => match few.insert(room) {
-                Ok(is_new) => return is_new,
-                Err(Full) => self.0 = spread(few.as_slice()),
-            },
-            Rooms::Wide(rooms) => return insert(rooms, room),
-            Rooms::Narrow(rooms) => match u16::try_from(room) {
-                Ok(room) => return insert(rooms, room),
-                Err(_) => self.0 = Rooms::Wide(self.iter().collect()),
-            },
-        }
-        self.insert(room)
+            Rooms::Wide(rooms) => insert(rooms, room),
+            Rooms::Many(rooms) => Ok(rooms.insert(room)),
+        };
+        inserted.unwrap_or_else(|Full| {
+            self.0 = match &self.0 {
+                Rooms::Few(few) => spread(few.as_slice()),
+                _ if self.len() < MAX_SORTED => Rooms::Wide(self.iter().collect()),
+                _ => Rooms::Many(Box::new(self.iter().collect())),
+            };
+            self.insert(room)
+        })
     }
 
     /// Removes a room; returns whether it was there.
@@ -116,15 +126,18 @@ fn spread(rooms: &[RoomIndex]) -> Rooms {
     narrow.map_or_else(|_| Rooms::Wide(rooms.into()), Rooms::Narrow)
 }
 
-fn insert<T: Copy + Ord>(sorted: &mut Box<[T]>, item: T) -> bool {
+fn insert<T: Copy + Ord>(sorted: &mut Box<[T]>, item: T) -> Result<bool, Full> {
     let Err(at) = sorted.binary_search(&item) else {
-        return false;
+        return Ok(false);
     };
+    if sorted.len() == MAX_SORTED {
+        return Err(Full);
+    }
     let mut items = std::mem::take(sorted).into_vec();
     items.reserve_exact(1);
     items.insert(at, item);
     *sorted = items.into_boxed_slice();
-    true
+    Ok(true)
 }
 
 fn remove<T: Copy + Ord>(sorted: &mut Box<[T]>, item: T) -> bool {

@@ -19,7 +19,7 @@ use super::publish::Receipt;
 use crate::id::ConnectionId;
 use crate::limits::{MAX_BATCH_BYTES, MAX_BATCHED_BYTES, MAX_RUN_EXCEPTIONS};
 use crate::protocol::frame::server_frame_len;
-use crate::room::{Audience, Circle, RoomIndex, Target};
+use crate::room::{Audience, Circle, RoomIndex, RoomSet, Target};
 
 /// The batches of a shard's rooms.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(super) struct Batches {
     /// their time are found by their numbers.
     due: VecDeque<Due>,
     begun: u64,
-    /// Bytes in all batches.
+    /// Bytes that all batches take.
     bytes: usize,
 }
 
@@ -85,21 +85,24 @@ impl Batches {
             + self.due.capacity() * size_of::<Due>()
     }
 
-    /// Messages and bytes that wait in a room's batch for one of its members.
-    pub(super) fn waiting_for(&self, room: RoomIndex, member: ConnectionId) -> (usize, usize) {
-        let Some(batch) = self.open.get(&room) else {
-            return (0, 0);
-        };
-        let excepted = batch.exceptions.iter().filter(|(id, _)| *id == member);
-        let all = (batch.messages as usize, batch.frames.len());
-        excepted.fold(all, |(messages, bytes), (_, part)| {
-            (messages - 1, bytes - part.len())
+    /// Messages and bytes that wait in batches for one who is in those rooms.
+    pub(super) fn waiting_for(&self, member: ConnectionId, rooms: &RoomSet) -> (usize, usize) {
+        let batches = self.open.iter().filter(|(room, _)| rooms.contains(**room));
+        batches.fold((0, 0), |(messages, bytes), (_, batch)| {
+            let excepted = batch.exceptions.iter().filter(|(id, _)| *id == member);
+            let all = (
+                messages + batch.messages as usize,
+                bytes + batch.frames.len(),
+            );
+            excepted.fold(all, |(messages, bytes), (_, part)| {
+                (messages - 1, bytes - part.len())
+            })
         })
     }
 
     fn take(&mut self, room: RoomIndex) -> Option<Batch> {
         let batch = self.open.remove(&room)?;
-        self.bytes -= batch.frames.len();
+        self.bytes -= batch.memory();
         Some(batch)
     }
 
@@ -123,6 +126,12 @@ impl Batches {
 }
 
 impl Batch {
+    /// Bytes of memory held.
+    fn memory(&self) -> usize {
+        let exceptions = self.exceptions.capacity();
+        self.frames.capacity() + exceptions * size_of::<(ConnectionId, Range<usize>)>()
+    }
+
     fn is_full(&self, max_messages: u32) -> bool {
         self.messages >= max_messages
             || self.frames.len() >= MAX_BATCH_BYTES
@@ -149,7 +158,7 @@ impl Core {
         let absent = absent.filter(|&&slot| self.rooms.contains(circle, slot));
         let mut queued = self.rooms.members_of(circle) - absent.count();
         let batch = self.batches.of(room, self.now + window);
-        let start = batch.frames.len();
+        let (start, memory) = (batch.frames.len(), batch.memory());
         batch.frames.extend_from_slice(frame);
         batch.messages += 1;
         for (index, &id) in audience.except.iter().enumerate() {
@@ -161,7 +170,8 @@ impl Core {
             }
         }
         let is_full = batch.is_full(self.shared.config.batch_messages);
-        self.batches.bytes += frame.len();
+        let more = batch.memory() - memory;
+        self.batches.bytes += more;
         if is_full {
             self.deliver_batch(room);
         } else if self.batches.bytes >= MAX_BATCHED_BYTES {

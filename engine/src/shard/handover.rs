@@ -92,7 +92,9 @@ impl Core {
             self.in_fanout += 1;
             receipt.forwarded = shards;
         } else {
-            receipt.refused = shards;
+            receipt.refused = shards.max(1);
+            // One is counted by what was to go through the pool.
+            (1..receipt.refused).for_each(|_| drop(outgoing.tally.cloned()));
         }
         receipt
     }

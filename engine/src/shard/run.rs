@@ -327,13 +327,11 @@ impl Core {
             messages += more as usize;
             bytes += pieces.map(|piece| piece.len()).sum::<usize>();
         }
-        if !self.batches.is_empty() {
-            let id = self.id(key);
-            for room in self.connections[key.slot].rooms.iter() {
-                let waiting = self.batches.waiting_for(room, id);
-                messages += waiting.0;
-                bytes += waiting.1;
-            }
+        let connection = &self.connections[key.slot];
+        if connection.is_open() && !self.batches.is_empty() {
+            let waiting = self.batches.waiting_for(self.id(key), &connection.rooms);
+            messages += waiting.0;
+            bytes += waiting.1;
         }
         (messages, bytes)
     }
