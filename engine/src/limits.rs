@@ -66,7 +66,9 @@ pub(crate) const IDLE_CONNECTION: usize = 272;
 pub(crate) const LEAST_SHED: usize = 4 * 1024;
 /// Connections given up for the memory budget by one shard in one turn.
 pub(crate) const SHEDS_PER_TURN: usize = 64;
-/// Connections that a shard lists, once a tick, as those that hold most.
+/// How often a shard looks at all that its connections hold, from seven eighths of the memory budget on.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Connections that a shard lists as those that hold most.
 pub(crate) const MAX_WORST: usize = 1024;
 /// For how long it counts what another shard said of its worst connection, and how long a shard that
 /// says nothing is waited for.

@@ -23,7 +23,9 @@ use crate::budget::{Budget, Pressure, Worst};
 use crate::config::Config;
 use crate::event::Cause;
 use crate::handler::Handler;
-use crate::limits::{IDLE_CONNECTION, LEAST_SHED, MAX_WORST, SHEDS_PER_TURN, WARN_OF_MEMORY};
+use crate::limits::{
+    IDLE_CONNECTION, LEAST_SHED, LOOK_AGAIN, MAX_WORST, SHEDS_PER_TURN, WARN_OF_MEMORY,
+};
 use crate::protocol::close::CloseCode;
 
 /// What a shard keeps to the budget with.
@@ -93,7 +95,7 @@ impl<H: Handler> Shard<H> {
         if pressure == Pressure::None {
             self.core.thrift.wait = None;
         } else {
-            self.relieve(driver);
+            self.relieve(pressure, driver);
         }
     }
 
@@ -110,17 +112,17 @@ impl<H: Handler> Shard<H> {
     }
 
     #[cold]
-    fn relieve(&mut self, driver: &mut impl Driver) {
-        let is_first_in_tick =
-            self.core.thrift.looked.replace(self.core.tick) != Some(self.core.tick);
-        if is_first_in_tick || self.core.spare() > self.core.thrift.per_turn {
+    fn relieve(&mut self, pressure: Pressure, driver: &mut impl Driver) {
+        let looks = self.core.is_to_look(pressure);
+        if looks || self.core.spare() > self.core.thrift.per_turn {
             self.core.give_back();
             self.recharge();
         }
-        if is_first_in_tick {
+        if looks {
+            self.core.thrift.looked = Some(self.core.tick);
             self.core.look_for_worst();
         }
-        let (sheds, wait) = self.shed_worst(is_first_in_tick, driver);
+        let (sheds, wait) = self.shed_worst(looks, driver);
         self.core.thrift.wait = Some(wait);
         if sheds > 0 {
             self.settle();
@@ -202,6 +204,18 @@ impl Core {
     #[inline]
     fn allocated(&self) -> usize {
         self.decoders.allocated() + self.compressors.allocated()
+    }
+
+    /// Whether it is time to look at everything that is held: once a tick where somebody may have to
+    /// go, now and then where it is only to be known who would be the first.
+    fn is_to_look(&self, pressure: Pressure) -> bool {
+        let pause = if pressure < Pressure::Shed {
+            LOOK_AGAIN
+        } else {
+            TICK
+        };
+        let looked = self.thrift.looked;
+        looked.is_none_or(|looked| self.tick.since(looked) >= pause)
     }
 
     /// What is kept for later and may be given back.
