@@ -34,8 +34,8 @@ impl Columns {
     }
 
     /// The cell of the engine that ratios are to.
-    pub(crate) fn base(self, costs: &[f64]) -> String {
-        let spread = Spread::of(costs.iter().copied());
+    pub(crate) fn base(self, costs: &[Option<f64>]) -> String {
+        let spread = Spread::of(costs.iter().copied().flatten());
         match self {
             Self::Ranges => shown(spread),
             Self::Medians => spread.map_or_else(|| shown(None), median),
@@ -43,8 +43,8 @@ impl Columns {
     }
 
     /// The cells of another engine.
-    pub(crate) fn cells(self, costs: &[f64], base: &[f64]) -> Vec<String> {
-        let spread = Spread::of(costs.iter().copied());
+    pub(crate) fn cells(self, costs: &[Option<f64>], base: &[Option<f64>]) -> Vec<String> {
+        let spread = Spread::of(costs.iter().copied().flatten());
         let ratios = Spread::of_ratios(costs, base);
         match (self, spread, ratios) {
             (Self::Ranges, spread, ratios) => vec![shown(spread), shown(ratios)],
@@ -77,16 +77,19 @@ mod tests {
         let few = Columns::beside(2);
         assert_eq!(few.header("yawc", "floor"), ["yawc µs", "yawc ÷ floor"]);
         let cells = ["5.00 (4.00–6.00)", "2.50 (2.00–3.00)"];
-        assert_eq!(few.cells(&[4.0, 6.0], &[2.0, 2.0]), cells);
-        assert_eq!(few.base(&[2.0, 4.0]), "3.00 (2.00–4.00)");
+        assert_eq!(few.cells(&[Some(4.0), Some(6.0)], &[Some(2.0); 2]), cells);
+        assert_eq!(few.base(&[Some(2.0), None, Some(4.0)]), "3.00 (2.00–4.00)");
     }
 
     #[test]
     fn many_engines_show_their_medians() {
         let many = Columns::beside(3);
         assert_eq!(many.header("yawc", "floor"), ["yawc µs (÷ floor)"]);
-        assert_eq!(many.cells(&[4.0, 6.0], &[2.0, 2.0]), ["5.00 (2.50)"]);
-        assert_eq!(many.cells(&[], &[2.0]), ["–"]);
-        assert_eq!(many.base(&[0.2, 0.4]), "0.300");
+        assert_eq!(
+            many.cells(&[Some(4.0), Some(6.0)], &[Some(2.0); 2]),
+            ["5.00 (2.50)"]
+        );
+        assert_eq!(many.cells(&[], &[Some(2.0)]), ["–"]);
+        assert_eq!(many.base(&[Some(0.2), Some(0.4)]), "0.300");
     }
 }

@@ -80,13 +80,14 @@ fn beside(record: &Record, rows: &[&Row]) -> String {
             let [server, client] = busy(record, row, engine);
             let (quiet, loud) = (silent(Delay::p99_ms), meanwhile(Delay::p99_ms));
             let ratios = Spread::of_ratios(&loud, &quiet);
+            let spread = |values: Vec<Option<f64>>| shown(Spread::of(values.into_iter().flatten()));
             vec![
                 row.title(),
                 name(engine),
-                shown(Spread::of(silent(Delay::p50_ms))),
-                shown(Spread::of(meanwhile(Delay::p50_ms))),
-                shown(Spread::of(quiet)),
-                shown(Spread::of(loud)),
+                spread(silent(Delay::p50_ms)),
+                spread(meanwhile(Delay::p50_ms)),
+                spread(quiet),
+                spread(loud),
                 shown(ratios),
                 shown(room),
                 server,

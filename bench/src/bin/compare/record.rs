@@ -43,23 +43,20 @@ impl Record {
         rows.filter(|row| row.figure() == figure).collect()
     }
 
-    /// What `value` yields for each measurement of an engine at a row, by round.
+    /// What `value` yields for each measurement of an engine at a row, by round; `None` where there is
+    /// nothing.
     pub(crate) fn values(
         &self,
         row: &Row,
         engine: Engine,
         value: impl Fn(&Measured) -> Option<f64>,
-    ) -> Vec<f64> {
-        let mut of_cell: Vec<_> = self
-            .samples
-            .iter()
-            .filter(|sample| sample.row == row.name && sample.engine == engine)
-            .collect();
-        of_cell.sort_by_key(|sample| sample.round);
-        of_cell
-            .iter()
-            .filter_map(|sample| value(&sample.measured))
-            .collect()
+    ) -> Vec<Option<f64>> {
+        let of_cell = |sample: &&Sample| sample.row == row.name && sample.engine == engine;
+        let in_round = |round| {
+            let mut of_cell = self.samples.iter().filter(of_cell);
+            value(&of_cell.find(|sample| sample.round == round)?.measured)
+        };
+        (0..self.rounds).map(in_round).collect()
     }
 
     /// The spread of those values; `None` if there are none.
@@ -69,7 +66,7 @@ impl Record {
         engine: Engine,
         value: impl Fn(&Measured) -> Option<f64>,
     ) -> Option<Spread> {
-        Spread::of(self.values(row, engine, value))
+        Spread::of(self.values(row, engine, value).into_iter().flatten())
     }
 }
 
@@ -139,7 +136,7 @@ mod tests {
             ],
         };
         let values = record.values(&row, Engine::Floor, Measured::server_us);
-        // By round, without the one that has no such value.
-        assert_eq!(format!("{values:.2?}"), "[0.50, 0.25]");
+        // By round; one has no such value.
+        assert_eq!(format!("{values:.2?}"), "[Some(0.50), None, Some(0.25)]");
     }
 }

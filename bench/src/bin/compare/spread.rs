@@ -26,9 +26,11 @@ impl Spread {
     }
 
     /// The spread of the ratios of `values` to `base`, each to that of its own round: what
-    /// changes on the machine from round to round then changes both.
-    pub(crate) fn of_ratios(values: &[f64], base: &[f64]) -> Option<Self> {
-        Self::of(values.iter().zip(base).map(|(value, base)| value / base))
+    /// changes on the machine from round to round then changes both. Rounds that lack either are left
+    /// out.
+    pub(crate) fn of_ratios(values: &[Option<f64>], base: &[Option<f64>]) -> Option<Self> {
+        let ratio = |(value, base): (&Option<f64>, &Option<f64>)| Some((*value)? / (*base)?);
+        Self::of(values.iter().zip(base).filter_map(ratio))
     }
 }
 
@@ -75,7 +77,9 @@ mod tests {
     #[test]
     fn ratios_are_taken_round_by_round() {
         // Of medians, 12 ÷ 10; but no round was worse than 1.1.
-        let ratios = Spread::of_ratios(&[11.0, 12.0, 22.0], &[10.0, 12.0, 20.0]).unwrap();
+        let values = [None, Some(11.0), Some(12.0), Some(22.0), Some(9.0)];
+        let base = [Some(2.0), Some(10.0), Some(12.0), Some(20.0), None];
+        let ratios = Spread::of_ratios(&values, &base).unwrap();
         let expected = Spread {
             median: 1.1,
             min: 1.0,
