@@ -170,7 +170,7 @@ mod tests {
                     | 50 % |";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("| floor | – | – | – | – | – |"), "{text}");
-        assert!(!text.contains("bystanders"), "{text}");
+        assert!(!text.contains("bystanders of a room"), "{text}");
         assert!(!text.contains("no more to give"), "{text}");
     }
 
