@@ -9,20 +9,27 @@ use super::publish::Receipt;
 use super::tally::TallyShare;
 use crate::limits::MAX_BACKLOG;
 use crate::room::{Audience, SharedAudience};
+use crate::shared::ShardSet;
 
 /// What waits for other shards whose mailboxes are full, in order.
 ///
 /// A shard never blocks on another one (two might block on each other). While something waits
 /// for a shard, what follows queues behind it, so a sender's order is kept.
+///
+/// Shards are woken at the end of the turn, so that all it has for them comes at once: what one
+/// turn publishes to a room is one run there too.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     backlogs: Vec<VecDeque<Mail>>,
+    /// Shards that have mail and are to be woken.
+    to_wake: ShardSet,
 }
 
 impl Forwarding {
     pub(crate) fn new(shards: usize) -> Forwarding {
         Forwarding {
             backlogs: (0..shards).map(|_| VecDeque::new()).collect(),
+            to_wake: ShardSet::default(),
         }
     }
 
@@ -39,15 +46,18 @@ impl Forwarding {
     /// Hands `mail` on now or later. It is full when the backlog is full too.
     pub(super) fn post(
         &mut self,
-        to: usize,
+        to: u8,
         sender: &MailSender,
         mail: Mail,
     ) -> Result<(), PostError> {
-        let backlog = &mut self.backlogs[to];
+        let backlog = &mut self.backlogs[usize::from(to)];
         let mail = if backlog.is_empty() {
-            match sender.try_post(mail) {
+            match sender.try_put(mail) {
                 Err(PostError::Full(mail)) => mail,
-                outcome => return outcome,
+                outcome => {
+                    self.to_wake.insert(to);
+                    return outcome;
+                }
             }
         } else {
             mail
@@ -73,9 +83,23 @@ impl Forwarding {
         }
         waiting
     }
+
+    /// Wakes the shards that have been given something.
+    #[inline]
+    pub(super) fn wake(&mut self, senders: &[MailSender]) {
+        for shard in std::mem::take(&mut self.to_wake) {
+            senders[usize::from(shard)].wake();
+        }
+    }
 }
 
 impl Core {
+    /// Wakes the shards that this one has handed something to.
+    #[inline]
+    pub(super) fn wake_receivers(&mut self) {
+        self.forwarding.wake(&self.shared.mail);
+    }
+
     /// Hands a message on to every other shard that has members of the audience.
     pub(crate) fn forward(
         &mut self,
@@ -91,13 +115,13 @@ impl Core {
             let audience = shared
                 .get_or_insert_with(|| audience.to_shared(self.rooms.room_of(audience)))
                 .clone();
-            let to = usize::from(shard);
             let mail = Mail::Publish {
                 audience,
                 dispatch: dispatch.clone(),
                 tally: tally.cloned(),
             };
-            match self.forwarding.post(to, &self.shared.mail[to], mail) {
+            let sender = &self.shared.mail[usize::from(shard)];
+            match self.forwarding.post(shard, sender, mail) {
                 Ok(()) => receipt.forwarded += 1,
                 Err(PostError::Full(_) | PostError::Stopped) => receipt.refused += 1,
             }

@@ -73,28 +73,37 @@ pub(crate) struct MailSender {
 impl MailSender {
     /// Puts `mail` into the mailbox and wakes the shard.
     pub(crate) fn try_post(&self, mail: Mail) -> Result<(), PostError> {
+        self.try_put(mail)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Puts `mail` into the mailbox of a shard that the caller will wake.
+    pub(super) fn try_put(&self, mail: Mail) -> Result<(), PostError> {
         match self.queue.try_send(mail) {
-            Ok(()) => self.posted(),
+            Ok(()) => self.check_open(),
             Err(TrySendError::Full(mail)) => Err(PostError::Full(mail)),
             Err(TrySendError::Disconnected(_)) => Err(PostError::Stopped),
         }
     }
 
-    /// The same, waiting while the mailbox is full; for threads that may block.
+    /// Puts `mail` into the mailbox, waiting while it is full, and wakes the shard; for threads that
+    /// may block.
     pub(crate) fn post_blocking(&self, mail: Mail) -> Result<(), PostError> {
         self.queue.send(mail).map_err(|_| PostError::Stopped)?;
-        self.posted()
+        self.check_open()?;
+        self.wake();
+        Ok(())
     }
 
-    /// Follows every post: the shard is woken, or has stopped.
-    fn posted(&self) -> Result<(), PostError> {
+    /// Follows every post: the shard will find it, or has stopped.
+    fn check_open(&self) -> Result<(), PostError> {
         // Either the mailbox, closing, finds what was posted, or this finds it closed.
         fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
             discard(&self.rest);
             return Err(PostError::Stopped);
         }
-        self.waker.wake();
         Ok(())
     }
 

@@ -141,6 +141,7 @@ impl<H: Handler> Shard<H> {
             self.core.part(key.slot, Cause::LibraryFault, &lost);
         }
         self.settle();
+        self.core.wake_receivers();
         for key in keys {
             if let Some(connection) = self.remove(key) {
                 self.core.shared.discharge(connection.seat);

@@ -187,10 +187,10 @@ impl Core {
             }
             return receipt;
         }
-        let to = usize::from(home);
         let unnumbered = Unnumbered::new(room, audience, content, tally);
         let mail = Mail::Unnumbered(Box::new(unnumbered));
-        match self.forwarding.post(to, &self.shared.mail[to], mail) {
+        let sender = &self.shared.mail[usize::from(home)];
+        match self.forwarding.post(home, sender, mail) {
             Ok(()) => Receipt {
                 forwarded: 1,
                 ..Receipt::default()
@@ -268,7 +268,6 @@ impl Core {
         let mut receipt = self.deliver_numbered(sequence, term, audience, &dispatch);
         receipt.position = Some(position);
         for shard in shards {
-            let to = usize::from(shard);
             let numbered = Numbered {
                 sequence: Arc::clone(sequence),
                 audience: travelling(),
@@ -278,7 +277,8 @@ impl Core {
             };
             let mail = Mail::Numbered(Box::new(numbered));
             // A shard that has stopped has nobody left; there is room with all others.
-            let posted = self.forwarding.post(to, &self.shared.mail[to], mail);
+            let sender = &self.shared.mail[usize::from(shard)];
+            let posted = self.forwarding.post(shard, sender, mail);
             receipt.forwarded += usize::from(posted.is_ok());
         }
         receipt

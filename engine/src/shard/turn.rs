@@ -5,7 +5,7 @@
 //! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended, gap notices for those whose sends were completed,
-//! 6. connections accepted,
+//! 6. connections accepted; other shards that have been handed something are woken,
 //! 7. one gathered write for each connection that has something to be sent; of a large audience, for
 //!    some ([`dirty`](super::dirty)),
 //! 8. what is over is released,
@@ -46,12 +46,15 @@ impl<H: Handler> Turn for Shard<H> {
         }
         self.settle_and_tell();
         self.admit(driver);
+        // Before the flush, which takes longest.
+        self.core.wake_receivers();
         self.core.flush(driver);
         self.release(driver);
         self.core.chunks.rewind();
         self.core.publications.rewind();
         self.core.decoders.reset_inflated();
         self.keep_to_budget(driver);
+        self.core.wake_receivers();
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }
