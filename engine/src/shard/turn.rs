@@ -34,9 +34,7 @@ impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
         let is_stopping = self.core.shared.is_stopping();
         self.handle_held();
-        if self.has_mail {
-            self.take_mail(driver);
-        }
+        self.take_mail(driver);
         self.handle_deadlines(driver);
         self.core.deliver_due_batches();
         self.continue_drain();
@@ -89,6 +87,8 @@ impl<H: Handler> Shard<H> {
         )
     }
 
+    /// Takes what other threads have posted, woken or not: what was posted before a message was handled
+    /// is delivered before the answer to it goes out, and so before anything that follows from that.
     fn take_mail(&mut self, driver: &mut impl Driver) {
         for _ in 0..MAIL_PER_TURN {
             let Some(mail) = self.mailbox.take() else {
@@ -97,6 +97,7 @@ impl<H: Handler> Shard<H> {
             };
             self.handle_mail(mail, driver);
         }
+        self.has_mail = true;
     }
 
     fn handle_mail(&mut self, mail: Mail, driver: &mut impl Driver) {
