@@ -44,12 +44,7 @@ impl Forwarding {
     }
 
     /// Hands `mail` on now or later. It is full when the backlog is full too.
-    pub(super) fn post(
-        &mut self,
-        to: u8,
-        sender: &MailSender,
-        mail: Mail,
-    ) -> Result<(), PostError> {
+    fn post(&mut self, to: u8, sender: &MailSender, mail: Mail) -> Result<(), PostError> {
         let backlog = &mut self.backlogs[usize::from(to)];
         let mail = if backlog.is_empty() {
             match sender.try_put(mail) {
@@ -86,7 +81,7 @@ impl Forwarding {
 
     /// Wakes the shards that have been given something.
     #[inline]
-    pub(super) fn wake(&mut self, senders: &[MailSender]) {
+    fn wake(&mut self, senders: &[MailSender]) {
         for shard in std::mem::take(&mut self.to_wake) {
             senders[usize::from(shard)].wake();
         }
@@ -98,6 +93,12 @@ impl Core {
     #[inline]
     pub(super) fn wake_receivers(&mut self) {
         self.forwarding.wake(&self.shared.mail);
+    }
+
+    /// Hands `mail` to another shard now or later, in order.
+    pub(super) fn post(&mut self, to: u8, mail: Mail) -> Result<(), PostError> {
+        let sender = &self.shared.mail[usize::from(to)];
+        self.forwarding.post(to, sender, mail)
     }
 
     /// Hands a message on to every other shard that has members of the audience.
@@ -120,8 +121,7 @@ impl Core {
                 dispatch: dispatch.clone(),
                 tally: tally.cloned(),
             };
-            let sender = &self.shared.mail[usize::from(shard)];
-            match self.forwarding.post(shard, sender, mail) {
+            match self.post(shard, mail) {
                 Ok(()) => receipt.forwarded += 1,
                 Err(PostError::Full(_) | PostError::Stopped) => receipt.refused += 1,
             }

@@ -189,8 +189,7 @@ impl Core {
         }
         let unnumbered = Unnumbered::new(room, audience, content, tally);
         let mail = Mail::Unnumbered(Box::new(unnumbered));
-        let sender = &self.shared.mail[usize::from(home)];
-        match self.forwarding.post(home, sender, mail) {
+        match self.post(home, mail) {
             Ok(()) => Receipt {
                 forwarded: 1,
                 ..Receipt::default()
@@ -277,9 +276,7 @@ impl Core {
             };
             let mail = Mail::Numbered(Box::new(numbered));
             // A shard that has stopped has nobody left; there is room with all others.
-            let sender = &self.shared.mail[usize::from(shard)];
-            let posted = self.forwarding.post(shard, sender, mail);
-            receipt.forwarded += usize::from(posted.is_ok());
+            receipt.forwarded += usize::from(self.post(shard, mail).is_ok());
         }
         receipt
     }
@@ -330,9 +327,10 @@ impl Core {
             let room = self.rooms.shared(name);
             room.is_some_and(|room| room.sequence.is_some())
         };
-        let names_one = self.shared.directory.has_sequenced()
-            && matches!(&audience.target, Target::Rooms(names) if names.iter().any(|name| is_sequenced(name)));
-        if names_one {
+        if self.shared.directory.has_sequenced()
+            && let Target::Rooms(names) = &audience.target
+            && names.iter().any(|name| is_sequenced(name))
+        {
             let others = audience.without(is_sequenced);
             return self.deliver_to(&others, dispatch);
         }
