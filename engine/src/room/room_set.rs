@@ -59,15 +59,12 @@ impl RoomSet {
 
     /// In ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = RoomIndex> {
-        let (narrow, wide): (&[u16], &[RoomIndex]) = match &self.0 {
-            Rooms::Few(few) => (&[], few.as_slice()),
-            Rooms::Narrow(rooms) => (rooms, &[]),
-            Rooms::Wide(rooms) => (&[], rooms),
-            Rooms::Many(_) => (&[], &[]),
-        };
-        let many = match &self.0 {
-            Rooms::Many(rooms) => Some(rooms.iter()),
-            _ => None,
+        type Kinds<'a> = (&'a [u16], &'a [RoomIndex], Option<&'a RoaringBitmap>);
+        let (narrow, wide, many): Kinds<'_> = match &self.0 {
+            Rooms::Few(few) => (&[], few.as_slice(), None),
+            Rooms::Narrow(rooms) => (rooms, &[], None),
+            Rooms::Wide(rooms) => (&[], rooms, None),
+            Rooms::Many(rooms) => (&[], &[], Some(rooms)),
         };
         let narrow = narrow.iter().map(|&room| RoomIndex::from(room));
         let sorted = narrow.chain(wide.iter().copied());

@@ -61,8 +61,8 @@ struct Holding {
 impl Holding {
     fn of(connection: &Connection) -> Holding {
         let outbox = &connection.outbox;
-        // Who is not behind will be sent everything by the flush.
         let in_flight = outbox.in_flight_bytes() as usize;
+        // Who is not behind will be sent everything by the flush.
         let queued = if outbox.is_in_flight() {
             outbox.bytes() as usize - in_flight + outbox.overhead()
         } else {

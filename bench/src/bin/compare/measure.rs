@@ -40,8 +40,9 @@ pub(crate) struct Sample {
 }
 
 /// Measures everything planned, but what an engine does not serve, and shows each measurement as
-/// it is made. One that fails is shown too, and the others go on. The engines take turns within a row, in the opposite order every other round, so
-/// that what drifts on the machine meets all of them alike.
+/// it is made. One that fails is shown too, and the others go on. The engines take turns within a row,
+/// in the opposite order every other round, so that what drifts on the machine meets all of them
+/// alike.
 pub(crate) fn run(
     plan: &Plan,
     peers: &Peers,

@@ -51,10 +51,11 @@ impl Record {
         engine: Engine,
         value: impl Fn(&Measured) -> Option<f64>,
     ) -> Vec<Option<f64>> {
-        let of_cell = |sample: &&Sample| sample.row == row.name && sample.engine == engine;
+        let cell = |round| (&row.name, engine, round);
         let in_round = |round| {
-            let mut of_cell = self.samples.iter().filter(of_cell);
-            value(&of_cell.find(|sample| sample.round == round)?.measured)
+            let mut samples = self.samples.iter();
+            let it = samples.find(|it| (&it.row, it.engine, it.round) == cell(round))?;
+            value(&it.measured)
         };
         (0..self.rounds).map(in_round).collect()
     }
