@@ -9,9 +9,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use throng::protocol::frame::OpCode;
 use throng::{CreateRoomError, PublishError, RoomOptions};
 use throng_tests::engine::trades::{Market, ROOM, Told, Trade, Trader};
-use throng_tests::engine::{Heard, config, until};
+use throng_tests::engine::{Heard, config, frame, until};
 
 /// A connection to the room's home, and one to another shard, neither of them members. What they
 /// publish to find that out nobody else receives, but it takes offsets; returns how many.
@@ -170,10 +171,10 @@ fn what_was_sent_for_former_members_is_for_nobody() {
     let market = Market::open(config().shards(2));
     let (mut home, mut elsewhere, taken) = at_home_and_elsewhere(&market);
     elsewhere.join();
-    for word in ["hold", "leave", "hold", "join"] {
-        // In one shard's turn, before it looks into its mailbox.
-        elsewhere.client.text(word);
-    }
+    // In one segment: one turn of the shard handles all, and takes no mail in between.
+    let words = ["hold", "leave", "hold", "join"];
+    let frames = words.map(|word| frame(true, OpCode::Text, word.as_bytes()));
+    elsewhere.client.write(&frames.concat());
     market.until_held();
     let told = home.say("home", 1, "numbered", &mut Vec::new());
     assert_eq!((told.offset, told.forwarded), (taken + 1, 1));
