@@ -94,7 +94,9 @@ pub trait Driver {
     /// Begins to accept connections from `listener`.
     ///
     /// # Errors
-    /// What the operating system said when the listener could not be watched.
+    /// What the operating system said when the listener could not be watched, and
+    /// [`io::ErrorKind::Unsupported`] for a [foreign](Listener::foreign) one that this driver does
+    /// not know.
     fn listen(&mut self, listener: Listener) -> io::Result<()>;
 
     /// Closes every listener. Connections in their backlogs are refused by the system.
@@ -105,7 +107,8 @@ pub trait Driver {
     /// # Errors
     /// What the operating system said when the socket could not be watched, and
     /// [`io::ErrorKind::InvalidInput`] for a key whose slot is taken or whose generation is out of
-    /// bounds. The socket is closed.
+    /// bounds, and [`io::ErrorKind::Unsupported`] for a [foreign](Socket::foreign) socket of a kind
+    /// that this driver does not know. The socket is closed.
     fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()>;
 
     /// Gives the socket away, with neither a pending send nor undelivered bytes lost: bytes

@@ -1,5 +1,6 @@
 //! Listening sockets, and accepting when descriptors run out.
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Type};
 
-use crate::socket::{Peer, Socket, SocketOptions};
+use crate::socket::{Peer, Socket, SocketOptions, SystemSocket, unsupported};
 
 /// How long accepting rests after an error that would be the same at once: the system had no
 /// descriptor left, or somebody forbids it.
@@ -46,7 +47,7 @@ impl Default for ListenOptions {
     }
 }
 
-/// A listening socket.
+/// A listening socket, on its way to the driver that accepts from it.
 #[derive(Debug)]
 pub struct Listener {
     source: ListenerSource,
@@ -58,6 +59,7 @@ enum ListenerSource {
     Tcp(mio::net::TcpListener),
     #[cfg(unix)]
     Unix(mio::net::UnixListener),
+    Foreign(Box<dyn Any + Send>),
 }
 
 impl Listener {
@@ -137,7 +139,32 @@ impl Listener {
         Ok(Listener { source, options })
     }
 
-    /// The TCP address listened on; `None` for a Unix socket.
+    /// A listener of any kind, that drivers who know `T` can accept from. Others refuse it.
+    pub fn foreign<T: Any + Send>(listener: T) -> Listener {
+        Listener {
+            source: ListenerSource::Foreign(Box::new(listener)),
+            options: SocketOptions::default(),
+        }
+    }
+
+    /// What was given to [`Listener::foreign`], or the listener as it was when that is none or of
+    /// another type.
+    ///
+    /// # Errors
+    /// The listener, when it holds no `T`.
+    pub fn into_foreign<T: Any>(self) -> Result<T, Listener> {
+        let Listener { source, options } = self;
+        let source = match source {
+            ListenerSource::Foreign(listener) => match listener.downcast() {
+                Ok(listener) => return Ok(*listener),
+                Err(listener) => ListenerSource::Foreign(listener),
+            },
+            of_the_system => of_the_system,
+        };
+        Err(Listener { source, options })
+    }
+
+    /// The TCP address listened on; `None` for a Unix socket, and for what is foreign.
     ///
     /// # Errors
     /// When the system does not tell.
@@ -146,22 +173,34 @@ impl Listener {
             ListenerSource::Tcp(listener) => listener.local_addr().map(Some),
             #[cfg(unix)]
             ListenerSource::Unix(_) => Ok(None),
+            ListenerSource::Foreign(_) => Ok(None),
         }
     }
 
-    fn accept(&self) -> io::Result<(Socket, Peer)> {
+    /// What the system can watch.
+    fn watched(&mut self) -> io::Result<&mut dyn Source> {
+        match &mut self.source {
+            ListenerSource::Tcp(listener) => Ok(listener),
+            #[cfg(unix)]
+            ListenerSource::Unix(listener) => Ok(listener),
+            ListenerSource::Foreign(_) => Err(unsupported()),
+        }
+    }
+
+    fn accept(&self) -> io::Result<(SystemSocket, Peer)> {
         match &self.source {
             ListenerSource::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
-                let socket = Socket::tcp(stream);
+                let socket = SystemSocket::tcp(stream);
                 socket.set_options(&self.options);
                 Ok((socket, Peer::Tcp(address)))
             }
             #[cfg(unix)]
             ListenerSource::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Socket::unix(stream), Peer::Unix))
+                Ok((SystemSocket::unix(stream), Peer::Unix))
             }
+            ListenerSource::Foreign(_) => Err(unsupported()),
         }
     }
 }
@@ -195,11 +234,7 @@ impl Source for Listener {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match &mut self.source {
-            ListenerSource::Tcp(listener) => listener.register(registry, token, interest),
-            #[cfg(unix)]
-            ListenerSource::Unix(listener) => listener.register(registry, token, interest),
-        }
+        self.watched()?.register(registry, token, interest)
     }
 
     fn reregister(
@@ -208,19 +243,11 @@ impl Source for Listener {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match &mut self.source {
-            ListenerSource::Tcp(listener) => listener.reregister(registry, token, interest),
-            #[cfg(unix)]
-            ListenerSource::Unix(listener) => listener.reregister(registry, token, interest),
-        }
+        self.watched()?.reregister(registry, token, interest)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match &mut self.source {
-            ListenerSource::Tcp(listener) => listener.deregister(registry),
-            #[cfg(unix)]
-            ListenerSource::Unix(listener) => listener.deregister(registry),
-        }
+        self.watched()?.deregister(registry)
     }
 }
 
@@ -284,7 +311,7 @@ impl Acceptor {
         }
         loop {
             match self.listener.accept() {
-                Ok((socket, peer)) => return Accepted::Connection(socket, peer),
+                Ok((socket, peer)) => return Accepted::Connection(socket.into(), peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Of a Unix listener that was shut down Linux says no more than that nobody waits.
                 Err(_) if self.hung_up => return Accepted::Over(shut_down()),

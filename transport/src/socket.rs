@@ -1,5 +1,7 @@
-//! Connected byte streams: TCP and, on Unix, local sockets.
+//! Connected byte streams: TCP and, on Unix, local sockets; and what else a driver may know.
 
+use std::any::Any;
+use std::fmt;
 use std::io::{self, IoSlice};
 #[cfg(not(target_os = "linux"))]
 use std::io::{Read, Write};
@@ -44,9 +46,89 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
 }
 
-/// A connected, non-blocking socket.
+/// A connected byte stream, on its way to the driver that adopts it.
+pub struct Socket(Kind);
+
+enum Kind {
+    System(SystemSocket),
+    Foreign(Box<dyn Any + Send>),
+}
+
+impl Socket {
+    /// A socket from a connected stream of the standard library.
+    ///
+    /// # Errors
+    /// When the stream cannot be made non-blocking.
+    pub fn from_std(stream: StdStream) -> io::Result<Socket> {
+        SystemSocket::from_std(stream).map(Socket::from)
+    }
+
+    /// The stream as the standard library's, or the socket as it was when it is not one of the system.
+    ///
+    /// # Errors
+    /// The socket, when it is [foreign](Socket::foreign).
+    pub fn into_std(self) -> Result<StdStream, Socket> {
+        match self.0 {
+            Kind::System(socket) => Ok(socket.into_std()),
+            Kind::Foreign(_) => Err(self),
+        }
+    }
+
+    /// A stream of any kind, that drivers who know `T` can adopt. Others refuse it.
+    pub fn foreign<T: Any + Send>(stream: T) -> Socket {
+        Socket(Kind::Foreign(Box::new(stream)))
+    }
+
+    /// The stream that was given to [`Socket::foreign`], or the socket as it was when that is none
+    /// or of another type.
+    ///
+    /// # Errors
+    /// The socket, when it holds no `T`.
+    pub fn into_foreign<T: Any>(self) -> Result<T, Socket> {
+        match self.0 {
+            Kind::Foreign(stream) => match stream.downcast() {
+                Ok(stream) => Ok(*stream),
+                Err(stream) => Err(Socket(Kind::Foreign(stream))),
+            },
+            Kind::System(_) => Err(self),
+        }
+    }
+
+    /// The socket of the system, for a driver that can adopt no other.
+    pub(crate) fn into_system(self) -> io::Result<SystemSocket> {
+        match self.0 {
+            Kind::System(socket) => Ok(socket),
+            Kind::Foreign(_) => Err(unsupported()),
+        }
+    }
+}
+
+/// What a driver says to a socket or a listener of a kind that it does not know.
+pub(crate) fn unsupported() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this driver knows only what is the system's",
+    )
+}
+
+impl From<SystemSocket> for Socket {
+    fn from(socket: SystemSocket) -> Socket {
+        Socket(Kind::System(socket))
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::System(socket) => f.debug_tuple("Socket").field(socket).finish(),
+            Kind::Foreign(_) => f.debug_tuple("Socket").field(&"foreign").finish(),
+        }
+    }
+}
+
+/// A connected, non-blocking socket of the system.
 #[derive(Debug)]
-pub struct Socket(Stream);
+pub(crate) struct SystemSocket(Stream);
 
 #[derive(Debug)]
 enum Stream {
@@ -76,36 +158,31 @@ macro_rules! on_stream {
     };
 }
 
-impl Socket {
-    pub(crate) fn tcp(stream: mio::net::TcpStream) -> Socket {
-        Socket(Stream::Tcp(stream))
+impl SystemSocket {
+    pub(crate) fn tcp(stream: mio::net::TcpStream) -> SystemSocket {
+        SystemSocket(Stream::Tcp(stream))
     }
 
     #[cfg(unix)]
-    pub(crate) fn unix(stream: mio::net::UnixStream) -> Socket {
-        Socket(Stream::Unix(stream))
+    pub(crate) fn unix(stream: mio::net::UnixStream) -> SystemSocket {
+        SystemSocket(Stream::Unix(stream))
     }
 
-    /// A socket from a connected stream of the standard library.
-    ///
-    /// # Errors
-    /// When the stream cannot be made non-blocking.
-    pub fn from_std(stream: StdStream) -> io::Result<Socket> {
+    fn from_std(stream: StdStream) -> io::Result<SystemSocket> {
         Ok(match stream {
             StdStream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                Socket::tcp(mio::net::TcpStream::from_std(stream))
+                SystemSocket::tcp(mio::net::TcpStream::from_std(stream))
             }
             #[cfg(unix)]
             StdStream::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                Socket::unix(mio::net::UnixStream::from_std(stream))
+                SystemSocket::unix(mio::net::UnixStream::from_std(stream))
             }
         })
     }
 
-    /// The stream as the standard library's.
-    pub fn into_std(self) -> StdStream {
+    fn into_std(self) -> StdStream {
         match self.0 {
             Stream::Tcp(stream) => StdStream::Tcp(stream.into()),
             #[cfg(unix)]
@@ -170,7 +247,7 @@ impl Socket {
 /// they pay two atomic operations per call once a process has threads. `NOSIGNAL`, because a host
 /// whose `main` is not Rust's dies of SIGPIPE otherwise; `writev` could not be told.
 #[cfg(target_os = "linux")]
-impl Socket {
+impl SystemSocket {
     /// Receives into `buffer`; 0 is the end of the stream.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -201,7 +278,7 @@ impl Socket {
     }
 }
 
-impl Source for Socket {
+impl Source for SystemSocket {
     fn register(
         &mut self,
         registry: &Registry,
@@ -241,7 +318,7 @@ mod tests {
         signal_hook::flag::register(sigpipe, Arc::clone(&signalled)).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         let bare = near.try_clone().unwrap();
-        let mut socket = Socket::from_std(StdStream::Unix(near)).unwrap();
+        let mut socket = SystemSocket::from_std(StdStream::Unix(near)).unwrap();
         drop(far);
         let slices = [IoSlice::new(b"one"), IoSlice::new(b"two")];
         let gathered = socket.send_gathered(&slices).map_err(|error| error.kind());

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "http")]
+use throng_transport::Socket;
 use throng_transport::{Driver, SocketKey};
 
 use super::compress::Encoding;
@@ -48,8 +50,9 @@ impl Departure {
     pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
         let shared = Arc::clone(shared);
         let seat = HeldSeat { shared, seat };
-        match driver.detach(self.key) {
-            Some(socket) => self.place.hand_over(socket.into_std(), self.head, seat),
+        match driver.detach(self.key).map(Socket::into_std) {
+            Some(Ok(stream)) => self.place.hand_over(stream, self.head, seat),
+            Some(Err(foreign)) => drop(foreign),
             None => driver.close(self.key),
         }
     }

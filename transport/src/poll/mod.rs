@@ -21,7 +21,7 @@ use crate::driver::{
 };
 use crate::listener::{Accepted, Acceptor, Listener};
 use crate::runtime::Waker;
-use crate::socket::Socket;
+use crate::socket::{Socket, SystemSocket};
 use sockets::{Entry, Held, Sockets};
 
 /// Slices gathered into one write.
@@ -251,7 +251,7 @@ impl PollDriver {
             return;
         };
         let error = match entry.take_failure() {
-            None if entry.hung_up => entry.socket.as_ref().and_then(Socket::take_error),
+            None if entry.hung_up => entry.socket.as_ref().and_then(SystemSocket::take_error),
             failure => failure,
         };
         if let Some(error) = error {
@@ -266,7 +266,7 @@ impl PollDriver {
     }
 
     /// Takes the socket out of the table. Dropping it takes it off the poll.
-    fn release(&mut self, key: SocketKey) -> Option<Socket> {
+    fn release(&mut self, key: SocketKey) -> Option<SystemSocket> {
         self.sockets.remove(key)?.socket
     }
 
@@ -332,7 +332,7 @@ fn accept_from(acceptor: &mut Acceptor, now: Instant, service: &mut impl Service
 }
 
 /// Writes as much as the system takes.
-fn write(socket: &mut Socket, queue: &mut SendQueue) -> io::Result<Sent> {
+fn write(socket: &mut SystemSocket, queue: &mut SendQueue) -> io::Result<Sent> {
     while queue.bytes() > 0 {
         let result = match queue.single() {
             Some(slice) => socket.send(slice.as_bytes()),
@@ -377,7 +377,8 @@ impl Driver for PollDriver {
         }
     }
 
-    fn adopt(&mut self, key: SocketKey, mut socket: Socket) -> io::Result<()> {
+    fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()> {
+        let mut socket = socket.into_system()?;
         if key.generation >= GENERATIONS || self.sockets.is_taken(key.slot) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -395,7 +396,7 @@ impl Driver for PollDriver {
         if let Err(error) = socket.deregister(self.poll.registry()) {
             tracing::warn!(%error, "a socket that is given away could not be deregistered");
         }
-        Some(socket)
+        Some(socket.into())
     }
 
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {

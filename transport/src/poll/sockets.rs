@@ -4,7 +4,7 @@ use std::io;
 
 use crate::buffer::SendQueue;
 use crate::driver::SocketKey;
-use crate::socket::Socket;
+use crate::socket::SystemSocket;
 
 /// The open sockets, indexed by the service's slots.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Sockets {
 #[derive(Debug, Default)]
 #[repr(align(32))]
 pub(super) struct Entry {
-    pub(super) socket: Option<Socket>,
+    pub(super) socket: Option<SystemSocket>,
     /// Why there is nothing to be sent now.
     pub(super) held: Option<Box<Held>>,
     pub(super) generation: u32,
@@ -91,7 +91,7 @@ impl Sockets {
         entry.is_some_and(|entry| entry.socket.is_some())
     }
 
-    pub(super) fn insert(&mut self, key: SocketKey, socket: Socket) {
+    pub(super) fn insert(&mut self, key: SocketKey, socket: SystemSocket) {
         let slot = key.slot as usize;
         if slot >= self.entries.len() {
             self.entries.resize_with(slot + 1, Entry::default);
