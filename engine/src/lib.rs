@@ -20,6 +20,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod backend;
 mod budget;
 mod config;
 mod conn;

@@ -13,9 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use throng_transport::poll::{PollDriver, PollOptions};
-use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptions, runtime};
+use throng_transport::{BindAddress, ListenOptions, Listener, SocketOptions, runtime};
 
+use crate::backend::ShardDriver;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::StartError;
@@ -27,7 +27,7 @@ use crate::http::{Page, Pages, SideDoor, SideLimits};
 use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
-use crate::shared::{Shared, expected_per_shard};
+use crate::shared::Shared;
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl<H: Handler> Builder<H> {
         }
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
-        let drivers = make_drivers(&self.config, epoch)?;
+        let drivers = ShardDriver::for_shards(&self.config, epoch)?;
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
@@ -176,24 +176,13 @@ impl<H: Handler> Builder<H> {
     }
 }
 
-fn make_drivers(config: &Config, epoch: Instant) -> io::Result<Vec<PollDriver>> {
-    let options = PollOptions {
-        receive_buffer: config.read_buffer_size,
-        expected_sockets: expected_per_shard(config),
-        epoch,
-    };
-    (0..config.shards)
-        .map(|_| PollDriver::new(&options))
-        .collect()
-}
-
-fn spawn<H: Handler>(mut driver: PollDriver, parts: ShardParts<H>) -> io::Result<JoinHandle<()>> {
+fn spawn<H: Handler>(mut driver: ShardDriver, parts: ShardParts<H>) -> io::Result<JoinHandle<()>> {
     let shard = usize::from(parts.shard);
     let cpu = parts.shared.config.pin_shards.then_some(shard);
     runtime::spawn(format!("throng-{shard}"), cpu, move || {
         enter_shard();
         let mut shard = Shard::new(parts);
-        let outcome = catch_unwind(AssertUnwindSafe(|| runtime::run(&mut driver, &mut shard)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| driver.run(&mut shard)));
         match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
