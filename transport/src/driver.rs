@@ -67,10 +67,14 @@ pub const EVENTS_PER_WAIT: usize = 256;
 /// and others are not to wait for many.
 pub const ACCEPTS_PER_WAIT: usize = 64;
 
+/// Generations of keys are below this: drivers pass keys through the system as numbers of 64 bits and
+/// need some for themselves.
+pub const GENERATIONS: u32 = 1 << 31;
+
 /// The service's name for a socket: a slot of the service's table and that slot's generation.
 ///
-/// Slots should be small numbers: drivers keep a table indexed by them. Generations are below 2³¹:
-/// drivers pass keys through the system as numbers of 64 bits and need some for themselves.
+/// Slots should be small numbers: drivers keep a table indexed by them. Generations are below
+/// [`GENERATIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
     /// Index in the service's table of connections.

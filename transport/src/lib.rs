@@ -7,6 +7,7 @@
 //! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
 //! wheel.
 
+mod acceptors;
 pub mod buffer;
 pub mod driver;
 mod listener;

@@ -291,8 +291,8 @@ impl Acceptor {
         }
     }
 
-    pub(crate) fn listener(&mut self) -> &mut Listener {
-        &mut self.listener
+    pub(crate) fn into_listener(self) -> Listener {
+        self.listener
     }
 
     /// When accepting will be tried again, if it rests.

@@ -16,6 +16,14 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::buffer::SendQueue;
+use crate::driver::Sent;
+
+/// Slices gathered into one write.
+const GATHERED: usize = 64;
+/// Reads that a close spends on what was not delivered.
+const DISCARDS: usize = 64;
+
 /// Who is at the other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -235,6 +243,43 @@ impl SystemSocket {
     pub(crate) fn reset_on_close(&self) {
         let _ =
             on_stream!(&self.0, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+    }
+
+    /// Sends as much of the queue as the system takes. It is empty when all is taken.
+    pub(crate) fn send_queue(&mut self, queue: &mut SendQueue) -> io::Result<Sent> {
+        while queue.bytes() > 0 {
+            let result = match queue.single() {
+                Some(slice) => self.send(slice.as_bytes()),
+                None => {
+                    let mut gathered = [IoSlice::new(&[]); GATHERED];
+                    let count = queue.gather(&mut gathered);
+                    self.send_gathered(&gathered[..count])
+                }
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) if count == queue.bytes() => break,
+                Ok(count) => queue.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Sent::Pending);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        queue.clear();
+        Ok(Sent::Done)
+    }
+
+    /// Drops what was received and not read, a bounded number of times `scratch`, before a close:
+    /// closed over it, a connection is reset and what was sent is dropped.
+    pub(crate) fn discard_received(&mut self, scratch: &mut [u8]) {
+        for _ in 0..DISCARDS {
+            let discarded = self.receive(scratch);
+            if !discarded.is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
     }
 
     /// The error that the system holds for this socket, if any.

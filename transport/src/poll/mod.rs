@@ -8,26 +8,23 @@
 
 mod sockets;
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token};
 
+use crate::acceptors::{Acceptors, MAX_LISTENERS};
 use crate::buffer::SendQueue;
 use crate::driver::{
-    ACCEPTS_PER_WAIT, Driver, EVENTS_PER_WAIT, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
+    Driver, EVENTS_PER_WAIT, GENERATIONS, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
 };
-use crate::listener::{Accepted, Acceptor, Listener};
+use crate::listener::Listener;
 use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
 use sockets::{Entry, Held, Sockets};
 
-/// Slices gathered into one write.
-const GATHERED: usize = 64;
-/// Reads that a close spends on what was not delivered.
-const DISCARDS: usize = 64;
 /// Whether an edge follows a receive that did not fill the buffer, even though the system was
 /// not asked until it said that there is nothing. On Windows mio watches again only then.
 const SHORT_RECEIVE_DRAINS: bool = cfg!(unix);
@@ -40,14 +37,12 @@ const INTEREST: Interest = BOTH_WAYS.add(Interest::PRIORITY);
 const INTEREST: Interest = BOTH_WAYS;
 const BOTH_WAYS: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// Generations of keys are below this, so no key looks like the tokens that follow.
-const GENERATIONS: u32 = 1 << 31;
+// Generations are below 2³¹, so no key looks like the tokens that follow.
+const _: () = assert!(GENERATIONS == 1 << 31);
 /// The token of the waker.
 const WAKER: Token = Token(usize::MAX);
 /// Listeners have the tokens from here up to the waker's.
 const FIRST_LISTENER: usize = usize::MAX - MAX_LISTENERS;
-/// Listeners of one driver.
-const MAX_LISTENERS: usize = 1024;
 
 /// How a [`PollDriver`] is set up.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +60,8 @@ pub struct PollDriver {
     poll: Poll,
     events: Events,
     sockets: Sockets,
-    /// By their tokens. Where a listener is over its place is free.
-    listeners: Vec<Option<Acceptor>>,
+    /// By their tokens.
+    acceptors: Acceptors,
     /// Sockets with something to receive or report that no event will announce.
     again: Vec<SocketKey>,
     /// Scratch for `again` while it is worked off.
@@ -113,7 +108,7 @@ impl PollDriver {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             sockets: Sockets::with_capacity(options.expected_sockets),
-            listeners: Vec::new(),
+            acceptors: Acceptors::default(),
             again: Vec::new(),
             due: Vec::new(),
             turn: 0,
@@ -126,23 +121,11 @@ impl PollDriver {
 
     /// How long the poll may park, given what is already known to be due.
     fn parking(&self, timeout: Option<Duration>) -> Option<Duration> {
-        if !self.again.is_empty() {
-            return Some(Duration::ZERO);
+        if self.again.is_empty() {
+            self.acceptors.parking(timeout)
+        } else {
+            Some(Duration::ZERO)
         }
-        let mut earliest = timeout;
-        let pending = self
-            .listeners
-            .iter()
-            .flatten()
-            .filter(|acceptor| acceptor.pending);
-        for acceptor in pending {
-            let rest = match acceptor.resting_until() {
-                Some(until) => until.saturating_duration_since(Instant::now()),
-                None => Duration::ZERO,
-            };
-            earliest = Some(earliest.map_or(rest, |known| known.min(rest)));
-        }
-        earliest
     }
 
     /// Takes note of an event; receiving happens where it is found, everything else is told.
@@ -223,7 +206,7 @@ impl PollDriver {
         else {
             return;
         };
-        match write(socket, queue) {
+        match socket.send_queue(queue) {
             Ok(Sent::Pending) => *refused_in = self.turn,
             Ok(Sent::Done) => {
                 if entry.finishing {
@@ -270,21 +253,6 @@ impl PollDriver {
         self.sockets.remove(key)?.socket
     }
 
-    fn accept(&mut self, service: &mut impl Service) {
-        let mut listeners = self.listeners.iter().flatten();
-        if listeners.all(|acceptor| !acceptor.pending) {
-            return;
-        }
-        let now = Instant::now();
-        for place in &mut self.listeners {
-            let acceptor = place.as_mut().filter(|acceptor| acceptor.is_due(now));
-            let is_over = acceptor.is_some_and(|acceptor| accept_from(acceptor, now, service));
-            if is_over && let Some(mut acceptor) = place.take() {
-                let _ = acceptor.listener().deregister(self.poll.registry());
-            }
-        }
-    }
-
     /// What earlier waits and sends left over. Whoever is not served now is the first next time.
     fn report_leftovers(&mut self, service: &mut impl Service) {
         std::mem::swap(&mut self.again, &mut self.due);
@@ -310,70 +278,18 @@ impl PollDriver {
     }
 }
 
-/// Accepts a bounded number of connections. Whether the listener is over.
-fn accept_from(acceptor: &mut Acceptor, now: Instant, service: &mut impl Service) -> bool {
-    for _ in 0..ACCEPTS_PER_WAIT {
-        match acceptor.accept(now) {
-            Accepted::Connection(socket, peer) => service.accepted(socket, peer),
-            Accepted::Drained => return false,
-            Accepted::Failed(error) => {
-                service.accept_failed(&error);
-                if acceptor.resting_until().is_some() {
-                    return false;
-                }
-            }
-            Accepted::Over(error) => {
-                service.accept_failed(&error);
-                return true;
-            }
-        }
-    }
-    false
-}
-
-/// Writes as much as the system takes.
-fn write(socket: &mut SystemSocket, queue: &mut SendQueue) -> io::Result<Sent> {
-    while queue.bytes() > 0 {
-        let result = match queue.single() {
-            Some(slice) => socket.send(slice.as_bytes()),
-            None => {
-                let mut gathered = [IoSlice::new(&[]); GATHERED];
-                let count = queue.gather(&mut gathered);
-                socket.send_gathered(&gathered[..count])
-            }
-        };
-        match result {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) if count == queue.bytes() => break,
-            Ok(count) => queue.advance(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Pending),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    queue.clear();
-    Ok(Sent::Done)
-}
-
 impl Driver for PollDriver {
     fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
-        let free = self.listeners.iter().position(Option::is_none);
-        let place = free.unwrap_or(self.listeners.len());
-        if place == MAX_LISTENERS {
-            return Err(io::Error::other("too many listeners"));
-        }
+        let place = self.acceptors.vacancy()?;
         let token = Token(FIRST_LISTENER + place);
         listener.register(self.poll.registry(), token, Interest::READABLE)?;
-        if place == self.listeners.len() {
-            self.listeners.push(None);
-        }
-        self.listeners[place] = Some(Acceptor::new(listener));
+        self.acceptors.insert(place, listener);
         Ok(())
     }
 
     fn stop_listening(&mut self) {
-        for mut acceptor in self.listeners.drain(..).flatten() {
-            let _ = acceptor.listener().deregister(self.poll.registry());
+        for mut listener in self.acceptors.drain() {
+            let _ = listener.deregister(self.poll.registry());
         }
     }
 
@@ -417,17 +333,17 @@ impl Driver for PollDriver {
                     service.woken();
                 }
                 Token(listener) if listener >= FIRST_LISTENER => {
-                    if let Some(Some(acceptor)) = self.listeners.get_mut(listener - FIRST_LISTENER)
-                    {
-                        acceptor.pending = true;
-                        acceptor.hung_up |= event.is_read_closed();
-                    }
+                    let place = listener - FIRST_LISTENER;
+                    self.acceptors.look_at(place, event.is_read_closed());
                 }
                 _ => self.handle_event(event, service),
             }
         }
         self.events = events;
-        self.accept(service);
+        let poll = &self.poll;
+        self.acceptors.accept(service, |listener, _| {
+            let _ = listener.deregister(poll.registry());
+        });
         Ok(())
     }
 
@@ -443,7 +359,7 @@ impl Driver for PollDriver {
             return Sent::Done;
         };
         debug_assert!(held.is_none(), "one send per socket");
-        match write(socket, queue) {
+        match socket.send_queue(queue) {
             Ok(Sent::Done) => return Sent::Done,
             Ok(Sent::Pending) => {
                 queue.compact();
@@ -474,7 +390,7 @@ impl Driver for PollDriver {
         if *refused_in == self.turn {
             return queue.bytes();
         }
-        match write(socket, queue) {
+        match socket.send_queue(queue) {
             Ok(Sent::Pending) => {
                 *refused_in = self.turn;
                 return queue.bytes();
@@ -513,13 +429,7 @@ impl Driver for PollDriver {
         let Some(mut socket) = self.release(key) else {
             return;
         };
-        // Closed over bytes not received, a connection is reset and what was sent is dropped.
-        for _ in 0..DISCARDS {
-            let discarded = socket.receive(&mut self.buffer);
-            if !discarded.is_ok_and(|count| count > 0) {
-                return;
-            }
-        }
+        socket.discard_received(&mut self.buffer);
     }
 
     fn abort(&mut self, key: SocketKey) {

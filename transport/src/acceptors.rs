@@ -1,0 +1,106 @@
+//! The listeners of a driver, and their share of a wait.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::driver::{ACCEPTS_PER_WAIT, Service};
+use crate::listener::{Accepted, Acceptor, Listener};
+
+/// Listeners of one driver.
+pub(crate) const MAX_LISTENERS: usize = 1024;
+
+/// Listeners in places of their own. Where one is over its place is free.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptors {
+    places: Vec<Option<Acceptor>>,
+}
+
+impl Acceptors {
+    /// A free place.
+    ///
+    /// # Errors
+    /// When there are [`MAX_LISTENERS`].
+    pub(crate) fn vacancy(&self) -> io::Result<usize> {
+        let free = self.places.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.places.len());
+        if place == MAX_LISTENERS {
+            return Err(io::Error::other("too many listeners"));
+        }
+        Ok(place)
+    }
+
+    /// Takes a listener in, in a place that [`Acceptors::vacancy`] has named.
+    pub(crate) fn insert(&mut self, place: usize, listener: Listener) {
+        if place == self.places.len() {
+            self.places.push(None);
+        }
+        self.places[place] = Some(Acceptor::new(listener));
+    }
+
+    /// Takes all listeners out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Listener> {
+        self.places.drain(..).flatten().map(Acceptor::into_listener)
+    }
+
+    /// Has the next [`Acceptors::accept`] look whether somebody waits. `hung_up`: the system has
+    /// reported an end.
+    pub(crate) fn look_at(&mut self, place: usize, hung_up: bool) {
+        if let Some(Some(acceptor)) = self.places.get_mut(place) {
+            acceptor.pending = true;
+            acceptor.hung_up |= hung_up;
+        }
+    }
+
+    /// How long the driver may park for at most `timeout`: those who wait to be accepted are not to
+    /// wait longer than they must.
+    pub(crate) fn parking(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let pending = self.places.iter().flatten().filter(|place| place.pending);
+        let rests = pending.map(|acceptor| match acceptor.resting_until() {
+            Some(until) => until.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        });
+        rests.chain(timeout).min()
+    }
+
+    /// Accepts from each listener for which it is due a bounded number of connections. Those that
+    /// are over are given to `let_go`, with their places.
+    pub(crate) fn accept(
+        &mut self,
+        service: &mut impl Service,
+        mut let_go: impl FnMut(&mut Listener, usize),
+    ) {
+        let mut acceptors = self.places.iter().flatten();
+        if acceptors.all(|acceptor| !acceptor.pending) {
+            return;
+        }
+        let now = Instant::now();
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let acceptor = place.as_mut().filter(|acceptor| acceptor.is_due(now));
+            let is_over = acceptor.is_some_and(|acceptor| accept_from(acceptor, now, service));
+            if is_over && let Some(acceptor) = place.take() {
+                let_go(&mut acceptor.into_listener(), index);
+            }
+        }
+    }
+}
+
+/// Accepts a bounded number of connections. Whether the listener is over.
+fn accept_from(acceptor: &mut Acceptor, now: Instant, service: &mut impl Service) -> bool {
+    for _ in 0..ACCEPTS_PER_WAIT {
+        match acceptor.accept(now) {
+            Accepted::Connection(socket, peer) => service.accepted(socket, peer),
+            Accepted::Drained => return false,
+            Accepted::Failed(error) => {
+                service.accept_failed(&error);
+                if acceptor.resting_until().is_some() {
+                    return false;
+                }
+            }
+            Accepted::Over(error) => {
+                service.accept_failed(&error);
+                return true;
+            }
+        }
+    }
+    false
+}
