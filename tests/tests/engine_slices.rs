@@ -15,8 +15,8 @@ use throng::protocol::frame::OpCode;
 use throng::{Accept, Conn, Handler, Message, Reject, Upgrade};
 use throng_tests::engine::{config, frame};
 use throng_transport::{
-    Driver, Listener, Next, Peer, SendQueue, Sent, Service, Socket, SocketKey, StdStream, Turn,
-    Waker,
+    Detached, Driver, Listener, Next, Peer, SendQueue, Sent, Service, Socket, SocketKey, StdStream,
+    Turn, Waker,
 };
 
 const MEMBERS: usize = 1000;
@@ -62,7 +62,7 @@ impl Driver for Memory {
         Ok(())
     }
 
-    fn detach(&mut self, _: SocketKey) -> Option<Socket> {
+    fn detach(&mut self, _: SocketKey) -> Option<Detached> {
         None
     }
 

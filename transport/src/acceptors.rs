@@ -1,6 +1,8 @@
 //! The listeners of a driver, and their share of a wait.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::driver::{ACCEPTS_PER_WAIT, Service};
@@ -40,6 +42,13 @@ impl Acceptors {
     /// Takes all listeners out.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Listener> {
         self.places.drain(..).flatten().map(Acceptor::into_listener)
+    }
+
+    /// What the system can watch of the listener in a place.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptor(&self, place: usize) -> Option<BorrowedFd<'_>> {
+        let acceptor = self.places.get(place)?.as_ref()?;
+        acceptor.listener().descriptor().ok()
     }
 
     /// Has the next [`Acceptors::accept`] look whether somebody waits. `hung_up`: the system has

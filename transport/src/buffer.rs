@@ -433,6 +433,18 @@ impl SendQueue {
         self.slices.iter()
     }
 
+    /// Takes the slices out, in order, keeping the queue's own memory.
+    pub fn drain(&mut self) -> impl Iterator<Item = Slice> {
+        self.bytes = 0;
+        self.slices.drain(..)
+    }
+
+    /// Moves what `other` holds behind what is here.
+    pub fn append(&mut self, other: &mut SendQueue) {
+        self.bytes += std::mem::take(&mut other.bytes);
+        self.slices.append(&mut other.slices);
+    }
+
     /// The only slice, when there is exactly one.
     #[inline]
     pub fn single(&self) -> Option<&Slice> {

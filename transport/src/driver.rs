@@ -25,10 +25,12 @@
 //!    is then lost.
 //! 3. **Receiving.** Delivered bytes are the service's to change in place and are valid only
 //!    during the callback. A socket without undelivered bytes costs the driver no buffer.
-//! 4. **Sending.** One send per socket may be under way. [`Sent::Done`] says that the bytes are
-//!    with the operating system and the queue is empty; [`Sent::Pending`] that the driver took
-//!    over what is left and will call [`Service::sent`] (or `failed`) exactly once. No buffer is
-//!    reused before its send is done, whatever becomes of the socket.
+//! 4. **Sending.** One send per socket may be under way. [`Sent::Pending`] says that the driver took
+//!    over what the operating system had no room for and will call [`Service::sent`] (or `failed`)
+//!    exactly once; [`Sent::Done`] that another send may follow at once: the bytes are with the
+//!    system, or will be before the driver parks. Should the system then not take all of them, the
+//!    following `wait` says so ([`Service::stalled`]): from then on that send is pending. No buffer
+//!    is reused before its send is done, whatever becomes of the socket.
 //! 5. **Back-pressure.** A paused socket delivers no bytes from the following `wait` on. What the
 //!    peer sends stays in the operating system, but for a bounded amount that a driver may hold; a
 //!    pending send waits for the peer.
@@ -87,10 +89,20 @@ pub struct SocketKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Sent {
-    /// All bytes are with the operating system; another send may follow at once.
+    /// Another send may follow at once: nothing is known to keep the operating system from taking
+    /// all bytes.
     Done,
     /// The driver keeps the rest; [`Service::sent`] or [`Service::failed`] will follow.
     Pending,
+}
+
+/// A socket that a driver has given away.
+#[derive(Debug)]
+pub struct Detached {
+    /// The socket.
+    pub socket: Socket,
+    /// What was received and not delivered; more of the stream may follow on the socket.
+    pub undelivered: Vec<u8>,
 }
 
 /// Moves bytes between sockets and a [`Service`]. The [module](self) states the promises.
@@ -115,10 +127,10 @@ pub trait Driver {
     /// that this driver does not know. The socket is closed.
     fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()>;
 
-    /// Gives the socket away, with neither a pending send nor undelivered bytes lost: bytes
-    /// that were not delivered are still in the operating system. `None` when `key` is stale, a
-    /// send is pending, or what the driver has is no plain socket (a layer such as TLS).
-    fn detach(&mut self, key: SocketKey) -> Option<Socket>;
+    /// Gives the socket away, with neither a pending send nor undelivered bytes lost: what was not
+    /// delivered comes along, or is still in the operating system. `None` when `key` is stale or a
+    /// send is pending.
+    fn detach(&mut self, key: SocketKey) -> Option<Detached>;
 
     /// Parks for at most `timeout` (forever when `None`), then reports what happened.
     ///
@@ -177,6 +189,10 @@ pub trait Service {
 
     /// The peer has ended its side of the stream.
     fn ended(&mut self, key: SocketKey);
+
+    /// The operating system did not take all bytes of a send that was said to be done: it is
+    /// pending. [`Service::sent`] or [`Service::failed`] will follow, in a later wait.
+    fn stalled(&mut self, key: SocketKey, unsent: usize);
 
     /// A pending send is done.
     fn sent(&mut self, key: SocketKey);

@@ -3,7 +3,8 @@
 //!
 //! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
 //! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
-//! [`poll`] is the driver over readiness (epoll, kqueue, Windows). [`buffer`] holds the shared
+//! [`poll`] is the driver over readiness (epoll, kqueue, Windows), `uring` the one over completions
+//! (io_uring, Linux). [`buffer`] holds the shared
 //! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
 //! wheel.
 
@@ -15,9 +16,12 @@ pub mod memory;
 pub mod poll;
 pub mod runtime;
 mod socket;
+mod table;
+#[cfg(target_os = "linux")]
+pub mod uring;
 
 pub use buffer::{ChunkPool, SendQueue, Slice};
-pub use driver::{Driver, Sent, Service, SocketKey};
+pub use driver::{Detached, Driver, Sent, Service, SocketKey};
 pub use listener::{BindAddress, ListenOptions, Listener};
 pub use runtime::{Next, Turn, Waker};
 pub use socket::{Peer, Socket, SocketOptions, StdStream};

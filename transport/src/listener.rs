@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -177,6 +179,16 @@ impl Listener {
         }
     }
 
+    /// The descriptor of a listener of the system.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.source {
+            ListenerSource::Tcp(listener) => Ok(listener.as_fd()),
+            ListenerSource::Unix(listener) => Ok(listener.as_fd()),
+            ListenerSource::Foreign(_) => Err(unsupported()),
+        }
+    }
+
     /// What the system can watch.
     fn watched(&mut self) -> io::Result<&mut dyn Source> {
         match &mut self.source {
@@ -289,6 +301,11 @@ impl Acceptor {
             pending: true,
             hung_up: false,
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     pub(crate) fn into_listener(self) -> Listener {

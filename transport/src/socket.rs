@@ -288,6 +288,10 @@ impl SystemSocket {
     }
 }
 
+/// Not to wait is said with each call, since sockets of a ring are blocking ones.
+#[cfg(target_os = "linux")]
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
 /// Straight to the system: the C library's `send` and `recv` are points of cancellation, for which
 /// they pay two atomic operations per call once a process has threads. `NOSIGNAL`, because a host
 /// whose `main` is not Rust's dies of SIGPIPE otherwise; `writev` could not be told.
@@ -296,17 +300,13 @@ impl SystemSocket {
     /// Receives into `buffer`; 0 is the end of the stream.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::net::recv(self.descriptor(), buffer, RecvFlags::empty())?;
+        let (count, _) = rustix::net::recv(self.descriptor(), buffer, RecvFlags::DONTWAIT)?;
         Ok(count)
     }
 
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(
-            self.descriptor(),
-            bytes,
-            SendFlags::NOSIGNAL,
-        )?)
+        Ok(rustix::net::send(self.descriptor(), bytes, SEND_FLAGS)?)
     }
 
     pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -314,12 +314,18 @@ impl SystemSocket {
             self.descriptor(),
             slices,
             &mut SendAncillaryBuffer::default(),
-            SendFlags::NOSIGNAL,
+            SEND_FLAGS,
         )?)
     }
 
-    fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         on_stream!(&self.0, stream => stream.as_fd())
+    }
+
+    /// Makes it a blocking socket or a non-blocking one again. A request of a ring waits for the
+    /// former only.
+    pub(crate) fn set_blocking(&self, is_blocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(self.descriptor(), !is_blocking)?)
     }
 }
 

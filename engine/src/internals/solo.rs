@@ -90,6 +90,10 @@ impl<H: Handler> Service for Solo<H> {
         self.shard.ended(key);
     }
 
+    fn stalled(&mut self, key: SocketKey, unsent: usize) {
+        self.shard.stalled(key, unsent);
+    }
+
     fn sent(&mut self, key: SocketKey) {
         self.shard.sent(key);
     }

@@ -207,6 +207,21 @@ impl Connections {
         self.get(key)
     }
 
+    /// Takes note that the system did not take all of the batch that was sent last. The flush does what
+    /// follows from that.
+    #[cold]
+    pub(super) fn stalled(&mut self, key: SocketKey, unsent: usize, tick: Tick) {
+        let Some(connection) = self.get(key) else {
+            return;
+        };
+        connection.unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
+        connection.outbox.stalled(connection.unsent);
+        connection.outbox.compact();
+        connection.since.sending = tick;
+        self.behind.insert(key.slot);
+        self.mark_dirty(key.slot);
+    }
+
     /// Slots of connections that are behind.
     #[inline]
     pub(super) fn behind(&self) -> &RoaringBitmap {

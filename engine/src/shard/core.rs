@@ -146,6 +146,9 @@ impl Core {
     pub(crate) fn begin(&mut self, now: Duration) {
         self.now = now;
         self.tick = Tick::at(now);
+        // By now the driver has let go of what the turn before has sent.
+        self.chunks.rewind();
+        self.publications.rewind();
     }
 
     /// A tick of the past as a moment.

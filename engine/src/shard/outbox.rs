@@ -88,6 +88,7 @@ pub(crate) struct Outbox {
     messages: u32,
     /// What the driver has taken but not finished sending.
     in_flight_bytes: u32,
+    /// Once nothing is in flight, what was last: it may come back ([`Outbox::stalled`]).
     in_flight_messages: u32,
 }
 
@@ -344,12 +345,25 @@ impl Outbox {
     #[inline]
     pub(crate) fn sent(&mut self) {
         self.in_flight_bytes = 0;
-        self.in_flight_messages = if self.is_empty() { 0 } else { BETWEEN_SENDS };
+        if !self.is_empty() {
+            self.in_flight_messages = BETWEEN_SENDS;
+        }
+    }
+
+    /// Of the batch taken last the system has not taken so many bytes after all: it is in flight again.
+    #[cold]
+    pub(crate) fn stalled(&mut self, unsent: u32) {
+        self.in_flight_bytes = unsent.max(1);
+        if self.in_flight_messages == BETWEEN_SENDS {
+            self.in_flight_messages = 0;
+        }
     }
 
     /// The flush has sent everything.
     pub(crate) fn caught_up(&mut self) {
-        self.in_flight_messages = 0;
+        if self.in_flight_messages == BETWEEN_SENDS {
+            self.in_flight_messages = 0;
+        }
     }
 
     /// Has what waits keep no memory but its own: it may wait for long.

@@ -61,6 +61,11 @@ impl<H: Handler> Service for Shard<H> {
         }
     }
 
+    fn stalled(&mut self, key: SocketKey, unsent: usize) {
+        let core = &mut self.core;
+        core.connections.stalled(key, unsent, core.tick);
+    }
+
     #[inline]
     fn sent(&mut self, key: SocketKey) {
         self.core.handle_sent(key);

@@ -48,8 +48,6 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.wake_receivers();
         self.core.flush(driver);
         self.release(driver);
-        self.core.chunks.rewind();
-        self.core.publications.rewind();
         self.core.decoders.reset_inflated();
         self.keep_to_budget(driver);
         self.core.wake_receivers();

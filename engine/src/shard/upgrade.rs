@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 #[cfg(feature = "http")]
-use throng_transport::Socket;
+use throng_transport::Detached;
 use throng_transport::{Driver, SocketKey};
 
 use super::compress::Encoding;
@@ -50,10 +50,17 @@ impl Departure {
     pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
         let shared = Arc::clone(shared);
         let seat = HeldSeat { shared, seat };
-        match driver.detach(self.key).map(Socket::into_std) {
-            Some(Ok(stream)) => self.place.hand_over(stream, self.head, seat),
-            Some(Err(foreign)) => drop(foreign),
-            None => driver.close(self.key),
+        let Some(Detached {
+            socket,
+            mut undelivered,
+        }) = driver.detach(self.key)
+        else {
+            return driver.close(self.key);
+        };
+        let mut head = self.head;
+        head.append(&mut undelivered);
+        if let Ok(stream) = socket.into_std() {
+            self.place.hand_over(stream, head, seat);
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use throng_transport::{
-    Driver, Listener, Peer, SendQueue, Sent, Service, Socket, SocketKey, StdStream, Waker,
+    Detached, Driver, Listener, Peer, SendQueue, Sent, Service, Socket, SocketKey, StdStream, Waker,
 };
 
 /// What one wait delivers of a socket at the most.
@@ -178,7 +178,7 @@ impl Driver for Memory {
         Ok(())
     }
 
-    fn detach(&mut self, _: SocketKey) -> Option<Socket> {
+    fn detach(&mut self, _: SocketKey) -> Option<Detached> {
         None
     }
 

@@ -31,11 +31,12 @@ pub fn undelivered_bytes_go_along<F: Fixture>() {
         }
         let mut all = rig.connection(key).received.clone();
         assert!(all.len() < bytes.len(), "the case leaves bytes undelivered");
-        let socket = rig.detach(key).expect("nothing is pending");
+        let detached = rig.detach(key).expect("nothing is pending");
         assert!(rig.driver.detach(key).is_none(), "it is gone");
         rig.quiet();
         far.finish();
-        all.extend(read_elsewhere(&mut rig, socket));
+        all.extend(detached.undelivered);
+        all.extend(read_elsewhere(&mut rig, detached.socket));
         Bytes::assert_same(&all, &bytes, "here and elsewhere");
     }
 }
@@ -60,13 +61,13 @@ pub fn a_detached_socket_can_come_back<F: Fixture>() {
     let (mut key, mut far) = rig.open();
     for round in 0..20 {
         rig.assert_alive(key, &mut far, 93 + round);
-        let socket = rig.detach(key).expect("nothing is pending");
+        let detached = rig.detach(key).expect("nothing is pending");
+        assert!(detached.undelivered.is_empty(), "all was delivered");
         key.generation += 1;
-        rig.adopt(key, socket);
+        rig.adopt(key, detached.socket);
     }
     far.finish();
     rig.until("the end", |rig| rig.connection(key).ended);
-    let socket = rig.detach(key).expect("an end does not hold a socket");
-    drop(socket);
+    drop(rig.detach(key).expect("an end does not hold a socket"));
     assert_eq!(rig.far_reads_to_end(&mut far), (Vec::new(), End::Ended));
 }

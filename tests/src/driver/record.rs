@@ -155,6 +155,13 @@ impl Service for Record {
         connection.ended = true;
     }
 
+    fn stalled(&mut self, key: SocketKey, unsent: usize) {
+        let connection = self.open(key, "stalled");
+        assert!(!connection.pending, "{key:?} is pending and stalled");
+        assert!(unsent > 0, "{key:?} stalled over nothing");
+        connection.pending = true;
+    }
+
     fn sent(&mut self, key: SocketKey) {
         let connection = self.open(key, "sent");
         assert!(connection.pending, "{key:?} sent what was not pending");

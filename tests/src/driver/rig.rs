@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use throng_transport::{Driver, SendQueue, Sent, Slice, Socket, SocketKey};
+use throng_transport::{Detached, Driver, SendQueue, Sent, Slice, Socket, SocketKey};
 
 use super::{Buffers, Bytes, Connection, Far, Fixture, Record};
 
@@ -117,11 +117,7 @@ impl<F: Fixture> Rig<F> {
 
     /// Sends a copy of the bytes, as one slice.
     pub fn send(&mut self, key: SocketKey, bytes: &[u8]) -> Sent {
-        let mut queue = SendQueue::new();
-        queue.push(Slice::with_len(bytes.len(), |out| {
-            out.copy_from_slice(bytes);
-        }));
-        self.send_queue(key, queue)
+        self.send_queue(key, queue_of(bytes))
     }
 
     /// Pauses delivery.
@@ -149,10 +145,10 @@ impl<F: Fixture> Rig<F> {
     }
 
     /// Takes a socket back, if the driver gives it.
-    pub fn detach(&mut self, key: SocketKey) -> Option<Socket> {
-        let socket = self.driver.detach(key)?;
+    pub fn detach(&mut self, key: SocketKey) -> Option<Detached> {
+        let detached = self.driver.detach(key)?;
         self.connection_mut(key).released = true;
-        Some(socket)
+        Some(detached)
     }
 
     /// One wait.
@@ -240,6 +236,14 @@ impl<F: Fixture> Rig<F> {
         self.until("the answer is sent", |rig| !rig.connection(key).pending);
     }
 
+    /// Sends a queue that the system cannot take at once, until the send is pending.
+    pub fn send_more_than_fits(&mut self, key: SocketKey, queue: SendQueue) {
+        let sent = self.send_queue(key, queue);
+        if sent == Sent::Done {
+            self.until("the send stalls", |rig| rig.connection(key).pending);
+        }
+    }
+
     /// Sends until the system takes no more and a send is pending. All bytes handed over, of
     /// which `done` are with the system.
     pub fn send_until_pending(&mut self, key: SocketKey, seed: u64, part: usize) -> Stuck {
@@ -248,10 +252,16 @@ impl<F: Fixture> Rig<F> {
             let bytes = Bytes::of(seed + stuck.bytes.len() as u64, part);
             stuck.bytes.extend_from_slice(&bytes);
             match self.send(key, &bytes) {
-                Sent::Pending => return stuck,
-                Sent::Done => stuck.done = stuck.bytes.len(),
+                Sent::Pending => {
+                    stuck.done = stuck.bytes.len() - self.driver.unsent(key);
+                    return stuck;
+                }
+                Sent::Done => {}
             }
-            assert!(stuck.done < 256 << 20, "the system takes without limit");
+            assert!(
+                stuck.bytes.len() < 256 << 20,
+                "the system takes without limit"
+            );
         }
     }
 }
@@ -261,8 +271,17 @@ impl<F: Fixture> Rig<F> {
 pub struct Stuck {
     /// All bytes, in order.
     pub bytes: Vec<u8>,
-    /// How many of them were reported as done.
+    /// How many of them the system had taken.
     pub done: usize,
+}
+
+/// A queue of one slice, a copy of the bytes.
+pub(super) fn queue_of(bytes: &[u8]) -> SendQueue {
+    let mut queue = SendQueue::new();
+    queue.push(Slice::with_len(bytes.len(), |out| {
+        out.copy_from_slice(bytes);
+    }));
+    queue
 }
 
 /// How a stream stopped at the far end.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use throng_transport::{ChunkPool, Driver, SendQueue, Sent, Slice};
 
-use super::rig::{End, PATIENCE, TICK, read_some};
+use super::rig::{End, PATIENCE, TICK, queue_of, read_some};
 use super::{Buffers, Bytes, Far, Fixture, Random, Rig};
 
 /// What a reader can take at most without being seen to.
@@ -55,7 +55,7 @@ pub fn a_slow_reader_holds_a_send_up<F: Fixture>() {
     let (key, mut far) = rig.open_with(Buffers::Small);
     for round in 1..=5 {
         let bytes = Bytes::of(51 + round, 1 << 20);
-        assert_eq!(rig.send(key, &bytes), Sent::Pending);
+        rig.send_more_than_fits(key, queue_of(&bytes));
         rig.quiet();
         assert!(rig.connection(key).pending, "nobody has read it");
         let stuck = rig.driver.unsent(key);
@@ -76,7 +76,7 @@ pub fn a_little_progress_shows<F: Fixture>() {
     let mut rig = Rig::<F>::new();
     let (key, mut far) = rig.open();
     let bytes = Bytes::of(57, 16 << 20);
-    assert_eq!(rig.send(key, &bytes), Sent::Pending);
+    rig.send_more_than_fits(key, queue_of(&bytes));
     rig.quiet();
     let mut before = rig.driver.unsent(key);
     let mut read = Vec::new();
@@ -172,7 +172,7 @@ pub fn large_slices_arrive<F: Fixture>() {
     ] {
         queue.push(Slice::with_len(part.len(), |out| out.copy_from_slice(part)));
     }
-    assert_eq!(rig.send_queue(key, queue), Sent::Pending);
+    rig.send_more_than_fits(key, queue);
     let read = rig.far_reads(&mut far, expected.len());
     Bytes::assert_same(&read, &expected, "large slices");
     rig.until("sent", |rig| rig.connection(key).sent == 1);
@@ -254,7 +254,7 @@ pub fn released_with_a_send_pending<F: Fixture>() {
             queue.push(slice);
             expected.extend_from_slice(&bytes);
         }
-        assert_eq!(rig.send_queue(key, queue), Sent::Pending);
+        rig.send_more_than_fits(key, queue);
         rig.wait(TICK);
         match abort {
             true => rig.abort(key),

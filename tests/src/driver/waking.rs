@@ -248,6 +248,9 @@ impl Service for Echo {
     fn ended(&mut self, key: SocketKey) {
         panic!("{key:?} does not end");
     }
+    fn stalled(&mut self, key: SocketKey, _: usize) {
+        panic!("{key:?} is read from");
+    }
     fn sent(&mut self, key: SocketKey) {
         panic!("{key:?} has nothing pending");
     }

@@ -18,12 +18,13 @@ use mio::{Events, Interest, Poll, Token};
 use crate::acceptors::{Acceptors, MAX_LISTENERS};
 use crate::buffer::SendQueue;
 use crate::driver::{
-    Driver, EVENTS_PER_WAIT, GENERATIONS, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
+    Detached, Driver, EVENTS_PER_WAIT, GENERATIONS, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
 };
 use crate::listener::Listener;
 use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
-use sockets::{Entry, Held, Sockets};
+use crate::table::Table;
+use sockets::{Entry, Held};
 
 /// Whether an edge follows a receive that did not fill the buffer, even though the system was
 /// not asked until it said that there is nothing. On Windows mio watches again only then.
@@ -59,7 +60,7 @@ pub struct PollOptions {
 pub struct PollDriver {
     poll: Poll,
     events: Events,
-    sockets: Sockets,
+    sockets: Table<Entry>,
     /// By their tokens.
     acceptors: Acceptors,
     /// Sockets with something to receive or report that no event will announce.
@@ -107,7 +108,7 @@ impl PollDriver {
         Ok(PollDriver {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
-            sockets: Sockets::with_capacity(options.expected_sockets),
+            sockets: Table::with_capacity(options.expected_sockets),
             acceptors: Acceptors::default(),
             again: Vec::new(),
             due: Vec::new(),
@@ -299,11 +300,16 @@ impl Driver for PollDriver {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         socket.register(self.poll.registry(), token(key), INTEREST)?;
-        self.sockets.insert(key, socket);
+        let entry = Entry {
+            socket: Some(socket),
+            generation: key.generation,
+            ..Entry::default()
+        };
+        self.sockets.insert(key.slot, entry);
         Ok(())
     }
 
-    fn detach(&mut self, key: SocketKey) -> Option<Socket> {
+    fn detach(&mut self, key: SocketKey) -> Option<Detached> {
         let entry = self.sockets.get(key)?;
         if entry.held.is_some() {
             return None;
@@ -312,7 +318,10 @@ impl Driver for PollDriver {
         if let Err(error) = socket.deregister(self.poll.registry()) {
             tracing::warn!(%error, "a socket that is given away could not be deregistered");
         }
-        Some(socket.into())
+        Some(Detached {
+            socket: socket.into(),
+            undelivered: Vec::new(),
+        })
     }
 
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {

@@ -1,16 +1,10 @@
-//! The table of a [`PollDriver`](super::PollDriver)'s sockets.
+//! What a [`PollDriver`](super::PollDriver) knows of a socket.
 
 use std::io;
 
 use crate::buffer::SendQueue;
-use crate::driver::SocketKey;
 use crate::socket::SystemSocket;
-
-/// The open sockets, indexed by the service's slots.
-#[derive(Debug)]
-pub(super) struct Sockets {
-    entries: Vec<Entry>,
-}
+use crate::table;
 
 /// What is known of a socket. Half a cache line, since every message touches it twice.
 #[derive(Debug, Default)]
@@ -73,39 +67,13 @@ impl Entry {
     }
 }
 
-impl Sockets {
-    pub(super) fn with_capacity(expected: usize) -> Sockets {
-        Sockets {
-            entries: Vec::with_capacity(expected),
-        }
+impl table::Entry for Entry {
+    fn is_open(&self) -> bool {
+        self.socket.is_some()
     }
 
-    #[inline]
-    pub(super) fn get(&mut self, key: SocketKey) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(key.slot as usize)?;
-        (entry.generation == key.generation && entry.socket.is_some()).then_some(entry)
-    }
-
-    pub(super) fn is_taken(&self, slot: u32) -> bool {
-        let entry = self.entries.get(slot as usize);
-        entry.is_some_and(|entry| entry.socket.is_some())
-    }
-
-    pub(super) fn insert(&mut self, key: SocketKey, socket: SystemSocket) {
-        let slot = key.slot as usize;
-        if slot >= self.entries.len() {
-            self.entries.resize_with(slot + 1, Entry::default);
-        }
-        self.entries[slot] = Entry {
-            socket: Some(socket),
-            generation: key.generation,
-            ..Entry::default()
-        };
-    }
-
-    /// Takes the entry out, socket, pending send and all.
-    pub(super) fn remove(&mut self, key: SocketKey) -> Option<Entry> {
-        self.get(key).map(std::mem::take)
+    fn generation(&self) -> u32 {
+        self.generation
     }
 }
 

@@ -1,0 +1,158 @@
+//! The buffers that the system receives into: a ring of them, shared by all sockets.
+//!
+//! This file is a leaf of unsafe code. The memory is divided between the system and us at any moment:
+//! what lies in the ring is the system's to write, from where it last stopped in the first buffer; what
+//! a completion has told of is ours, until the buffer goes back. The system writes only while it is
+//! entered, since the ring defers all work to that ([`Ring`](super::ring::Ring)).
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::Submitter;
+use io_uring::types::BufRingEntry;
+
+/// The group of buffers that receives choose from; there is one.
+pub(super) const GROUP: u16 = 0;
+
+/// Buffers where one holds what several sockets have received, one behind the other (Linux 6.12).
+const SHARED_BUFFERS: u16 = 4;
+/// Bytes of a buffer where each holds what one socket has received.
+const OWN_BUFFER: usize = 4096;
+/// Buffers of a ring, at most: the system's bound.
+const MAX_BUFFERS: u16 = 1 << 15;
+/// `IOU_PBUF_RING_INC`: a buffer is filled by as many receives as fit in it.
+const INCREMENTAL: u16 = 2;
+const PAGE: usize = 4096;
+
+/// A ring of buffers that lie side by side.
+#[derive(Debug)]
+pub(super) struct BufferRing {
+    /// The ring's entries, then the buffers.
+    memory: NonNull<u8>,
+    layout: Layout,
+    /// A power of two.
+    count: u16,
+    size: usize,
+    /// Offset of the first buffer.
+    first: usize,
+    /// Entries added since the beginning, wrapping.
+    tail: u16,
+    /// Bytes of each buffer that completions have told of.
+    told: Box<[usize]>,
+}
+
+// SAFETY: the memory is owned, like a box; nothing else refers to it but the system.
+unsafe impl Send for BufferRing {}
+
+impl BufferRing {
+    /// Registers buffers of `total` bytes in all with a ring that has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn register(submitter: &Submitter<'_>, total: usize) -> io::Result<BufferRing> {
+        let shared = BufferRing::divided(total, SHARED_BUFFERS);
+        match shared.register_as(submitter, INCREMENTAL) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            result => return result.map(|()| shared),
+        }
+        let count = u16::try_from(total / OWN_BUFFER).unwrap_or(MAX_BUFFERS);
+        let own = BufferRing::divided(total, count);
+        own.register_as(submitter, 0)?;
+        Ok(own)
+    }
+
+    /// `total` bytes in so many buffers or somewhat fewer, a power of two.
+    fn divided(total: usize, count: u16) -> BufferRing {
+        let total = total.max(1);
+        let most = u16::try_from(total).unwrap_or(u16::MAX);
+        let count = 1 << count.clamp(1, most.min(MAX_BUFFERS)).ilog2();
+        BufferRing::allocate(count, total / usize::from(count))
+    }
+
+    fn allocate(count: u16, size: usize) -> BufferRing {
+        let first = usize::from(count) * size_of::<BufRingEntry>();
+        let bytes = first + usize::from(count) * size;
+        let Ok(layout) = Layout::from_size_align(bytes, PAGE) else {
+            unreachable!("{bytes} bytes are more than there can be")
+        };
+        // SAFETY: the layout has a size: there is at least one entry.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else {
+            handle_alloc_error(layout)
+        };
+        let mut ring = BufferRing {
+            memory,
+            layout,
+            count,
+            size,
+            first,
+            tail: 0,
+            told: vec![0; usize::from(count)].into_boxed_slice(),
+        };
+        (0..count).for_each(|buffer| ring.give(buffer));
+        ring.publish();
+        ring
+    }
+
+    fn register_as(&self, submitter: &Submitter<'_>, flags: u16) -> io::Result<()> {
+        let address = self.memory.as_ptr() as u64;
+        // SAFETY: the memory begins with as many entries, is aligned to a page, and outlives the
+        // ring: `Ring` drops that first, after cancelling what is under way.
+        unsafe { submitter.register_buf_ring_with_flags(address, self.count, GROUP, flags) }
+    }
+
+    /// The bytes that a completion has told of: `len` of them, in the buffer of that number.
+    pub(super) fn received(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        let told = &mut self.told[usize::from(buffer)];
+        let begin = *told;
+        *told += len;
+        assert!(*told <= self.size, "more than a buffer holds");
+        let offset = self.first + usize::from(buffer) * self.size + begin;
+        // SAFETY: the offset is within the memory, as the number was an index and `begin` is bounded.
+        let bytes = unsafe { self.memory.add(offset) };
+        // SAFETY: in bounds and initialised (zeroed at first); the system has written these bytes and
+        // told so, and writes them no more until `give`; each is handed out once before that.
+        unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), len) }
+    }
+
+    /// Gives a buffer back, with the next [`BufferRing::publish`]. What it held is ours no more.
+    pub(super) fn give(&mut self, buffer: u16) {
+        self.told[usize::from(buffer)] = 0;
+        let offset = self.first + usize::from(buffer) * self.size;
+        // SAFETY: within the memory: the number was an index.
+        let address = unsafe { self.memory.add(offset) };
+        let place = usize::from(self.tail & (self.count - 1));
+        let entries = self.memory.cast::<BufRingEntry>();
+        // SAFETY: there are `count` entries at the beginning, aligned by the page.
+        let mut entry = unsafe { entries.add(place) };
+        // SAFETY: initialised (zeroed at first); the system reads entries below the tail only, and
+        // this one is above until `publish`: no more buffers are given than there are entries.
+        let entry = unsafe { entry.as_mut() };
+        entry.set_addr(address.as_ptr() as u64);
+        #[expect(clippy::cast_possible_truncation, reason = "a setting of 32 bits")]
+        entry.set_len(self.size as u32);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Lets the system have the buffers that were given back.
+    pub(super) fn publish(&mut self) {
+        let base = self.memory.as_ptr().cast::<BufRingEntry>();
+        // SAFETY: the base of an aligned ring whose first entry is initialised.
+        let tail = unsafe { BufRingEntry::tail(base) };
+        // SAFETY: valid and aligned, in memory of ours; only we write it, the system reads it.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `alloc_zeroed` with this layout; the system is done with it.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
