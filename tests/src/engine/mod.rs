@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use throng::{Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
+use throng::{Backend, Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
 
 pub use client::{Client, Heard, frame, frame_with, request};
 pub use gaps::gap;
@@ -34,12 +34,25 @@ pub struct Served {
     pub happenings: Receiver<Happening>,
 }
 
-/// Settings for tests: one shard, any origin, no pings unasked for, and otherwise the defaults.
+/// The variable that names the backend which the engine suites run on; `poll` where there is none.
+pub const BACKEND: &str = "THRONG_TEST_BACKEND";
+
+/// Settings for tests: one shard, any origin, no pings unasked for, the backend that [`BACKEND`]
+/// names, and otherwise the defaults.
 pub fn config() -> Config {
     Config::default()
         .shards(1)
+        .backend(backend())
         .ping_interval(None)
         .origins(Origins::danger_allow_any_origin())
+}
+
+/// The backend that [`BACKEND`] names.
+pub fn backend() -> Backend {
+    match std::env::var_os(BACKEND) {
+        Some(word) => word.to_str().unwrap().parse().unwrap(),
+        None => Backend::Poll,
+    }
 }
 
 /// Starts an engine on a port of the system's choice.
