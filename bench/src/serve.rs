@@ -101,6 +101,8 @@ pub enum Backend {
     Auto,
     /// Readiness: epoll, kqueue
     Poll,
+    /// Completions: io_uring
+    Uring,
 }
 
 /// Why a server ended.
@@ -172,6 +174,7 @@ impl Serve {
         let backend = match self.backend {
             Backend::Auto => throng::Backend::Auto,
             Backend::Poll => throng::Backend::Poll,
+            Backend::Uring => throng::Backend::Uring,
         };
         let service = match self.scenario {
             Scenario::Echo => Service::Echo,

@@ -4,14 +4,19 @@ use std::io;
 use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
+#[cfg(target_os = "linux")]
+use throng_transport::uring::{Refusal, UringDriver, UringOptions};
 use throng_transport::{Driver, Listener, Turn, Waker, runtime};
 
-use crate::config::Config;
+use crate::config::{Backend, Config};
+use crate::error::StartError;
 use crate::shared::expected_per_shard;
 
 /// The driver of a shard, of whichever kind was chosen.
 pub(crate) enum ShardDriver {
     Poll(PollDriver),
+    #[cfg(target_os = "linux")]
+    Uring(Box<UringDriver>),
 }
 
 /// Calls the method on whichever driver it is.
@@ -19,21 +24,35 @@ macro_rules! on_driver {
     ($driver:expr, $inner:ident => $call:expr) => {
         match $driver {
             ShardDriver::Poll($inner) => $call,
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring($inner) => $call,
         }
     };
 }
 
 impl ShardDriver {
-    /// A driver for each shard.
-    pub(crate) fn for_shards(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
-        let options = PollOptions {
-            receive_buffer: config.read_buffer_size,
-            expected_sockets: expected_per_shard(config),
-            epoch,
-        };
-        (0..config.shards)
-            .map(|_| PollDriver::new(&options).map(ShardDriver::Poll))
-            .collect()
+    /// A driver for each shard, all of the kind that the settings ask for.
+    pub(crate) fn for_shards(
+        config: &Config,
+        epoch: Instant,
+    ) -> Result<Vec<ShardDriver>, StartError> {
+        match config.backend {
+            Backend::Poll => Ok(polls(config, epoch)?),
+            Backend::Uring => urings(config, epoch).map_err(|reason| StartError::Backend {
+                backend: Backend::Uring,
+                reason: reason.to_string(),
+            }),
+            Backend::Auto => match urings(config, epoch) {
+                Ok(drivers) => {
+                    tracing::info!("backend: uring");
+                    Ok(drivers)
+                }
+                Err(reason) => {
+                    tracing::info!(%reason, "backend: poll");
+                    Ok(polls(config, epoch)?)
+                }
+            },
+        }
     }
 
     pub(crate) fn waker(&self) -> Waker {
@@ -46,6 +65,38 @@ impl ShardDriver {
 
     /// Waits and turns until the shard says stop.
     pub(crate) fn run(&mut self, shard: &mut impl Turn) -> io::Result<()> {
-        on_driver!(self, driver => runtime::run(driver, shard))
+        match self {
+            ShardDriver::Poll(driver) => runtime::run(driver, shard),
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring(driver) => runtime::run(&mut **driver, shard),
+        }
     }
+}
+
+fn polls(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
+    let options = PollOptions {
+        receive_buffer: config.read_buffer_size,
+        expected_sockets: expected_per_shard(config),
+        epoch,
+    };
+    (0..config.shards)
+        .map(|_| PollDriver::new(&options).map(ShardDriver::Poll))
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+fn urings(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, Refusal> {
+    let options = UringOptions {
+        receive_buffer: config.read_buffer_size,
+        expected_sockets: expected_per_shard(config),
+        epoch,
+    };
+    (0..config.shards)
+        .map(|_| UringDriver::new(&options).map(|driver| ShardDriver::Uring(Box::new(driver))))
+        .collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn urings(_: &Config, _: Instant) -> Result<Vec<ShardDriver>, &'static str> {
+    Err("io_uring is Linux's")
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::config::{Backend, ConfigError};
 
 /// Why an engine could not be started. Nothing of it is left running.
 #[derive(Debug, Error)]
@@ -31,6 +31,14 @@ pub enum StartError {
         address: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// The [backend](crate::Config::backend) that was asked for cannot be used here.
+    #[error("backend {backend}: {reason}")]
+    Backend {
+        /// Which.
+        backend: Backend,
+        /// Why.
+        reason: String,
     },
     /// The system refused a thread, or descriptors for a driver.
     #[error("cannot start the engine: {0}")]

@@ -49,11 +49,15 @@ macro_rules! choice {
 choice! {
     /// What moves the bytes between the engine and the network.
     pub enum Backend in "backend" {
-        /// The best that this system offers.
+        /// The best that this system offers: on Linux io_uring, where the engine is allowed to use it,
+        /// and readiness elsewhere. A line in the log says which it became.
         #[default]
         Auto = "auto",
         /// Readiness: epoll, kqueue, or what Windows has in their place.
         Poll = "poll",
+        /// Completions: io_uring (Linux 6.1 or later; from 6.12 on it needs less memory and fewer
+        /// wake-ups). Where it cannot be used the engine does not start, and says why.
+        Uring = "uring",
     }
 }
 
