@@ -30,11 +30,18 @@ impl<H: Handler> Service for Shard<H> {
         let Some(connection) = self.core.connections.get(key) else {
             return;
         };
-        let phase = connection.phase;
+        let (phase, held) = (connection.phase, connection.held);
         if connection.ping_unanswered | connection.may_speak {
             self.core.handle_sign_of_life(key);
         }
         match phase {
+            // A wait may bring more before the flush that ends the turn has paused it.
+            Phase::Open | Phase::Closing if held != Held::Nothing => {
+                let connection = &mut self.core.connections[key.slot];
+                if let Some(unhandled) = &mut connection.unhandled {
+                    unhandled.extend(bytes);
+                }
+            }
             Phase::Open | Phase::Closing => {
                 let left = if self.core.must_wait(key.slot) {
                     Some(bytes.len())

@@ -406,7 +406,17 @@ impl UringDriver {
         }
         if !completion.goes_on() {
             self.handle_end_of_receive(key, &completion, service);
+        } else if self.is_unwanted(key) {
+            self.reserve(1);
+            self.ring.cancel(Token::Receive(key));
         }
+    }
+
+    /// Whether a receive that goes on was told to end. The system does not find a request that it
+    /// is at work on.
+    fn is_unwanted(&mut self, key: SocketKey) -> bool {
+        let entry = self.sockets.get(key);
+        entry.is_none_or(|entry| entry.receiving == Receiving::Ending)
     }
 
     #[cold]
@@ -707,7 +717,6 @@ impl Driver for UringDriver {
         if entry.is_sending() || entry.has_failed() {
             return None;
         }
-        self.end_receive(key);
         let mut undelivered = self.receive_last(key)?;
         let entry = self.release(key)?;
         if let Some(mut trouble) = entry.trouble {
@@ -921,8 +930,11 @@ impl UringDriver {
         let mut bytes = Vec::new();
         for _ in 0..DETACH_ATTEMPTS {
             self.take_received(key, &mut bytes);
-            if self.sockets.get(key)?.receiving == Receiving::No {
-                return Some(bytes);
+            let entry = self.sockets.get(key)?;
+            match entry.receiving {
+                Receiving::No => return Some(bytes),
+                Receiving::Ending => {}
+                Receiving::Yes => self.end_receive(key),
             }
             if let Err(error) = self.ring.enter(Parking::Look) {
                 self.failure.get_or_insert(error);
@@ -947,10 +959,11 @@ impl UringDriver {
                     ring.buffers.give(buffer);
                 }
             }
-            if !completion.goes_on()
-                && let Some(entry) = sockets.get(key)
-            {
-                entry.receiving = Receiving::No;
+            if let Some(entry) = sockets.get(key) {
+                entry.receiving = match completion.goes_on() {
+                    true => Receiving::Yes,
+                    false => Receiving::No,
+                };
             }
             false
         });

@@ -104,7 +104,7 @@ struct Send {
 pub(super) struct Ring {
     /// Dropped before the memory that the system was told of.
     ring: ManuallyDrop<IoUring>,
-    pub(super) buffers: BufferRing,
+    pub(super) buffers: ManuallyDrop<BufferRing>,
     batch: Batch,
     /// What a wait for more than one completion waits for them.
     gathering: Option<Gathering>,
@@ -127,6 +127,9 @@ const GATHERING: Gathering = Gathering {
     microseconds: 1,
 };
 
+/// A wait that gathers and has no end spins in the system: one without a limit has this one.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 // SAFETY: the addresses in `batch` point into what it owns; requests are made and taken by one thread
 // at a time, which the system checks.
 unsafe impl std::marker::Send for Ring {}
@@ -134,9 +137,21 @@ unsafe impl std::marker::Send for Ring {}
 impl Ring {
     /// A ring with `receive_buffer` bytes to receive into, and room for `completions`.
     ///
+    /// It is made on a thread of its own: when a ring ends, the system interrupts the thread that
+    /// made it, whose system calls would fail (EINTR) for a reason that its owner cannot know.
+    ///
     /// # Errors
     /// What the system says: it has no such rings, or not for us.
     pub(super) fn new(receive_buffer: usize, completions: u32) -> io::Result<Ring> {
+        let make = move || Ring::make(receive_buffer, completions);
+        let thread = std::thread::Builder::new().spawn(make)?;
+        match thread.join() {
+            Ok(ring) => ring,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn make(receive_buffer: usize, completions: u32) -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_r_disabled()
             .setup_single_issuer()
@@ -154,7 +169,7 @@ impl Ring {
         let requests = ring.params().sq_entries() as usize;
         Ok(Ring {
             ring: ManuallyDrop::new(ring),
-            buffers,
+            buffers: ManuallyDrop::new(buffers),
             batch: Batch {
                 sends: Vec::with_capacity(requests),
                 slices: Vec::with_capacity(requests),
@@ -349,10 +364,8 @@ impl Ring {
                 wanted = gathering.completions;
                 arguments = arguments.min_wait_usec(gathering.microseconds);
             }
-            if let Some(timeout) = timeout {
-                until = Timespec::from(timeout);
-                arguments = arguments.timespec(&until);
-            }
+            until = Timespec::from(timeout.unwrap_or(LONGEST_WAIT));
+            arguments = arguments.timespec(&until);
         }
         let submitter = self.ring.submitter();
         // SAFETY: the arguments are of the kind that EXT_ARG says, and live until the call returns.
@@ -379,12 +392,19 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // What is under way is over before the memory that it uses is given back. An error says that
-        // there was nothing, or that the ring was never enabled.
+        // What is under way is over before the memory that it uses is given back. Only the thread
+        // that the ring belongs to can see to that: on another one the memory stays.
         let everything = CancelBuilder::any().all();
-        let _ = self.ring.submitter().register_sync_cancel(None, everything);
+        let is_over = match self.ring.submitter().register_sync_cancel(None, everything) {
+            Ok(()) => true,
+            Err(error) => error.raw_os_error() == Some(libc::ENOENT) || !self.is_enabled,
+        };
         // SAFETY: dropped here, once, and not used any more.
         unsafe { ManuallyDrop::drop(&mut self.ring) };
+        if is_over {
+            // SAFETY: dropped here, once, and not used any more, by the system neither.
+            unsafe { ManuallyDrop::drop(&mut self.buffers) };
+        }
     }
 }
 
