@@ -215,7 +215,7 @@ impl Connections {
             return;
         };
         connection.unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
-        connection.outbox.stalled(connection.unsent);
+        connection.outbox.stalled();
         connection.outbox.compact();
         connection.since.sending = tick;
         self.behind.insert(key.slot);

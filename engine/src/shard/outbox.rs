@@ -86,14 +86,34 @@ pub(crate) struct Outbox {
     lanes: Option<Box<Lanes>>,
     bytes: u32,
     messages: u32,
-    /// What the driver has taken but not finished sending.
-    in_flight_bytes: u32,
-    /// Once nothing is in flight, what was last: it may come back ([`Outbox::stalled`]).
-    in_flight_messages: u32,
+    /// The batch that was taken last.
+    taken: Taken,
 }
 
-/// [`Outbox::in_flight_messages`] from the end of a send until what still waits is sent.
-const BETWEEN_SENDS: u32 = u32::MAX;
+/// The batch that was taken last, and how it stands. What it was is known even after it was sent: a
+/// driver may find that it was not, after all ([`Outbox::stalled`]).
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    bytes: u32,
+    /// Messages, below a flag that says how the batch stands.
+    messages: u32,
+}
+
+/// The driver has not finished sending the batch.
+const IN_FLIGHT: u32 = 1 << 31;
+/// It has, and more waits.
+const BETWEEN_SENDS: u32 = 1 << 30;
+/// The bits that count messages.
+const MESSAGES: u32 = BETWEEN_SENDS - 1;
+
+impl Taken {
+    fn in_flight(bytes: u32, messages: u32) -> Taken {
+        Taken {
+            bytes,
+            messages: messages.min(MESSAGES) | IN_FLIGHT,
+        }
+    }
+}
 
 fn length(slice: &Slice) -> u32 {
     u32::try_from(slice.len()).unwrap_or(u32::MAX)
@@ -322,8 +342,7 @@ impl Outbox {
         let messages: u32 = queue.iter().skip(control).map(count_frames).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
         self.messages = self.messages.saturating_sub(messages);
-        self.in_flight_bytes = bytes.saturating_add(control_bytes);
-        self.in_flight_messages = messages;
+        self.taken = Taken::in_flight(bytes.saturating_add(control_bytes), messages);
         self.lanes = Some(lanes);
         Batch { messages, bytes }
     }
@@ -335,8 +354,7 @@ impl Outbox {
             std::mem::take(&mut self.messages),
             std::mem::take(&mut self.bytes),
         );
-        self.in_flight_bytes = bytes.saturating_add(control_bytes);
-        self.in_flight_messages = messages;
+        self.taken = Taken::in_flight(bytes.saturating_add(control_bytes), messages);
         Batch { messages, bytes }
     }
 
@@ -344,26 +362,21 @@ impl Outbox {
     /// is sent too, or the bounds would not hold between two sends.
     #[inline]
     pub(crate) fn sent(&mut self) {
-        self.in_flight_bytes = 0;
+        self.taken.messages &= MESSAGES;
         if !self.is_empty() {
-            self.in_flight_messages = BETWEEN_SENDS;
+            self.taken.messages |= BETWEEN_SENDS;
         }
     }
 
-    /// Of the batch taken last the system has not taken so many bytes after all: it is in flight again.
+    /// The batch taken last is not with the system after all: it is in flight again.
     #[cold]
-    pub(crate) fn stalled(&mut self, unsent: u32) {
-        self.in_flight_bytes = unsent.max(1);
-        if self.in_flight_messages == BETWEEN_SENDS {
-            self.in_flight_messages = 0;
-        }
+    pub(crate) fn stalled(&mut self) {
+        self.taken.messages = self.taken.messages & MESSAGES | IN_FLIGHT;
     }
 
     /// The flush has sent everything.
     pub(crate) fn caught_up(&mut self) {
-        if self.in_flight_messages == BETWEEN_SENDS {
-            self.in_flight_messages = 0;
-        }
+        self.taken.messages &= !BETWEEN_SENDS;
     }
 
     /// Has what waits keep no memory but its own: it may wait for long.
@@ -378,18 +391,18 @@ impl Outbox {
     /// Whether a batch is in flight.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {
-        self.in_flight_bytes > 0
+        self.taken.messages & IN_FLIGHT != 0
     }
 
     /// Whether the bounds hold: a batch is in flight, or was and more waits.
     #[inline]
     pub(crate) fn is_behind(&self) -> bool {
-        self.is_in_flight() || self.in_flight_messages == BETWEEN_SENDS
+        self.taken.messages & !MESSAGES != 0
     }
 
     fn in_flight_messages(&self) -> u32 {
         if self.is_in_flight() {
-            self.in_flight_messages
+            self.taken.messages & MESSAGES
         } else {
             0
         }
@@ -397,7 +410,11 @@ impl Outbox {
 
     /// Bytes of the batch in flight.
     pub(crate) fn in_flight_bytes(&self) -> u32 {
-        self.in_flight_bytes
+        if self.is_in_flight() {
+            self.taken.bytes
+        } else {
+            0
+        }
     }
 
     /// Whether nothing waits (what is in flight aside).
@@ -423,7 +440,7 @@ impl Outbox {
 
     /// Bytes not yet with the system, waiting control frames aside.
     pub(crate) fn bytes(&self) -> u32 {
-        self.bytes.saturating_add(self.in_flight_bytes)
+        self.bytes.saturating_add(self.in_flight_bytes())
     }
 }
 

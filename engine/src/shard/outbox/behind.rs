@@ -168,7 +168,7 @@ impl Outbox {
     /// Whether the frame has room beside that load and what is in flight.
     fn fits_beside(&self, load: Load, frame: &Slice, limits: &OutboxLimits) -> bool {
         let messages = load.messages.saturating_add(self.in_flight_messages());
-        let bytes = load.bytes.saturating_add(self.in_flight_bytes);
+        let bytes = load.bytes.saturating_add(self.in_flight_bytes());
         messages < limits.messages && bytes.saturating_add(length(frame)) <= limits.bytes
     }
 
