@@ -1,6 +1,7 @@
 //! Serving one engine for a measurement: what the program `server` does, and `compare` when it
 //! starts itself as a server.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use throng::Config;
 use throng_loadtest::embedded::{Service, start};
 use throng_loadtest::machine;
 
-use crate::floor::{Audience, Floor};
+use crate::floor::{Audience, Driver, Floor};
 
 /// What is served, and where. As a command line, these are its options.
 #[derive(Debug, Args)]
@@ -95,7 +96,8 @@ impl Engine {
 }
 
 /// The driver of the sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Backend {
     /// The best one the platform has
     Auto,
@@ -103,6 +105,23 @@ pub enum Backend {
     Poll,
     /// Completions: io_uring
     Uring,
+    /// Readiness by a tokio runtime
+    Tokio,
+    /// Completions by a tokio-uring runtime
+    TokioUring,
+}
+
+/// As the engine's settings name it.
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Poll => "poll",
+            Self::Uring => "uring",
+            Self::Tokio => "tokio",
+            Self::TokioUring => "tokio-uring",
+        })
+    }
 }
 
 /// Why a server ended.
@@ -141,7 +160,7 @@ impl Serve {
     }
 
     fn run_floor(&self) -> Result<(), ServeError> {
-        let refused = |setting, value, reason| {
+        let refused = |setting, value: &dyn fmt::Display, reason| {
             Err(throng_loadtest::Error::setting(setting, value, reason).into())
         };
         if self.shards != 1 {
@@ -165,17 +184,24 @@ impl Serve {
                 );
             }
         };
-        let mut floor = Floor::bind(self.listen, audience, size)?;
+        let driver = match self.backend {
+            Backend::Auto | Backend::Poll => Driver::Readiness,
+            Backend::Uring => Driver::Completions,
+            Backend::Tokio | Backend::TokioUring => {
+                return refused("backend", &self.backend, "the floor runs on poll and uring");
+            }
+        };
+        let mut floor = Floor::bind(driver, self.listen, audience, size)?;
         announce(floor.local_addr()?)?;
         match floor.run()? {}
     }
 
     fn run_throng(&self) -> Result<(), ServeError> {
-        let backend = match self.backend {
-            Backend::Auto => throng::Backend::Auto,
-            Backend::Poll => throng::Backend::Poll,
-            Backend::Uring => throng::Backend::Uring,
-        };
+        // By name: which there are depends on the platform and on how the engine was built.
+        let backend = self.backend.to_string().parse().map_err(|_| {
+            let reason = "is not in this build of the engine";
+            throng_loadtest::Error::setting("backend", &self.backend, reason)
+        })?;
         let service = match self.scenario {
             Scenario::Echo => Service::Echo,
             Scenario::Room => Service::Room,

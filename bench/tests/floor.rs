@@ -1,14 +1,14 @@
 //! The floor as a client sees it, over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use throng_bench::floor::{Audience, Floor};
+use throng_bench::floor::{Audience, Driver, Floor};
 use throng_bench::serve::{Backend, Engine, Scenario, Serve};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,8 +21,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(audience: Audience, payload: usize) -> Self {
-        let mut floor = Floor::bind("127.0.0.1:0".parse().unwrap(), audience, payload).unwrap();
+    fn start(driver: Driver, audience: Audience, payload: usize) -> Self {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mut floor = Floor::bind(driver, any, audience, payload).unwrap();
         let addr = floor.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -107,14 +108,58 @@ fn expect_nothing(stream: &mut TcpStream) {
         .set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
 }
 
-#[test]
-fn each_message_is_answered_by_one_of_its_size() {
+/// Tests that run on each driver that the machine has.
+macro_rules! on_each_driver {
+    ($($test:ident)*) => {
+        mod readiness {
+            use super::Driver::Readiness;
+            $(#[test]
+            fn $test() {
+                super::$test(Readiness);
+            })*
+        }
+
+        mod completions {
+            use super::Driver::Completions;
+            $(#[test]
+            fn $test() {
+                if super::has_completions() {
+                    super::$test(Completions);
+                }
+            })*
+        }
+    };
+}
+
+on_each_driver! {
+    each_message_is_answered_by_one_of_its_size
+    a_message_in_pieces_is_answered_when_it_is_whole
+    a_room_answers_everyone_the_sender_included
+    those_who_left_or_have_not_come_in_get_nothing
+    a_close_frame_is_answered_and_ends_the_connection
+    what_a_slow_reader_is_owed_arrives_whole
+    a_head_without_a_key_or_end_closes_the_connection
+}
+
+/// Whether this system has what that floor needs; said if not, as the tests pass unrun then.
+fn has_completions() -> bool {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let Err(error) = Floor::bind(Driver::Completions, any, Audience::Sender, 20) else {
+        return true;
+    };
+    let refusals = [ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+    assert!(refusals.contains(&error.kind()), "{error}");
+    let _ = writeln!(std::io::stderr(), "not run without io_uring: {error}");
+    false
+}
+
+fn each_message_is_answered_by_one_of_its_size(driver: Driver) {
     for payload in [0, 20, 125, 126, 16_384, 65_535, 65_536, 300_000] {
-        let floor = Running::start(Audience::Sender, payload);
+        let floor = Running::start(driver, Audience::Sender, payload);
         let mut client = floor.connect();
         client.write_all(&client_frame(payload).repeat(3)).unwrap();
         expect_frames(&mut client, payload, 3);
@@ -122,9 +167,8 @@ fn each_message_is_answered_by_one_of_its_size() {
     }
 }
 
-#[test]
-fn a_message_in_pieces_is_answered_when_it_is_whole() {
-    let floor = Running::start(Audience::Sender, 20);
+fn a_message_in_pieces_is_answered_when_it_is_whole(driver: Driver) {
+    let floor = Running::start(driver, Audience::Sender, 20);
     let mut client = floor.connect();
     let bytes = client_frame(20).repeat(2);
     for piece in bytes[..bytes.len() - 1].chunks(17) {
@@ -137,9 +181,8 @@ fn a_message_in_pieces_is_answered_when_it_is_whole() {
     expect_frames(&mut client, 20, 1);
 }
 
-#[test]
-fn a_room_answers_everyone_the_sender_included() {
-    let floor = Running::start(Audience::Everyone, 64);
+fn a_room_answers_everyone_the_sender_included(driver: Driver) {
+    let floor = Running::start(driver, Audience::Everyone, 64);
     let mut members: Vec<_> = (0..5).map(|_| floor.connect()).collect();
     members[3].write_all(&client_frame(64).repeat(7)).unwrap();
     for member in &mut members {
@@ -148,9 +191,8 @@ fn a_room_answers_everyone_the_sender_included() {
     }
 }
 
-#[test]
-fn those_who_left_or_have_not_come_in_get_nothing() {
-    let floor = Running::start(Audience::Everyone, 64);
+fn those_who_left_or_have_not_come_in_get_nothing(driver: Driver) {
+    let floor = Running::start(driver, Audience::Everyone, 64);
     let mut outside = TcpStream::connect(floor.addr).unwrap();
     let mut members: Vec<_> = (0..3).map(|_| floor.connect()).collect();
     drop(members.remove(1));
@@ -163,9 +205,8 @@ fn those_who_left_or_have_not_come_in_get_nothing() {
     expect_nothing(&mut outside);
 }
 
-#[test]
-fn a_close_frame_is_answered_and_ends_the_connection() {
-    let floor = Running::start(Audience::Sender, 20);
+fn a_close_frame_is_answered_and_ends_the_connection(driver: Driver) {
+    let floor = Running::start(driver, Audience::Sender, 20);
     for messages in 0..3 {
         let mut client = floor.connect();
         client
@@ -180,10 +221,9 @@ fn a_close_frame_is_answered_and_ends_the_connection() {
     }
 }
 
-#[test]
-fn what_a_slow_reader_is_owed_arrives_whole() {
+fn what_a_slow_reader_is_owed_arrives_whole(driver: Driver) {
     const COUNT: usize = 400;
-    let floor = Running::start(Audience::Sender, 65_536);
+    let floor = Running::start(driver, Audience::Sender, 65_536);
     let client = floor.connect();
     let mut writing = client.try_clone().unwrap();
     // 25 MiB, more than the buffers of a connection hold: writes come up short on both sides.
@@ -200,9 +240,8 @@ fn what_a_slow_reader_is_owed_arrives_whole() {
     writer.join().unwrap();
 }
 
-#[test]
-fn a_head_without_a_key_or_end_closes_the_connection() {
-    let floor = Running::start(Audience::Sender, 20);
+fn a_head_without_a_key_or_end_closes_the_connection(driver: Driver) {
+    let floor = Running::start(driver, Audience::Sender, 20);
     for head in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![b'x'; 20_000]] {
         let mut client = TcpStream::connect(floor.addr).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -220,12 +220,13 @@ mod tests {
     use std::convert::Infallible;
     use std::io;
 
-    use throng_bench::floor::{Audience, Floor};
+    use throng_bench::floor::{Audience, Driver, Floor};
 
     use super::*;
 
     fn order(audience: Audience, load: Load, size: usize) -> Order {
-        let mut floor = Floor::bind("127.0.0.1:0".parse().unwrap(), audience, size).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mut floor = Floor::bind(Driver::Readiness, any, audience, size).unwrap();
         let server = floor.local_addr().unwrap();
         // Ends with the test's process.
         std::thread::spawn(move || -> io::Result<Infallible> { floor.run() });

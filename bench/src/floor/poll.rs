@@ -1,15 +1,5 @@
-//! A raw TCP loop that answers a WebSocket client's bytes without looking at them: the least
-//! that readiness on one thread costs.
-//!
-//! After a correct handshake the floor only counts bytes. The payload's size is known, so a
-//! frame's worth of bytes stands for a message, and the answer is one fixed frame of the same
-//! size. What the floor costs is therefore what the kernel costs, for the same reads and writes
-//! that an engine has to do: a turn reads each readable socket once, and then writes each
-//! socket that is owed something once.
-//!
-//! A client must send nothing but frames of that size, of three bytes of payload at least, and a
-//! close frame with a code as the last one; other control frames are counted as bytes of the next
-//! message. It can check lengths and opcodes, never contents.
+//! The floor on readiness: each socket that has something is read, each that is owed something
+//! written, with a call of its own.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -20,7 +10,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::handshake;
+use super::Audience;
+use super::inbound::{GOODBYE, Inbound, Received};
 use crate::tape::{Tape, client_frame};
 
 /// Events taken per turn, as many as the engine takes: few enough that the sockets a turn has
@@ -29,28 +20,11 @@ use crate::tape::{Tape, client_frame};
 const EVENTS: usize = 256;
 /// Bytes of the one receive buffer.
 const RECEIVE_BUFFER: usize = 256 * 1024;
-/// Bytes of a request head; a longer one closes the connection.
-const HEAD_LIMIT: usize = 16 * 1024;
-/// FIN and the opcode of a close frame (RFC 6455 §5.2).
-const CLOSE: u8 = 0x88;
-/// Bytes of a client's close frame with a code and no reason.
-const CLOSE_FRAME: usize = 8;
-/// The answer to it, with code 1000.
-const GOODBYE: [u8; 4] = [CLOSE, 2, 0x03, 0xE8];
 const LISTENER: Token = Token(usize::MAX);
-
-/// Who receives an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// The connection that sent the message.
-    Sender,
-    /// Every open connection, the sender included.
-    Everyone,
-}
 
 /// The loop with its sockets.
 #[derive(Debug)]
-pub struct Floor {
+pub(super) struct Floor {
     poll: Poll,
     events: Events,
     listener: TcpListener,
@@ -68,7 +42,7 @@ impl Floor {
     ///
     /// # Errors
     /// When the address cannot be bound or the system has no descriptors left.
-    pub fn bind(addr: SocketAddr, audience: Audience, payload: usize) -> io::Result<Self> {
+    pub(super) fn bind(addr: SocketAddr, audience: Audience, payload: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(addr)?;
         poll.registry()
@@ -90,18 +64,8 @@ impl Floor {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-
-    /// Turns until something fails.
-    ///
-    /// # Errors
-    /// Always: what [`Floor::turn`] failed with.
-    pub fn run(&mut self) -> io::Result<std::convert::Infallible> {
-        loop {
-            self.turn(None)?;
-        }
     }
 
     /// Waits for events, at most for `timeout`; then first reads all sockets that have
@@ -109,7 +73,7 @@ impl Floor {
     ///
     /// # Errors
     /// When waiting or accepting fails. What fails on a connection closes that connection.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
@@ -149,7 +113,7 @@ impl Floor {
         if self.audience == Audience::Everyone && frames > 0 {
             let bytes = frames * self.tape.frame();
             for (slot, connection) in &mut self.connections {
-                if connection.is_open() {
+                if connection.inbound.is_open() {
                     connection.owed += bytes;
                     if connection.flush(&self.tape).is_err() {
                         failed.push(slot);
@@ -194,10 +158,7 @@ impl Floor {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
-    /// What has arrived of the request head; `None` once it is answered.
-    head: Option<Vec<u8>>,
-    /// Bytes received of a message that is not complete.
-    partial: usize,
+    inbound: Inbound,
     /// Bytes to send.
     owed: usize,
     /// Bytes sent of the frame that the next byte belongs to.
@@ -210,16 +171,11 @@ impl Connection {
     fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            head: Some(Vec::new()),
-            partial: 0,
+            inbound: Inbound::new(),
             owed: 0,
             phase: 0,
             blocked: false,
         }
-    }
-
-    fn is_open(&self) -> bool {
-        self.head.is_none()
     }
 
     /// Takes in what an event tells of. Returns the messages completed by it.
@@ -239,20 +195,20 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let payload = match self.head {
-                None => len,
-                Some(_) => self.handle_head(&buffer[..len])?,
-            };
-            let bytes = self.partial + payload;
-            messages += bytes / frame;
-            self.partial = bytes % frame;
-            // Seldom looked at: between whole messages nothing is left over.
-            if self.partial == CLOSE_FRAME
-                && payload >= CLOSE_FRAME
-                && buffer[len - CLOSE_FRAME] == CLOSE
-            {
-                self.stream.write_all(&GOODBYE)?;
-                return Err(ErrorKind::UnexpectedEof.into());
+            match self.inbound.take(&buffer[..len], frame)? {
+                Received::Messages(more) => messages += more,
+                Received::Opened {
+                    answer,
+                    messages: more,
+                } => {
+                    // The send buffer of a fresh socket always has room for it.
+                    self.stream.write_all(answer.as_bytes())?;
+                    messages += more;
+                }
+                Received::Close => {
+                    self.stream.write_all(&GOODBYE)?;
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
             }
             // A read that left room in the buffer has emptied the socket (epoll(7)); only an
             // end of the stream would be announced by no further event.
@@ -261,24 +217,6 @@ impl Connection {
             }
         }
         Ok(messages)
-    }
-
-    /// Collects the request head and answers it. Returns the bytes that came after it.
-    #[cold]
-    fn handle_head(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut head = self.head.take().unwrap_or_default();
-        head.extend_from_slice(bytes);
-        let Some(len) = handshake::head_len(&head) else {
-            if head.len() > HEAD_LIMIT {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            self.head = Some(head);
-            return Ok(0);
-        };
-        let answer = handshake::answer(&head[..len]).ok_or(ErrorKind::InvalidData)?;
-        // The send buffer of a fresh socket always has room for it.
-        self.stream.write_all(answer.as_bytes())?;
-        Ok(head.len() - len)
     }
 
     /// Writes what is owed as far as the system takes it: one write, unless the piece of the
