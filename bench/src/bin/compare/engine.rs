@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use throng_bench::serve::Engine;
 
+use crate::contender::Contender;
 use crate::load::Load;
 use crate::peers::Peers;
 use crate::row::Row;
@@ -20,14 +21,15 @@ pub(crate) fn name(value: impl ValueEnum + Copy) -> String {
 /// serves, as it was built, or what confines itself to the core and then becomes the peer.
 ///
 /// # Panics
-/// When `engine` is a peer that is none of `peers`.
+/// When that is a peer that is none of `peers`.
 pub(crate) fn command(
     program: &Path,
     peers: &Peers,
-    engine: Engine,
+    contender: Contender,
     row: &Row,
     cpu: usize,
 ) -> Command {
+    let Contender { engine, backend } = contender;
     let mut command = Command::new(program);
     let (scenario, cpu) = (name(row.scenario), cpu.to_string());
     if engine.is_peer() {
@@ -37,6 +39,7 @@ pub(crate) fn command(
         command.envs(peer.environment.iter().copied());
     } else {
         command.args(["serve", "--engine", &name(engine)]);
+        command.args(["--backend", &backend.to_string()]);
         command.args(["--scenario", &scenario, "--cpu", &cpu]);
     }
     // Those of other languages choose their buffers themselves, and the engine has none to choose.
@@ -57,7 +60,7 @@ mod tests {
     use crate::peers::Installed;
     use crate::row;
 
-    fn arguments(engine: Engine, row: &str) -> String {
+    fn arguments(contender: &str, row: &str) -> String {
         let program = Path::new("/compare");
         let mut peers = Peers::default();
         peers.add(
@@ -68,7 +71,8 @@ mod tests {
                 version: "1".to_owned(),
             },
         );
-        let command = command(program, &peers, engine, &row::named(row).unwrap(), 3);
+        let contender = contender.parse().unwrap();
+        let command = command(program, &peers, contender, &row::named(row).unwrap(), 3);
         assert_eq!(command.get_program(), program);
         let arguments: Vec<_> = command
             .get_args()
@@ -80,15 +84,15 @@ mod tests {
     #[test]
     fn servers_are_told_what_they_need() {
         assert_eq!(
-            arguments(Engine::Floor, "echo-100-16k"),
-            "serve --engine floor --scenario echo --cpu 3 --size 16384"
+            arguments("floor uring", "echo-100-16k"),
+            "serve --engine floor --backend uring --scenario echo --cpu 3 --size 16384"
         );
         assert_eq!(
-            arguments(Engine::Throng, "room-1k-8"),
-            "serve --engine throng --scenario room --cpu 3"
+            arguments("throng", "room-1k-8"),
+            "serve --engine throng --backend poll --scenario room --cpu 3"
         );
         assert_eq!(
-            arguments(Engine::Gorilla, "room-1k-8"),
+            arguments("gorilla", "room-1k-8"),
             "pinned --cpu 3 -- /gorilla --scenario room"
         );
     }

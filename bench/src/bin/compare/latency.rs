@@ -1,9 +1,7 @@
 //! What was measured at a fixed rate, as tables in Markdown.
 
-use throng_bench::serve::Engine;
-
+use crate::contender::Contender;
 use crate::delay::Delay;
-use crate::engine::name;
 use crate::load::Measured;
 use crate::record::Record;
 use crate::row::{Figure, Row};
@@ -44,7 +42,7 @@ fn delays(record: &Record, rows: &[&Row]) -> String {
             let [server, client] = busy(record, row, engine);
             vec![
                 row.title(),
-                name(engine),
+                engine.to_string(),
                 of(Delay::p50_ms),
                 of(Delay::p99_ms),
                 of(Delay::max_ms),
@@ -83,7 +81,7 @@ fn beside(record: &Record, rows: &[&Row]) -> String {
             let spread = |values: Vec<Option<f64>>| shown(Spread::of(values.into_iter().flatten()));
             vec![
                 row.title(),
-                name(engine),
+                engine.to_string(),
                 spread(silent(Delay::p50_ms)),
                 spread(meanwhile(Delay::p50_ms)),
                 spread(quiet),
@@ -98,7 +96,7 @@ fn beside(record: &Record, rows: &[&Row]) -> String {
     table(&header.map(str::to_owned), lines)
 }
 
-fn busy(record: &Record, row: &Row, engine: Engine) -> [String; 2] {
+fn busy(record: &Record, row: &Row, engine: Contender) -> [String; 2] {
     [Measured::server_busy, Measured::client_busy]
         .map(|busy| percent(record.spread(row, engine, |one| Some(busy(one)))))
 }
@@ -123,6 +121,8 @@ fn note(record: &Record, rows: &[&Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use throng_bench::serve::Engine;
+
     use super::*;
     use crate::bystanders::Beside;
     use crate::measure::Sample;
@@ -140,13 +140,13 @@ mod tests {
     fn record(row: &str, engine: Engine, measured: &[Measured]) -> Record {
         let sample = |(round, measured): (u32, &Measured)| Sample {
             row: row.to_owned(),
-            engine,
+            engine: engine.into(),
             round,
             measured: measured.clone(),
         };
         Record {
             rows: vec![row::named(row).unwrap()],
-            engines: vec![Engine::Floor, Engine::Throng],
+            engines: vec![Engine::Floor.into(), Engine::Throng.into()],
             rounds: 2,
             samples: (0..).zip(measured).map(sample).collect(),
         }

@@ -12,6 +12,7 @@
 mod bystanders;
 mod chart;
 mod columns;
+mod contender;
 mod delay;
 mod engine;
 mod install;
@@ -36,7 +37,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use throng_bench::serve::{Engine, Serve, ServeError};
+use throng_bench::serve::{Backend, Engine, Serve, ServeError};
 use throng_loadtest::machine;
 
 use crate::measure::Plan;
@@ -62,6 +63,9 @@ struct Settings {
         default_value = "floor,throng"
     )]
     engines: Vec<Engine>,
+    /// Drivers to measure throng on; with uring, the floor on io_uring is measured too
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "poll")]
+    backend: Vec<Backend>,
     /// Measures the peers too, as far as they are there or can be built and installed; says which it
     /// left out, and why
     #[arg(long)]
@@ -95,8 +99,9 @@ struct Settings {
 }
 
 /// What says how to measure.
-const MEASURING: [&str; 9] = [
+const MEASURING: [&str; 10] = [
     "peers",
+    "backend",
     "rows",
     "engines",
     "rounds",
@@ -235,7 +240,7 @@ fn measured(settings: Settings) -> Result<(Record, String, Vec<Error>), Error> {
     let (engines, peers) = peers::gather(&settings.engines, settings.peers, install::installer())?;
     let plan = Plan {
         rows,
-        engines,
+        engines: contender::contenders(&engines, &settings.backend),
         rounds: settings.rounds,
         seconds: settings.seconds,
         server_cpu,
@@ -306,6 +311,7 @@ mod tests {
         let settings =
             Settings::try_parse_from(["compare", "--rows", "echo-100,room-1k-32"]).unwrap();
         assert_eq!(settings.engines, [Engine::Floor, Engine::Throng]);
+        assert_eq!(settings.backend, [Backend::Poll]);
         assert_eq!(settings.rows.len(), 2);
     }
 
@@ -316,7 +322,13 @@ mod tests {
             Settings::try_parse_from(first.iter().chain(more))
         };
         assert!(from(&[]).is_ok());
-        for option in ["--rounds=1", "--rows=echo-100", "--json=a", "--room-rate=1"] {
+        for option in [
+            "--rounds=1",
+            "--rows=echo-100",
+            "--json=a",
+            "--room-rate=1",
+            "--backend=uring",
+        ] {
             assert!(from(&[option]).is_err(), "{option}");
         }
     }

@@ -6,21 +6,20 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde::{Deserialize, Serialize};
-use throng_bench::serve::Engine;
-
 use crate::Error;
-use crate::engine::{self, name};
+use crate::contender::Contender;
+use crate::engine;
 use crate::load::{Measured, Order};
 use crate::peers::Peers;
 use crate::row::Row;
+use serde::{Deserialize, Serialize};
 
 /// What is to be measured.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) rows: Vec<Row>,
     /// Ratios are to the first.
-    pub(crate) engines: Vec<Engine>,
+    pub(crate) engines: Vec<Contender>,
     pub(crate) rounds: u32,
     /// Length of the measured window.
     pub(crate) seconds: f64,
@@ -33,7 +32,7 @@ pub(crate) struct Plan {
 pub(crate) struct Sample {
     /// The row's name.
     pub(crate) row: String,
-    pub(crate) engine: Engine,
+    pub(crate) engine: Contender,
     /// From 0.
     pub(crate) round: u32,
     pub(crate) measured: Measured,
@@ -78,8 +77,8 @@ pub(crate) fn run(
 }
 
 /// The engines that serve a row, in the order of that round.
-fn in_turn(engines: &[Engine], row: &Row, round: u32) -> Vec<Engine> {
-    let able = engines.iter().filter(|engine| engine.serves(row.scenario));
+fn in_turn(engines: &[Contender], row: &Row, round: u32) -> Vec<Contender> {
+    let able = engines.iter().filter(|it| it.engine.serves(row.scenario));
     let mut order: Vec<_> = able.copied().collect();
     if round % 2 == 1 {
         order.reverse();
@@ -92,7 +91,7 @@ fn measure(
     program: &Path,
     server: Command,
     row: &Row,
-    engine: Engine,
+    engine: Contender,
 ) -> Result<Measured, Error> {
     let server = Server::start(server, engine)?;
     let order = Order {
@@ -110,7 +109,7 @@ fn measure(
         .stderr(Stdio::inherit())
         .output()
         .map_err(Error::io("starting the load"))?;
-    let cell = format!("{} on {}", row.name, name(engine));
+    let cell = format!("{} on {engine}", row.name);
     if !load.status.success() {
         return Err(Error::child(cell, "the load could not be put on it"));
     }
@@ -128,7 +127,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command, engine: Engine) -> Result<Self, Error> {
+    fn start(mut command: Command, engine: Contender) -> Result<Self, Error> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::null())
@@ -145,7 +144,7 @@ impl Server {
             _ => {
                 stop(&mut child);
                 Err(Error::child(
-                    name(engine),
+                    engine.to_string(),
                     "the server did not say where it listens",
                 ))
             }
@@ -174,7 +173,7 @@ impl fmt::Display for Sample {
             round,
             measured,
         } = self;
-        write!(f, "{row} round {} {}: ", round + 1, name(*engine))?;
+        write!(f, "{row} round {} {engine}: ", round + 1)?;
         if let Some(delay) = measured.delay {
             let (p50, p99) = (delay.p50_ms(), delay.p99_ms());
             write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms, ")?;
@@ -197,28 +196,30 @@ impl fmt::Display for Sample {
 
 #[cfg(test)]
 mod tests {
+    use throng_bench::serve::Engine;
+
     use super::*;
     use crate::row;
 
     #[test]
     fn the_order_of_engines_alternates() {
-        let engines = [Engine::Floor, Engine::Throng];
+        let engines = [Engine::Floor, Engine::Throng].map(Contender::from);
         let order = |round| in_turn(&engines, &row::named("echo-100").unwrap(), round);
         assert_eq!(order(0), engines);
-        assert_eq!(order(1), [Engine::Throng, Engine::Floor]);
+        assert_eq!(order(1), [engines[1], engines[0]]);
         assert_eq!(order(2), engines);
     }
 
     #[test]
     fn engines_are_left_out_where_they_cannot_serve() {
-        let engines = [Engine::Floor, Engine::Throng];
+        let engines = [Engine::Floor, Engine::Throng].map(Contender::from);
         let row = row::named("bystanders").unwrap();
-        assert_eq!(in_turn(&engines, &row, 0), [Engine::Throng]);
+        assert_eq!(in_turn(&engines, &row, 0), [engines[1]]);
     }
 
     #[test]
     fn a_server_that_says_nothing_is_named() {
-        let error = Server::start(Command::new("true"), Engine::Floor)
+        let error = Server::start(Command::new("true"), Engine::Floor.into())
             .map(drop)
             .unwrap_err();
         assert!(error.to_string().starts_with("floor: "), "{error}");

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::chart::{Chart, Panel, Scale, Section};
 use crate::delay::Delay;
-use crate::engine::name;
 use crate::load::{Load, Measured};
 use crate::record::Record;
 use crate::row::{Figure, Row};
@@ -103,7 +102,7 @@ fn chart(
     Chart {
         title: title.to_owned(),
         note: format!("Less is better · {note} · medians, with min–max of {rounds} rounds"),
-        engines: record.engines.iter().copied().map(name).collect(),
+        engines: record.engines.iter().map(ToString::to_string).collect(),
         sections: sections.into_iter().flatten().collect(),
     }
 }
@@ -166,13 +165,13 @@ mod tests {
         };
         let samples = rows.iter().map(|row| Sample {
             row: (*row).to_owned(),
-            engine: Engine::Throng,
+            engine: Engine::Throng.into(),
             round: 0,
             measured: measured.clone(),
         });
         Record {
             rows: rows.iter().map(|row| row::named(row).unwrap()).collect(),
-            engines: vec![Engine::Floor, Engine::Throng],
+            engines: vec![Engine::Floor.into(), Engine::Throng.into()],
             rounds: 1,
             samples: samples.collect(),
         }

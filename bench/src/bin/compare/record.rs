@@ -3,21 +3,20 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use throng_bench::serve::Engine;
-
 use crate::Error;
+use crate::contender::Contender;
 use crate::load::Measured;
 use crate::measure::Sample;
 use crate::row::{Figure, Row};
 use crate::spread::Spread;
+use serde::{Deserialize, Serialize};
 
 /// What was planned and what came out.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) rows: Vec<Row>,
     /// Ratios are to the first.
-    pub(crate) engines: Vec<Engine>,
+    pub(crate) engines: Vec<Contender>,
     pub(crate) rounds: u32,
     pub(crate) samples: Vec<Sample>,
 }
@@ -48,7 +47,7 @@ impl Record {
     pub(crate) fn values(
         &self,
         row: &Row,
-        engine: Engine,
+        engine: Contender,
         value: impl Fn(&Measured) -> Option<f64>,
     ) -> Vec<Option<f64>> {
         let cell = |round| (&row.name, engine, round);
@@ -64,7 +63,7 @@ impl Record {
     pub(crate) fn spread(
         &self,
         row: &Row,
-        engine: Engine,
+        engine: Contender,
         value: impl Fn(&Measured) -> Option<f64>,
     ) -> Option<Spread> {
         Spread::of(self.values(row, engine, value).into_iter().flatten())
@@ -73,6 +72,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use throng_bench::serve::Engine;
+
     use super::*;
     use crate::delay::Delay;
     use crate::row;
@@ -89,9 +90,9 @@ mod tests {
             }),
             ..Measured::default()
         };
-        let sample = |row: &Row, engine| Sample {
+        let sample = |row: &Row, engine: Engine| Sample {
             row: row.name.clone(),
-            engine,
+            engine: engine.into(),
             round: 0,
             measured: measured.clone(),
         };
@@ -99,7 +100,7 @@ mod tests {
         let record = Record {
             samples: rows.iter().map(|row| sample(row, Engine::Floor)).collect(),
             rows,
-            engines: vec![Engine::Floor, Engine::Throng],
+            engines: vec![Engine::Floor.into(), Engine::Throng.into()],
             rounds: 1,
         };
         let name = format!("throng-compare-{}.json", std::process::id());
@@ -114,9 +115,9 @@ mod tests {
 
     #[test]
     fn values_are_those_of_the_cell_by_round() {
-        let sample = |engine, round, messages| Sample {
+        let sample = |engine: Engine, round, messages| Sample {
             row: "echo-100".to_owned(),
-            engine,
+            engine: engine.into(),
             round,
             measured: Measured {
                 messages,
@@ -127,7 +128,7 @@ mod tests {
         let row = row::named("echo-100").unwrap();
         let record = Record {
             rows: vec![row.clone()],
-            engines: vec![Engine::Floor, Engine::Throng],
+            engines: vec![Engine::Floor.into(), Engine::Throng.into()],
             rounds: 3,
             samples: vec![
                 sample(Engine::Throng, 0, 9),
@@ -136,7 +137,7 @@ mod tests {
                 sample(Engine::Floor, 0, 2),
             ],
         };
-        let values = record.values(&row, Engine::Floor, Measured::server_us);
+        let values = record.values(&row, Engine::Floor.into(), Measured::server_us);
         // By round; one has no such value.
         assert_eq!(format!("{values:.2?}"), "[Some(0.50), None, Some(0.25)]");
     }

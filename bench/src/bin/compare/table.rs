@@ -5,7 +5,6 @@ use std::fmt::Write;
 use throng_loadtest::machine::SATURATED;
 
 use crate::columns::Columns;
-use crate::engine::name;
 use crate::latency;
 use crate::load::Measured;
 use crate::record::Record;
@@ -60,7 +59,7 @@ pub(crate) fn saturated(record: &Record, rows: &[&Row]) -> Vec<String> {
             let client = record.spread(row, engine, |one| Some(one.client_busy()));
             let server = record.spread(row, engine, |one| Some(one.server_busy()));
             if over(client) && !over(server) {
-                cells.push(format!("{} on {}", row.name, name(engine)));
+                cells.push(format!("{} on {engine}", row.name));
             }
         }
     }
@@ -72,13 +71,22 @@ fn costs(record: &Record, rows: &[&Row]) -> String {
         Some((first, others)) => (Some(*first), others),
         None => (None, [].as_slice()),
     };
-    let base_name = base.map(name).unwrap_or_default();
+    let base_name = base.map(|base| base.to_string()).unwrap_or_default();
     let columns = Columns::beside(others.len());
+    let own: Vec<_> = others
+        .iter()
+        .filter_map(|other| Some((*other, other.own_floor()?)))
+        .filter(|(_, floor)| others.contains(floor))
+        .collect();
     let mut header = vec!["server CPU".to_owned(), "per".to_owned()];
     header.extend(base.map(|_| format!("{base_name} µs")));
     for other in others {
-        header.extend(columns.header(&name(*other), &base_name));
+        header.extend(columns.header(&other.to_string(), &base_name));
     }
+    header.extend(
+        own.iter()
+            .map(|(other, floor)| format!("{other} ÷ {floor}")),
+    );
     let lines = rows.iter().map(|row| {
         let mut line = vec![row.title(), row.unit().to_owned()];
         let base_costs = base
@@ -89,6 +97,11 @@ fn costs(record: &Record, rows: &[&Row]) -> String {
             let costs = record.values(row, *other, Measured::server_us);
             line.extend(columns.cells(&costs, &base_costs));
         }
+        line.extend(own.iter().map(|(other, floor)| {
+            let [costs, floor] =
+                [other, floor].map(|one| record.values(row, *one, Measured::server_us));
+            shown(Spread::of_ratios(&costs, &floor))
+        }));
         line
     });
     let rounds = record.rounds;
@@ -116,7 +129,7 @@ fn throughput(record: &Record, rows: &[&Row]) -> String {
             let rate = of(Measured::per_second).map(|rate| format!("{:.0}", rate.median));
             vec![
                 row.title(),
-                name(engine),
+                engine.to_string(),
                 rate.unwrap_or_else(|| shown(None)),
                 percent(of(Measured::server_busy)),
                 shown(record.spread(row, engine, Measured::client_us)),
@@ -161,7 +174,7 @@ fn memory(record: &Record, rows: &[&Row]) -> String {
             let each = |measured: &Measured| Some(measured.bytes_per_connection());
             vec![
                 row.title(),
-                name(engine),
+                engine.to_string(),
                 mib(|measured| measured.memory_before),
                 mib(|measured| measured.memory_open),
                 shown(record.spread(row, engine, each)),
@@ -179,6 +192,7 @@ mod tests {
     use throng_bench::serve::Engine;
 
     use super::*;
+    use crate::contender::Contender;
     use crate::measure::Sample;
     use crate::row;
 
@@ -195,7 +209,7 @@ mod tests {
         };
         Sample {
             row: row.to_owned(),
-            engine,
+            engine: engine.into(),
             round,
             measured,
         }
@@ -204,7 +218,7 @@ mod tests {
     fn record(rows: &[&str], engines: &[Engine], samples: &[Sample]) -> Record {
         Record {
             rows: rows.iter().map(|name| row::named(name).unwrap()).collect(),
-            engines: engines.to_vec(),
+            engines: engines.iter().copied().map(Contender::from).collect(),
             rounds: 2,
             samples: samples.to_vec(),
         }
@@ -228,6 +242,27 @@ mod tests {
             !text.contains("bottleneck") && !text.contains("memory"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_driver_is_compared_with_its_own_floor_too() {
+        let contender = |text: &str| text.parse::<Contender>().unwrap();
+        let names = ["floor", "floor uring", "throng", "throng uring"];
+        let samples: Vec<_> = names
+            .iter()
+            .zip([0.8, 0.4, 0.8, 0.6])
+            .map(|(name, cost)| Sample {
+                engine: contender(name),
+                ..sample("echo-100", Engine::Floor, 0, cost, 0.5)
+            })
+            .collect();
+        let mut record = record(&["echo-100"], &[], &samples);
+        record.engines = names.map(contender).to_vec();
+        let text = render(&record);
+        let head = "throng uring µs (÷ floor) | throng uring ÷ floor uring |";
+        assert!(text.contains(head), "{text}");
+        let line = "| 8.00 | 4.00 (0.50) | 8.00 (1.00) | 6.00 (0.75) | 1.50 (1.50–1.50) |";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]
