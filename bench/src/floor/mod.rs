@@ -46,6 +46,10 @@ pub enum Driver {
 pub struct Floor(Loop);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process has one, and another indirection would be measured"
+)]
 enum Loop {
     Readiness(poll::Floor),
     #[cfg(target_os = "linux")]
@@ -57,7 +61,7 @@ impl Floor {
     ///
     /// # Errors
     /// When the address cannot be bound, the system has no descriptors left, or it does not
-    /// have that driver: no io_uring, or one older than Linux 6.1.
+    /// have that driver: no io_uring, or one older than Linux 6.12.
     pub fn bind(
         driver: Driver,
         addr: SocketAddr,

@@ -28,7 +28,7 @@ const COMPLETIONS: u32 = 65_536;
 /// received soon after is in the core's cache then.
 const BUFFERS: u16 = 16;
 /// Bytes of a receive buffer.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: u32 = 64 * 1024;
 /// The one group of buffers.
 const GROUP: u16 = 0;
 /// Lets the kernel fill a buffer by several receives (`IOU_PBUF_RING_INC`, Linux 6.12).
@@ -272,7 +272,7 @@ struct Buffers {
 
 /// The entries must begin at a page.
 #[repr(align(4096))]
-struct Page([u8; 4096]);
+struct Page(#[expect(dead_code, reason = "the kernel and we access it by pointers")] [u8; 4096]);
 
 const _: () = assert!(size_of::<Page>() >= BUFFERS as usize * size_of::<BufRingEntry>());
 
@@ -284,7 +284,9 @@ impl Buffers {
     fn new(ring: &IoUring) -> io::Result<Self> {
         let mut buffers = Self {
             entries: Box::into_raw(Box::new(Page([0; 4096]))),
-            memory: Box::into_raw(vec![0; usize::from(BUFFERS) * BUFFER].into_boxed_slice()),
+            memory: Box::into_raw(
+                vec![0; usize::from(BUFFERS) * BUFFER as usize].into_boxed_slice(),
+            ),
             filled: [0; BUFFERS as usize],
             tail: 0,
         };
@@ -307,9 +309,9 @@ impl Buffers {
     #[inline]
     fn received(&mut self, buffer: u16, len: usize) -> &[u8] {
         let filled = &mut self.filled[usize::from(buffer)];
-        let start = usize::from(buffer) * BUFFER + *filled;
+        let start = usize::from(buffer) * BUFFER as usize + *filled;
         *filled += len;
-        assert!(*filled <= BUFFER, "a buffer has {BUFFER} bytes");
+        assert!(*filled <= BUFFER as usize, "a buffer has {BUFFER} bytes");
         let bytes = self.memory.cast::<u8>().wrapping_add(start);
         // SAFETY: they lie in the buffer, in memory that was initialised; the kernel is done with
         // them, and gets the buffer again by `give`, for which the borrow must have ended.
@@ -320,13 +322,13 @@ impl Buffers {
     fn give(&mut self, buffer: u16) {
         self.filled[usize::from(buffer)] = 0;
         let memory = self.memory.cast::<u8>();
-        let memory = memory.wrapping_add(usize::from(buffer) * BUFFER);
+        let memory = memory.wrapping_add(usize::from(buffer) * BUFFER as usize);
         let entries = self.entries.cast::<BufRingEntry>();
         let entry = entries.wrapping_add(usize::from(self.tail % BUFFERS));
         // SAFETY: it lies in the page; the kernel does not look at it before the tail has passed it.
         let entry = unsafe { &mut *entry };
         entry.set_addr(memory as u64);
-        entry.set_len(BUFFER as u32);
+        entry.set_len(BUFFER);
         entry.set_bid(buffer);
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the first entry is in the page.

@@ -115,7 +115,7 @@ impl Floor {
                     let Some(connection) = find(&mut self.connections, key) else {
                         continue;
                     };
-                    let received = connection.receive(result, bytes, self.client_frame);
+                    let received = connection.receive(result, bytes, self.client_frame).ok();
                     frames += self.handle(key, received, more)?;
                 }
                 Completion::Sent { key, result } => self.sent(key, result)?,
@@ -145,10 +145,10 @@ impl Floor {
         Ok(())
     }
 
-    /// Acts on what was received. Returns the messages completed by it.
-    fn handle(&mut self, key: u64, received: io::Result<usize>, more: bool) -> io::Result<usize> {
+    /// Acts on what was received: messages, or nothing at the end of the stream. Returns the messages.
+    fn handle(&mut self, key: u64, received: Option<usize>, more: bool) -> io::Result<usize> {
         let slot = place(key);
-        let Ok(messages) = received else {
+        let Some(messages) = received else {
             self.connections.remove(slot).end();
             return Ok(0);
         };
