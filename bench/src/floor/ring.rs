@@ -44,6 +44,9 @@ const SEND: u64 = 3 << 62;
 const ENOUGH: usize = 64;
 /// and microseconds after which one is enough. Zero would be to wait for all of them.
 const SOON: u32 = 1;
+/// The limit of a wait that has none: without any, the kernel would take `SOON` for the limit and
+/// return with nothing.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A ring with the tape that it sends from and the buffers that it receives into.
 pub(super) struct Ring {
@@ -191,11 +194,8 @@ impl Ring {
             self.ring.submitter().register_enable_rings()?;
             self.enabled = true;
         }
-        let limit = timeout.map(Timespec::from);
-        let mut wait = SubmitArgs::new().min_wait_usec(SOON);
-        if let Some(limit) = &limit {
-            wait = wait.timespec(limit);
-        }
+        let limit = Timespec::from(timeout.unwrap_or(LONG));
+        let wait = SubmitArgs::new().min_wait_usec(SOON).timespec(&limit);
         match self.ring.submitter().submit_with_args(ENOUGH, &wait) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
             waited => waited.map(drop),
