@@ -80,8 +80,12 @@ impl Core {
     #[inline]
     pub(super) fn must_wait(&self, slot: u32) -> bool {
         let connection = &self.connections[slot];
-        let must_wait = self.held_back.must_wait(connection.encoding) && connection.is_open();
-        must_wait || self.is_turn_full(slot)
+        // What it was sent in the turn before has stalled, and only now did that show: it would have
+        // been paused.
+        let has_just_stalled =
+            connection.outbox.is_in_flight() && connection.since.sending == self.tick;
+        let must_wait = self.held_back.must_wait(connection.encoding) || has_just_stalled;
+        must_wait && connection.is_open() || self.is_turn_full(slot)
     }
 
     /// Whether the next message of an open connection should wait.
