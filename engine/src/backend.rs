@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
 #[cfg(target_os = "linux")]
-use throng_transport::uring::{Refusal, UringDriver, UringOptions};
+use throng_transport::uring::{REQUESTS, Refusal, UringDriver, UringOptions};
 use throng_transport::{Driver, Listener, Turn, Waker, runtime};
 
 use crate::config::{Backend, Config};
@@ -89,6 +89,7 @@ fn urings(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, Refusal> 
     let options = UringOptions {
         receive_buffer: config.read_buffer_size,
         expected_sockets: expected_per_shard(config),
+        requests: REQUESTS,
         epoch,
     };
     (0..config.shards)

@@ -32,12 +32,15 @@ use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
 use crate::table::Table;
 pub use refusal::Refusal;
-use ring::{Completion, GATHERED, Parking, REQUESTS, Ring};
+use ring::{Completion, GATHERED, Parking, Ring};
 use sockets::{Entry, Receiving, Watched};
 use token::{SLOTS, Token};
 
-/// Completions that the system keeps in the ring. Beyond that it keeps them by itself, more slowly.
-const COMPLETIONS: u32 = 4 * REQUESTS;
+/// Requests of a ring that is to hold what a turn sends.
+pub const REQUESTS: u32 = 1024;
+/// Completions that the system keeps in the ring for each request that it holds. Beyond that it
+/// keeps them by itself, more slowly.
+const COMPLETIONS_PER_REQUEST: u32 = 4;
 /// How long a closed socket whose last send stalled is kept for its peer to take the rest.
 const PARTING_TIME: Duration = Duration::from_secs(5);
 /// How often it is offered.
@@ -56,6 +59,9 @@ pub struct UringOptions {
     pub receive_buffer: usize,
     /// How many sockets room is made for at once. There may be more; then the table grows.
     pub expected_sockets: usize,
+    /// Requests that the ring holds, a power of two and at least two; it is submitted when they are
+    /// more ([`REQUESTS`]).
+    pub requests: u32,
     /// The moment that the times given to [`Service::begin`] are measured from.
     pub epoch: Instant,
 }
@@ -109,7 +115,9 @@ impl UringDriver {
     /// # Errors
     /// Why this system gives us no ring.
     pub fn new(options: &UringOptions) -> Result<UringDriver, Refusal> {
-        let ring = Ring::new(options.receive_buffer, COMPLETIONS).map_err(Refusal::new)?;
+        let completions = COMPLETIONS_PER_REQUEST * options.requests;
+        let ring = Ring::new(options.receive_buffer, options.requests, completions)
+            .map_err(Refusal::new)?;
         let descriptor =
             eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| Refusal::new(error.into()))?;
         let wake_descriptor = Arc::new(descriptor);

@@ -26,8 +26,6 @@ use super::token::Token;
 use crate::buffer::{SendQueue, Slice};
 use crate::driver::SocketKey;
 
-/// Requests that the ring holds before it must be entered.
-pub(super) const REQUESTS: u32 = 1024;
 /// Slices of one send.
 pub(super) const GATHERED: usize = 64;
 /// Slices of all sends of a batch that have more than one.
@@ -135,15 +133,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 unsafe impl std::marker::Send for Ring {}
 
 impl Ring {
-    /// A ring with `receive_buffer` bytes to receive into, and room for `completions`.
+    /// A ring with `receive_buffer` bytes to receive into, and room for so many requests and
+    /// completions.
     ///
     /// It is made on a thread of its own: when a ring ends, the system interrupts the thread that
     /// made it, whose system calls would fail (EINTR) for a reason that its owner cannot know.
     ///
     /// # Errors
     /// What the system says: it has no such rings, or not for us.
-    pub(super) fn new(receive_buffer: usize, completions: u32) -> io::Result<Ring> {
-        let make = move || Ring::make(receive_buffer, completions);
+    pub(super) fn new(receive_buffer: usize, requests: u32, completions: u32) -> io::Result<Ring> {
+        let make = move || Ring::make(receive_buffer, requests, completions);
         let thread = std::thread::Builder::new().spawn(make)?;
         match thread.join() {
             Ok(ring) => ring,
@@ -151,7 +150,7 @@ impl Ring {
         }
     }
 
-    fn make(receive_buffer: usize, completions: u32) -> io::Result<Ring> {
+    fn make(receive_buffer: usize, requests: u32, completions: u32) -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_r_disabled()
             .setup_single_issuer()
@@ -159,7 +158,7 @@ impl Ring {
             .setup_submit_all()
             .setup_clamp()
             .setup_cqsize(completions)
-            .build(REQUESTS)?;
+            .build(requests)?;
         let params = ring.params();
         if !params.is_feature_skip_cqe_on_success() || !params.is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
@@ -349,7 +348,10 @@ impl Ring {
     }
 
     fn enter_once(&mut self, parking: Parking) -> io::Result<()> {
-        #[expect(clippy::cast_possible_truncation, reason = "at most REQUESTS")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a ring holds fewer than 2³²"
+        )]
         let requests = self.ring.submission().len() as u32;
         let mut arguments = SubmitArgs::new();
         let mut wanted = 0;
