@@ -55,6 +55,15 @@ impl ShardDriver {
         }
     }
 
+    /// Its kind.
+    pub(crate) fn backend(&self) -> Backend {
+        match self {
+            ShardDriver::Poll(_) => Backend::Poll,
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring(_) => Backend::Uring,
+        }
+    }
+
     pub(crate) fn waker(&self) -> Waker {
         on_driver!(self, driver => driver.waker())
     }

@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use serde::Serialize;
 
 use crate::budget::MemoryUse;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::entropy::system_entropy;
 use crate::error::{MembersError, PublishError, ReceiptError};
 use crate::fanout::{self, Later, Unmade};
@@ -148,6 +148,11 @@ impl EngineHandle {
     /// The rooms that have members or were created, in no particular order.
     pub fn rooms(&self) -> Vec<RoomInfo> {
         self.0.directory.list()
+    }
+
+    /// What the shards run on: where [`Backend::Auto`] was asked for, what that came to.
+    pub fn backend(&self) -> Backend {
+        self.0.config.backend
     }
 
     /// Number of rooms that have members or were created.

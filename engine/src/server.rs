@@ -123,7 +123,7 @@ impl<H: Handler> Builder<H> {
     ///
     /// # Errors
     /// What is wrong with the settings, before anything is bound; then what the system refused.
-    pub fn start(self) -> Result<Engine, StartError> {
+    pub fn start(mut self) -> Result<Engine, StartError> {
         self.config.validate()?;
         #[cfg(feature = "http")]
         let pages = Pages::new(self.pages)?;
@@ -133,6 +133,9 @@ impl<H: Handler> Builder<H> {
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
         let drivers = ShardDriver::for_shards(&self.config, epoch)?;
+        if let Some(driver) = drivers.first() {
+            self.config.backend = driver.backend();
+        }
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
