@@ -14,8 +14,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use throng::protocol::frame::OpCode;
-use throng::{Accept, Conn, Engine, Handler, Message, Reject, Upgrade};
-use throng_tests::engine::{Client, Heard, config, frame, serve_with};
+use throng::{Accept, Backend, Conn, Engine, Handler, Message, Reject, Upgrade};
+use throng_tests::engine::{Client, Heard, backend, config, frame, serve_with};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -127,8 +127,21 @@ fn echoing(allocates: bool, message: &Heard, depth: usize, rounds: usize) -> u64
         }
         allocations(&mut client)
     };
-    let before = echo(50);
+    // Long enough that whatever is pooled has been needed.
+    let before = echo(rounds);
     echo(rounds) - before
+}
+
+/// What so many bytes that were received may have allocated: nothing, but where the system fills
+/// buffers one after another (io_uring) a message lies across the end of each, and is put together.
+fn at_ends_of_buffers(received: usize) -> u64 {
+    const PER_MESSAGE: usize = 2;
+    let buffer = config().read_buffer_size / 4;
+    let ends = match backend() {
+        Backend::Uring => received / buffer + 1,
+        _ => 0,
+    };
+    (PER_MESSAGE * ends) as u64
 }
 
 #[test]
@@ -143,7 +156,11 @@ fn echoing_does_not_allocate() {
     ] {
         for message in [Heard::Binary(vec![7; size]), Heard::Text("t".repeat(size))] {
             let allocated = echoing(false, &message, depth, 300);
-            assert_eq!(allocated, 0, "{size} bytes, {depth} at once");
+            let most = at_ends_of_buffers(300 * depth * (size + 14));
+            assert!(
+                allocated <= most,
+                "{size} bytes, {depth} at once: {allocated}"
+            );
         }
     }
 }
@@ -170,7 +187,8 @@ fn publishing(engine: &Engine, depth: usize, rounds: usize) -> u64 {
         }
         allocations_of_all(&mut members)
     };
-    let before = publish(200);
+    // Long enough that whatever is pooled has been needed.
+    let before = publish(4 * rounds);
     publish(rounds) - before
 }
 
@@ -186,7 +204,11 @@ fn allocations_of_all(members: &mut [Client]) -> u64 {
 #[test]
 fn publishing_does_not_allocate() {
     for depth in [1, 32] {
-        assert_eq!(publishing(&serve(false), depth, 50), 0, "{depth} at once");
+        let allocated = publishing(&serve(false), depth, 50);
+        assert!(
+            allocated <= at_ends_of_buffers(50 * depth * 64),
+            "{depth} at once: {allocated}"
+        );
     }
 }
 
@@ -194,6 +216,10 @@ fn publishing_does_not_allocate() {
 fn publishing_to_other_shards_does_not_allocate() {
     let engine = serve_with(config().shards(2), Service { allocates: false });
     for depth in [1, 32] {
-        assert_eq!(publishing(&engine, depth, 50), 0, "{depth} at once");
+        let allocated = publishing(&engine, depth, 50);
+        assert!(
+            allocated <= at_ends_of_buffers(50 * depth * 64),
+            "{depth} at once: {allocated}"
+        );
     }
 }
