@@ -1,5 +1,6 @@
 //! Parts of the engine for its benches and its fuzz targets. Nothing here is stable.
 
+mod fleet;
 mod solo;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::config::Overflow;
 use crate::room::{Audience, Circle, Directory, LocalRooms, RoomLimits, RoomSet};
 pub use crate::shard::Lane;
 use crate::shard::outbox::{Label, LaneStock, Outbox, OutboxLimits};
+pub use fleet::Fleet;
 pub use solo::Solo;
 
 /// An outbox with what it needs.

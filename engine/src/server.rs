@@ -318,6 +318,17 @@ pub struct DrainReport {
     pub messages_cut: usize,
 }
 
+impl From<ShardDrained> for DrainReport {
+    fn from(total: ShardDrained) -> DrainReport {
+        DrainReport {
+            connections: total.connections,
+            flushed: total.flushed,
+            cut: total.connections - total.flushed,
+            messages_cut: total.messages_cut,
+        }
+    }
+}
+
 impl Engine {
     /// An engine to be set up.
     pub fn builder() -> Builder<()> {
@@ -378,12 +389,7 @@ impl Engine {
             total.add(&drained);
         }
         self.stop();
-        DrainReport {
-            connections: total.connections,
-            flushed: total.flushed,
-            cut: total.connections - total.flushed,
-            messages_cut: total.messages_cut,
-        }
+        total.into()
     }
 
     /// Waits until the engine has stopped, which another thread may have it do by

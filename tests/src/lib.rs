@@ -5,3 +5,4 @@ pub mod driver;
 pub mod engine;
 pub mod hostile;
 pub mod rules;
+pub mod sim;

@@ -4,7 +4,7 @@
 //! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
 //! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
 //! [`poll`] is the driver over readiness (epoll, kqueue, Windows), `uring` the one over completions
-//! (io_uring, Linux). [`buffer`] holds the shared
+//! (io_uring, Linux); `sim`, behind a feature of that name, is a network in memory. [`buffer`] holds the shared
 //! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
 //! wheel.
 
@@ -15,6 +15,8 @@ mod listener;
 pub mod memory;
 pub mod poll;
 pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod socket;
 mod table;
 #[cfg(target_os = "linux")]

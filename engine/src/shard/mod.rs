@@ -21,6 +21,8 @@ mod guard;
 mod handover;
 mod hold;
 mod invalid;
+#[cfg(feature = "internals")]
+mod leftovers;
 mod mailbox;
 pub(crate) mod outbox;
 mod publish;

@@ -212,7 +212,7 @@ impl Wheel {
     }
 
     /// Timers set.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -91,11 +91,7 @@ pub fn a_listener_shut_down_elsewhere_is_let_go<F: Listens>() {
         let mut keys = rig.adopt_accepted(1);
         shut_down();
         rig.until("told", |rig| rig.record.accept_failed.len() >= round);
-        rig.until("a wait that parks", |rig| {
-            let begun = Instant::now();
-            rig.wait(PARK);
-            begun.elapsed() >= PARK
-        });
+        rig.until("a wait that parks", |rig| rig.park(PARK) >= PARK);
         assert_eq!(rig.record.accept_failed.len(), round, "told once");
         rig.assert_alive(keys[0], &mut far, 160);
         for address in [&before_address, &behind_address] {

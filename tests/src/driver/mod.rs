@@ -52,6 +52,7 @@ pub mod urgency;
 pub mod waking;
 
 use std::io::{self, Read, Write};
+use std::time::Instant;
 
 use throng_transport::{Driver, Listener, Socket};
 
@@ -83,6 +84,11 @@ pub trait Fixture: Default {
 
     /// Two connected ends: one for the driver, one for the test.
     fn pair(&mut self, buffers: Buffers) -> (Socket, Self::Far);
+
+    /// The time that the driver's timeouts are measured by.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The end of a pair that the test holds: a pipe of bytes. Dropping it closes it.

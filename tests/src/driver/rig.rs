@@ -159,6 +159,13 @@ impl<F: Fixture> Rig<F> {
         self.record.after_wait();
     }
 
+    /// One wait; returns how long it parked, by the driver's time.
+    pub fn park(&mut self, timeout: Duration) -> Duration {
+        let begun = self.fixture.now();
+        self.wait(timeout);
+        self.fixture.now() - begun
+    }
+
     /// Waits until something is so.
     pub fn until(&mut self, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
         let begun = Instant::now();

@@ -1,0 +1,129 @@
+//! What the service did and was told, in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use throng::{Close, ConnectionId, Receipt, ReceiptError};
+
+/// Moments of a run, counted: of two things on one thread one comes first.
+pub(super) type Tick = u64;
+
+/// Who published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Sender {
+    /// A client, by the handler of its connection.
+    Client(usize),
+    /// A thread outside.
+    Outside,
+}
+
+/// A message, from its publication on. Its number in the book is what its text begins with.
+#[derive(Debug)]
+pub(super) struct Publication {
+    /// `None` for what goes to its sender alone.
+    pub(super) room: Option<usize>,
+    pub(super) sender: Sender,
+    pub(super) is_urgent: bool,
+    pub(super) has_key: bool,
+    pub(super) excepts_sender: bool,
+    pub(super) published: Tick,
+    /// When its receipt was whole, and in which turn.
+    pub(super) resolved: Option<(Tick, u64)>,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) offset: Option<u64>,
+    pub(super) length: usize,
+}
+
+/// A connection's being in a room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    pub(super) room: usize,
+    pub(super) joined: Tick,
+    pub(super) left: Option<Tick>,
+}
+
+/// A connection as its handler knows it.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) id: Option<ConnectionId>,
+    pub(super) opened: u32,
+    pub(super) closed: Vec<Close>,
+    /// When it was told, and in which turn.
+    pub(super) ended: Option<(Tick, u64)>,
+    pub(super) memberships: Vec<Membership>,
+    pub(super) kicks: Vec<u16>,
+}
+
+impl Page {
+    pub(super) fn leave(&mut self, room: usize, tick: Tick) {
+        let of_room = |it: &&mut Membership| it.room == room && it.left.is_none();
+        if let Some(membership) = self.memberships.iter_mut().find(of_room) {
+            membership.left = Some(tick);
+        }
+    }
+}
+
+/// Everything that happened.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    tick: Tick,
+    /// The number of the shards' turn under way.
+    pub(super) turn: u64,
+    pub(super) pages: HashMap<usize, Page>,
+    pub(super) publications: Vec<Publication>,
+    /// What was found wrong at once.
+    pub(super) wrongs: Vec<String>,
+}
+
+impl Book {
+    pub(super) fn tick(&mut self) -> Tick {
+        self.tick += 1;
+        self.tick
+    }
+
+    pub(super) fn page(&mut self, client: usize) -> &mut Page {
+        self.pages.entry(client).or_default()
+    }
+
+    /// Enters a publication; returns its number.
+    pub(super) fn publish(&mut self, publication: Publication) -> usize {
+        let published = self.tick();
+        self.publications.push(Publication {
+            published,
+            ..publication
+        });
+        self.publications.len() - 1
+    }
+
+    /// A receipt is whole.
+    pub(super) fn resolve(&mut self, number: usize, receipt: Result<Receipt, ReceiptError>) {
+        let resolved = (self.tick(), self.turn);
+        let publication = &mut self.publications[number];
+        if publication.resolved.replace(resolved).is_some() {
+            let twice = format!("the receipt of message {number} was told twice");
+            self.wrongs.push(twice);
+        }
+        publication.receipt = receipt.ok();
+    }
+}
+
+/// The book, as handlers and clients share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shelf(Arc<Mutex<Book>>);
+
+impl Shelf {
+    // A panic elsewhere ends the run.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The text of a message: its number, its offset where it knows it, and padding that follows from
+/// the number.
+pub(super) fn text(number: usize, offset: u64, length: usize) -> String {
+    let mut text = format!("m {number} {offset} ");
+    let mut random = fastrand::Rng::with_seed(number as u64);
+    // Letters of which some are frequent, so that compressing has something to do.
+    text.extend((0..length).map(|_| char::from(b'a' + random.u8(0..16) % 11)));
+    text
+}

@@ -1,0 +1,223 @@
+//! The service under simulation: it does what clients ask for and enters it in the book.
+
+use throng::{
+    Accept, Close, Conn, EngineHandle, Gap, Handler, Message, OwnedMessage, Reject, Upgrade,
+};
+
+use super::book::{Book, Membership, Publication, Sender, Shelf, text};
+
+/// How a client's connection asks to be closed.
+pub(super) const KICK_CODE: u16 = 4000;
+
+/// What a client asks to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// `None` for an answer to the client alone.
+    pub(super) room: Option<usize>,
+    pub(super) is_urgent: bool,
+    pub(super) has_key: bool,
+    pub(super) excepts_sender: bool,
+    pub(super) length: usize,
+}
+
+impl Wish {
+    fn entry(self, sender: Sender) -> Publication {
+        Publication {
+            room: self.room,
+            sender,
+            is_urgent: self.is_urgent,
+            has_key: self.has_key,
+            excepts_sender: self.excepts_sender,
+            published: 0,
+            resolved: None,
+            receipt: None,
+            offset: None,
+            length: self.length,
+        }
+    }
+}
+
+/// The name of a room.
+pub(super) fn room_name(room: usize) -> String {
+    format!("room-{room}")
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    pub(super) shelf: Shelf,
+    /// Rooms below this number are sequenced.
+    pub(super) sequenced: usize,
+}
+
+/// Publishes in the way of whoever has a `To` at hand: from a handler, or from outside.
+macro_rules! publish {
+    ($service:expr, $to:expr, $sender:expr, $wish:expr) => {{
+        let (shelf, wish): (Shelf, Wish) = ($service.shelf.clone(), $wish);
+        let room = wish.room.unwrap_or_default();
+        let number = shelf.book().publish(wish.entry($sender));
+        let mut to = $to;
+        if wish.is_urgent {
+            to = to.high();
+        }
+        if wish.has_key {
+            to = to.key("key");
+        }
+        if wish.excepts_sender {
+            to = to.except_self();
+        }
+        let book = shelf.clone();
+        let then = move |receipt| book.book().resolve(number, receipt);
+        if room < $service.sequenced {
+            let numbered = to.numbered(move |at| {
+                shelf.book().publications[number].offset = Some(at.offset);
+                text(number, at.offset, wish.length)
+            });
+            // The receipt tells what became of it.
+            let _ = numbered.publish_then(then);
+        } else {
+            let _ = to.text(text(number, 0, wish.length)).publish_then(then);
+        }
+    }};
+}
+
+impl Service {
+    /// Publishes from outside.
+    pub(super) fn publish_outside(&self, handle: &EngineHandle, wish: Wish) {
+        let name = room_name(wish.room.unwrap_or_default());
+        publish!(self, handle.to(&name), Sender::Outside, wish);
+    }
+
+    fn answer(&self, conn: &mut Conn<'_, usize>, wish: Wish) {
+        let sender = Sender::Client(*conn.state());
+        let number = self.shelf.book().publish(wish.entry(sender));
+        let receipt = conn.send(&*text(number, 0, wish.length));
+        self.shelf.book().resolve(number, Ok(receipt));
+    }
+
+    fn join(&self, conn: &mut Conn<'_, usize>, room: usize) {
+        let joined = conn.join(&room_name(room)).is_ok();
+        let mut book = self.shelf.book();
+        let tick = book.tick();
+        let page = book.page(*conn.state());
+        let is_member = page
+            .memberships
+            .iter()
+            .any(|it| it.room == room && it.left.is_none());
+        if joined && !is_member {
+            page.memberships.push(Membership {
+                room,
+                joined: tick,
+                left: None,
+            });
+        }
+    }
+
+    fn leave(&self, conn: &mut Conn<'_, usize>, room: usize) {
+        let was_member = conn.leave(&room_name(room));
+        let mut book = self.shelf.book();
+        let tick = book.tick();
+        let page = book.page(*conn.state());
+        let known = page
+            .memberships
+            .iter()
+            .any(|it| it.room == room && it.left.is_none());
+        page.leave(room, tick);
+        if was_member != known {
+            let client = conn.state();
+            let wrong = format!("client {client} leaving room {room}: {was_member}, not {known}");
+            book.wrongs.push(wrong);
+        }
+    }
+}
+
+/// A client's request: `j 1`, `l 1`, `k`, or `p` and the fields of a [`Wish`].
+pub(super) fn request(wish: Wish) -> String {
+    let room = wish
+        .room
+        .map_or(-1, |room| i64::try_from(room).unwrap_or(-1));
+    let flags = [wish.is_urgent, wish.has_key, wish.excepts_sender].map(u8::from);
+    format!(
+        "p {room} {} {} {} {}",
+        flags[0], flags[1], flags[2], wish.length
+    )
+}
+
+fn wish(fields: &[i64]) -> Option<Wish> {
+    let [room, is_urgent, has_key, excepts_sender, length] = *fields else {
+        return None;
+    };
+    Some(Wish {
+        room: usize::try_from(room).ok(),
+        is_urgent: is_urgent == 1,
+        has_key: has_key == 1,
+        excepts_sender: excepts_sender == 1,
+        length: usize::try_from(length).ok()?,
+    })
+}
+
+impl Handler for Service {
+    /// The client's number.
+    type State = usize;
+
+    fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<usize>, Reject> {
+        let client = request.query_value("client").and_then(|it| it.parse().ok());
+        client.map(Accept::new).ok_or(Reject::new(400))
+    }
+
+    fn on_open(&self, conn: &mut Conn<'_, usize>) {
+        let (client, id) = (*conn.state(), conn.id());
+        let mut book = self.shelf.book();
+        let page = book.page(client);
+        page.opened += 1;
+        page.id = Some(id);
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, usize>, message: Message<'_>) {
+        let text = message.as_text().unwrap_or_default();
+        let (verb, rest) = text.split_at_checked(1).unwrap_or_default();
+        let fields: Vec<i64> = rest
+            .split_whitespace()
+            .filter_map(|it| it.parse().ok())
+            .collect();
+        let room = fields.first().and_then(|room| usize::try_from(*room).ok());
+        match (verb, room) {
+            ("j", Some(room)) => self.join(conn, room),
+            ("l", Some(room)) => self.leave(conn, room),
+            ("k", _) => {
+                self.shelf.book().page(*conn.state()).kicks.push(KICK_CODE);
+                conn.close(KICK_CODE.into(), "as asked");
+            }
+            ("p", _) => match wish(&fields) {
+                Some(wish) if wish.room.is_none() => self.answer(conn, wish),
+                Some(wish) => {
+                    let name = room_name(wish.room.unwrap_or_default());
+                    let sender = Sender::Client(*conn.state());
+                    publish!(self, conn.to(&name), sender, wish);
+                }
+                None => self
+                    .shelf
+                    .book()
+                    .wrongs
+                    .push(format!("a garbled request: {text:?}")),
+            },
+            _ => self
+                .shelf
+                .book()
+                .wrongs
+                .push(format!("a garbled request: {text:?}")),
+        }
+    }
+
+    fn gap_notice(&self, _: &Conn<'_, usize>, gap: &Gap<'_>) -> Option<OwnedMessage> {
+        Some(format!("g {}", gap.missed).into())
+    }
+
+    fn on_close(&self, conn: &mut Conn<'_, usize>, close: &Close) {
+        let mut book = self.shelf.book();
+        let Book { turn, .. } = *book;
+        let tick = book.tick();
+        let page = book.page(*conn.state());
+        page.closed.push(close.clone());
+        page.ended = Some((tick, turn));
+    }
+}
