@@ -216,12 +216,15 @@ mod faults {
     fn who_vanishes_leaves_a_send_pending_for_ever() {
         let (network, mut driver, far, mut record) = connected(1, Faults::calm());
         far.vanish();
+        wait(&mut driver, &mut record, Some(Duration::ZERO));
         let mut queue = SendQueue::new();
         queue.push(Slice::with_len(1 << 20, |out| out.fill(7)));
         assert_eq!(driver.send(KEY, &mut queue), Sent::Pending);
-        wait(&mut driver, &mut record, Some(Duration::from_secs(3600)));
+        for _ in 0..2 {
+            wait(&mut driver, &mut record, Some(Duration::from_secs(1800)));
+        }
         assert!(driver.unsent(KEY) > 0);
-        assert_eq!(network.now(), Duration::from_secs(3600));
+        assert!(network.now() >= Duration::from_secs(3600));
         let connection = &record.connections[&KEY];
         assert!(connection.failed.is_none() && !connection.ended);
     }

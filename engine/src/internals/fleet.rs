@@ -24,6 +24,7 @@ pub struct Fleet<H: Handler> {
     shards: Vec<Option<Shard<H>>>,
     shared: Arc<Shared>,
     draining: Option<Draining>,
+    leftovers: Vec<String>,
 }
 
 /// A drain under way.
@@ -72,6 +73,7 @@ impl<H: Handler> Fleet<H> {
             shards: shards.collect(),
             shared,
             draining: None,
+            leftovers: Vec::new(),
         })
     }
 
@@ -95,6 +97,7 @@ impl<H: Handler> Fleet<H> {
         driver.wait(Some(Duration::ZERO), running)?;
         let next = running.turn(driver);
         if next == Next::Stop {
+            self.leftovers.extend(running.leftovers());
             *place = None;
         }
         Ok(next)
@@ -141,10 +144,9 @@ impl<H: Handler> Fleet<H> {
         self.shards.iter().flatten().count()
     }
 
-    /// What each running shard still keeps for connections; for one that has none, nothing.
-    pub fn leftovers(&self) -> Vec<String> {
-        let running = self.shards.iter().flatten();
-        running.filter_map(Shard::leftovers).collect()
+    /// What shards still held for connections when they stopped: nothing, unless something leaks.
+    pub fn leftovers(&self) -> &[String] {
+        &self.leftovers
     }
 }
 

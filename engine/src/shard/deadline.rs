@@ -74,8 +74,9 @@ impl Core {
             }
             Phase::Closing | Phase::Lingering if is_over => {
                 let (in_flight, was_open) = (connection.outbox.is_in_flight(), connection.was_open);
-                // Somebody who is told why it is refused may take that in slowly.
-                if !was_open && self.has_moved(key, driver) {
+                // Somebody who is told why it is refused may take that in slowly, but holds no drain up.
+                let may_linger = !was_open && !self.shared.is_draining();
+                if may_linger && self.has_moved(key, driver) {
                     return self.expect_end(slot, REFUSAL_LINGER);
                 }
                 let release = if in_flight {

@@ -184,21 +184,11 @@ impl Client {
                 return;
             };
             match far.read(&mut bytes) {
-                Ok(0) => {
-                    self.far = None;
-                    self.check_end();
-                }
+                Ok(0) => self.far = None,
                 Ok(count) => self.hear(&mut bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => self.far = None,
             }
-        }
-    }
-
-    /// The stream has ended in good order: nothing may be half said.
-    fn check_end(&mut self) {
-        if self.is_open && !self.decoder.is_idle() && self.is_over {
-            self.wrong = Some("the stream ends within a frame".to_owned());
         }
     }
 

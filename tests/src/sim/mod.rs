@@ -92,7 +92,7 @@ fn finish(world: &mut World) -> Result<(), String> {
 
 /// Nothing is left of anybody.
 fn check_leaks(world: &World) -> Result<(), String> {
-    if let Some(leftover) = world.leftovers.first() {
+    if let Some(leftover) = world.fleet.leftovers().first() {
         return Err(format!("left behind: {leftover}"));
     }
     let handle = world.fleet.handle();

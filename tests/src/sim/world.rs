@@ -50,8 +50,6 @@ pub(super) struct World {
     pub(super) drained: Option<(DrainReport, Duration)>,
     pub(super) turns: u64,
     pub(super) trace: Option<Vec<String>>,
-    /// What the shards still held when they stopped.
-    pub(super) leftovers: Vec<String>,
 }
 
 impl World {
@@ -107,7 +105,6 @@ impl World {
             drained: None,
             turns: 0,
             trace: is_traced.then(Vec::new),
-            leftovers: Vec::new(),
         })
     }
 
@@ -206,7 +203,6 @@ impl World {
         }
         if let Some(report) = self.fleet.drained() {
             self.drained = Some((report, took));
-            self.leftovers = self.fleet.leftovers();
             self.fleet.handle().shutdown();
         }
         Ok(())

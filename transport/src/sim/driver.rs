@@ -15,6 +15,8 @@ use crate::listener::Listener;
 use crate::runtime::Waker;
 use crate::socket::{Socket, unsupported};
 
+/// How long a wait takes at the least: whoever is never idle does not stop the time.
+const SHORTEST_WAIT: Duration = Duration::from_micros(1);
 /// Generations of keys are below this, as the contract has it.
 const GENERATIONS: u32 = 1 << 31;
 
@@ -23,8 +25,8 @@ const GENERATIONS: u32 = 1 << 31;
 /// A wait never parks. While there is nothing to tell it lets the network's events happen, for all
 /// drivers and clients alike, and moves the time, until there is or the timeout is over. One without
 /// a timeout ends, too, when nothing more will happen: only a thread elsewhere can wake it then, and
-/// it returns so that it is called again. With a timeout of zero the time stands still:
-/// so a world of several drivers decides for itself when it moves.
+/// it returns so that it is called again. Every wait takes a microsecond, also one with a timeout of
+/// zero, with which a world of several drivers decides for itself when the time moves on.
 pub struct SimDriver {
     network: Network,
     /// Where the network puts what happens at our sockets.
@@ -47,7 +49,6 @@ struct Entry {
     held: Option<Held>,
     /// The wait that last received from the socket.
     received_in: u32,
-    is_paused: bool,
     /// Our side ends once what is held is sent.
     is_finishing: bool,
     /// The end of the stream has been reported.
@@ -181,7 +182,7 @@ impl SimDriver {
         };
         let end = entry.socket.end();
         let has_failed = matches!(entry.held, Some(Held::Failure(_)));
-        if entry.is_paused || entry.has_ended {
+        if entry.has_ended || network.state().is_paused(end) {
             if has_failed || network.state().is_reset(end) {
                 self.fail(key, io::ErrorKind::ConnectionReset.into(), service);
             }
@@ -199,10 +200,10 @@ impl SimDriver {
         match entry.socket.receive(&mut self.buffer) {
             Ok(0) => {
                 entry.has_ended = true;
-                service.ended(key);
-                if has_failed {
-                    self.look_again(key);
+                if has_failed || network.state().is_reset(end) {
+                    network.state().notify(end);
                 }
+                service.ended(key);
             }
             Ok(count) => {
                 self.budget = self.budget.saturating_sub(count);
@@ -271,7 +272,6 @@ impl Driver for SimDriver {
             generation: key.generation,
             held: None,
             received_in: self.turn,
-            is_paused: false,
             is_finishing: false,
             has_ended: false,
         });
@@ -288,6 +288,7 @@ impl Driver for SimDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {
+        self.network.advance(self.network.now() + SHORTEST_WAIT);
         self.pass_time(timeout);
         self.turn = self.turn.wrapping_add(1);
         self.budget = RECEIVED_PER_WAIT;
@@ -338,7 +339,10 @@ impl Driver for SimDriver {
                 return Sent::Done;
             }
             Ok(Sent::Pending) => {
-                queue.compact();
+                // A system that completes sends late reads the buffers themselves until then.
+                if !is_late {
+                    queue.compact();
+                }
                 entry.held = Some(Held::Rest {
                     queue: std::mem::take(queue),
                     refused_in: turn,
@@ -371,15 +375,20 @@ impl Driver for SimDriver {
     }
 
     fn pause(&mut self, key: SocketKey) {
+        let network = self.network.clone();
         if let Some(entry) = self.entry(key) {
-            entry.is_paused = true;
+            network.state().pause(entry.socket.end());
         }
     }
 
     fn resume(&mut self, key: SocketKey) {
+        let network = self.network.clone();
         if let Some(entry) = self.entry(key) {
-            entry.is_paused = false;
-            self.look_again(key);
+            // A failed send is told whether or not there is something to be read.
+            if matches!(entry.held, Some(Held::Failure(_))) {
+                network.state().notify(entry.socket.end());
+            }
+            network.state().resume(entry.socket.end());
         }
     }
 

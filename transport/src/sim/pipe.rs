@@ -26,24 +26,19 @@ pub(super) struct Pipe {
     last: Duration,
     /// The end of the stream has arrived.
     pub(super) has_ended: bool,
-    /// The network has reset the connection: what is written goes nowhere.
+    /// Nobody takes what is written any more: it stays with the writer's system.
     pub(super) is_cut: bool,
 }
 
 impl Pipe {
     /// Bytes that fit.
     pub(super) fn room(&self, capacity: usize) -> usize {
-        if self.is_cut {
-            return usize::MAX;
-        }
         capacity.saturating_sub(self.bytes.len())
     }
 
-    /// Puts bytes on their way, unless they go nowhere. Their segments follow.
+    /// Takes bytes over from the writer. Their segments follow.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if !self.is_cut {
-            self.bytes.extend(bytes);
-        }
+        self.bytes.extend(bytes);
     }
 
     /// Sends a segment off at `now`; returns when it arrives.
@@ -85,6 +80,11 @@ impl Pipe {
     pub(super) fn discard(&mut self) {
         self.bytes.drain(..self.arrived);
         self.arrived = 0;
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        (self.bytes, self.arrived) = (VecDeque::new(), 0);
     }
 
     /// Drops what is on its way; the segments' arrivals find nothing.

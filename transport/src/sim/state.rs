@@ -57,6 +57,8 @@ struct End {
     owner: Option<Owner>,
     /// In its owner's queue.
     is_queued: bool,
+    /// Its owner wants to hear of a reset only.
+    is_paused: bool,
     phase: Phase,
     /// A reset has arrived.
     is_reset: bool,
@@ -193,15 +195,22 @@ impl State {
             (Phase::Open, Segment::Reset) => {
                 let state = &mut self.ends[end.0];
                 state.is_reset = true;
-                // Nobody takes what it sends any more.
-                self.ends[end.peer().0].inbox.is_cut = true;
+                let peers = &mut self.ends[end.peer().0];
+                peers.inbox.is_cut = true;
+                if peers.phase != Phase::Open {
+                    peers.inbox.clear();
+                }
                 self.notify(end);
             }
+            // The end of what was cut off before it is no end.
+            (Phase::Open, Segment::End) if self.ends[end.0].is_reset => {
+                self.ends[end.0].inbox.has_ended = false;
+            }
+            (Phase::Open, _) if self.ends[end.0].is_paused => {}
             (Phase::Open, _) => self.notify(end),
             (Phase::Closed, Segment::Bytes(_)) => {
-                self.ends[end.0].inbox.discard();
                 self.ends[end.0].inbox.is_cut = true;
-                self.transmit(end.peer(), Segment::Reset);
+                self.transmit(end, Segment::Reset);
             }
             (Phase::Closed | Phase::Vanished, _) => {}
         }
@@ -249,6 +258,7 @@ impl State {
         let state = &mut self.ends[end.0];
         state.owner = owner;
         state.is_queued = false;
+        state.is_paused = false;
         if owner.is_some() {
             self.notify(end);
         }
@@ -323,6 +333,7 @@ impl State {
                 inbox: Pipe::default(),
                 owner: None,
                 is_queued: false,
+                is_paused: false,
                 phase: Phase::Open,
                 is_reset: false,
                 is_finished: false,
@@ -366,6 +377,21 @@ impl State {
         state.inbox.unread() > 0 || state.inbox.has_ended || state.is_reset
     }
 
+    pub(super) fn is_paused(&self, end: EndId) -> bool {
+        self.ends[end.0].is_paused
+    }
+
+    pub(super) fn pause(&mut self, end: EndId) {
+        self.ends[end.0].is_paused = true;
+    }
+
+    pub(super) fn resume(&mut self, end: EndId) {
+        self.ends[end.0].is_paused = false;
+        if self.is_readable(end) {
+            self.notify(end);
+        }
+    }
+
     pub(super) fn is_reset(&self, end: EndId) -> bool {
         self.ends[end.0].is_reset
     }
@@ -379,10 +405,11 @@ impl State {
             return Ok(count);
         }
         let state = &self.ends[end.0];
-        if state.is_reset {
-            Err(io::ErrorKind::ConnectionReset.into())
-        } else if state.inbox.has_ended || out.is_empty() {
+        if state.inbox.has_ended || out.is_empty() {
+            // A reset behind the end takes nothing away any more.
             Ok(0)
+        } else if state.is_reset {
+            Err(io::ErrorKind::ConnectionReset.into())
         } else {
             Err(io::ErrorKind::WouldBlock.into())
         }
@@ -471,7 +498,8 @@ impl State {
 
     /// Ends this side of the stream.
     pub(super) fn finish(&mut self, end: EndId) {
-        if !std::mem::replace(&mut self.ends[end.0].is_finished, true) {
+        let state = &mut self.ends[end.0];
+        if !std::mem::replace(&mut state.is_finished, true) && !state.is_reset {
             self.transmit(end, Segment::End);
         }
     }
