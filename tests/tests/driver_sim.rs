@@ -149,6 +149,7 @@ mod rough {
 }
 
 /// What only a simulated network can do.
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod faults {
     use std::io::{Read, Write};
     use std::time::Duration;

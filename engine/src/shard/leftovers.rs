@@ -22,7 +22,7 @@ impl<H: Handler> Shard<H> {
             ("a run", usize::from(core.run.is_some())),
             ("batches", usize::from(!core.batches.is_empty())),
             ("mail to forward", usize::from(!core.forwarding.is_empty())),
-            ("slots behind", core.connections.behind().len() as usize),
+            ("slots behind", core.connections.behind().iter().count()),
             (
                 "slots to flush",
                 usize::from(core.connections.dirty.has_any()),

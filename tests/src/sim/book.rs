@@ -86,12 +86,9 @@ impl Book {
     }
 
     /// Enters a publication; returns its number.
-    pub(super) fn publish(&mut self, publication: Publication) -> usize {
-        let published = self.tick();
-        self.publications.push(Publication {
-            published,
-            ..publication
-        });
+    pub(super) fn publish(&mut self, mut publication: Publication) -> usize {
+        publication.published = self.tick();
+        self.publications.push(publication);
         self.publications.len() - 1
     }
 

@@ -145,10 +145,10 @@ impl Client {
     /// Ends its stream, or resets the connection.
     pub(super) fn leave(&mut self, resets: bool) {
         self.deeds.left = true;
-        if let Some(far) = self.far.take() {
-            if resets {
-                far.reset();
-            }
+        if let Some(far) = self.far.take()
+            && resets
+        {
+            far.reset();
         }
     }
 
