@@ -10,7 +10,9 @@ use super::accepting::SimListener;
 use super::far::SimSocket;
 use super::state::Owner;
 use crate::buffer::{SendQueue, Slice};
-use crate::driver::{Driver, EVENTS_PER_WAIT, RECEIVED_PER_WAIT, Sent, Service, SocketKey};
+use crate::driver::{
+    Detached, Driver, EVENTS_PER_WAIT, RECEIVED_PER_WAIT, Sent, Service, SocketKey,
+};
 use crate::listener::Listener;
 use crate::runtime::Waker;
 use crate::socket::{Socket, unsupported};
@@ -278,13 +280,16 @@ impl Driver for SimDriver {
         Ok(())
     }
 
-    fn detach(&mut self, key: SocketKey) -> Option<Socket> {
+    fn detach(&mut self, key: SocketKey) -> Option<Detached> {
         if self.entry(key)?.held.is_some() {
             return None;
         }
         let entry = self.take(key)?;
         entry.socket.own(None);
-        Some(Socket::foreign(entry.socket))
+        Some(Detached {
+            socket: Socket::foreign(entry.socket),
+            undelivered: Vec::new(),
+        })
     }
 
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {
