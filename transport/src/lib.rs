@@ -4,7 +4,8 @@
 //! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
 //! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
 //! [`poll`] is the driver over readiness (epoll, kqueue, Windows), `uring` the one over completions
-//! (io_uring, Linux); `sim`, behind a feature of that name, is a network in memory. [`buffer`] holds the shared
+//! (io_uring, Linux), `tokio` (with the feature of that name) the one inside a tokio runtime; `sim`, behind a
+//! feature of its name as well, is a network in memory. [`buffer`] holds the shared
 //! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
 //! wheel.
 
@@ -14,11 +15,14 @@ pub mod driver;
 mod listener;
 pub mod memory;
 pub mod poll;
+mod readiness;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod socket;
 mod table;
+#[cfg(all(unix, feature = "tokio"))]
+pub mod tokio;
 #[cfg(target_os = "linux")]
 pub mod uring;
 

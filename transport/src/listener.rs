@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", all(unix, feature = "tokio")))]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -180,7 +180,7 @@ impl Listener {
     }
 
     /// The descriptor of a listener of the system.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", all(unix, feature = "tokio")))]
     pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.source {
             ListenerSource::Tcp(listener) => Ok(listener.as_fd()),
@@ -375,6 +375,15 @@ impl Acceptor {
         }
         self.resting_until = Some(now + ACCEPT_BACKOFF);
         Accepted::Failed(error)
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl std::os::fd::AsRawFd for Acceptor {
+    /// -1 of what is foreign.
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        let descriptor = self.listener.descriptor();
+        descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd())
     }
 }
 

@@ -38,6 +38,34 @@ pub fn run(driver: &mut impl Driver, service: &mut impl Turn) -> io::Result<()> 
     }
 }
 
+/// A driver whose wait can also be awaited, in a task of the runtime that it lives in.
+pub trait AsyncDriver: Driver {
+    /// [`Driver::wait`] without holding the thread. When the future is dropped before it is done, what
+    /// it did not report is left for the following wait.
+    ///
+    /// # Errors
+    /// Only what makes the driver itself unusable.
+    fn wait_async<S: Service>(
+        &mut self,
+        timeout: Option<Duration>,
+        service: &mut S,
+    ) -> impl Future<Output = io::Result<()>>;
+}
+
+/// Waits and turns until the service says stop, as a task among others: every turn or two it lets
+/// them run.
+///
+/// # Errors
+/// What made the driver unusable.
+pub async fn run_async<D: AsyncDriver, T: Turn>(driver: &mut D, service: &mut T) -> io::Result<()> {
+    loop {
+        match service.turn(driver) {
+            Next::Wait(timeout) => driver.wait_async(timeout, service).await?,
+            Next::Stop => return Ok(()),
+        }
+    }
+}
+
 /// Starts a named thread, pinned to the `cpu`-th of the cores available to the process when one
 /// is given (modulo their number). Where the platform cannot pin, the thread runs unpinned.
 ///

@@ -20,9 +20,9 @@ use crate::buffer::SendQueue;
 use crate::driver::Sent;
 
 /// Slices gathered into one write.
-const GATHERED: usize = 64;
+pub(crate) const GATHERED: usize = 64;
 /// Reads that a close spends on what was not delivered.
-const DISCARDS: usize = 64;
+pub(crate) const DISCARDS: usize = 64;
 
 /// Who is at the other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -326,6 +326,13 @@ impl SystemSocket {
     /// former only.
     pub(crate) fn set_blocking(&self, is_blocking: bool) -> io::Result<()> {
         Ok(rustix::io::ioctl_fionbio(self.descriptor(), !is_blocking)?)
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl std::os::fd::AsRawFd for SystemSocket {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        on_stream!(&self.0, stream => stream.as_raw_fd())
     }
 }
 

@@ -35,6 +35,14 @@ impl<E: Entry> Table<E> {
         self.entries.get(slot as usize).is_some_and(E::is_open)
     }
 
+    /// The key under which the slot is taken.
+    #[cfg(all(unix, feature = "tokio"))]
+    pub(crate) fn key(&self, slot: u32) -> Option<SocketKey> {
+        let entry = self.entries.get(slot as usize)?;
+        let generation = entry.generation();
+        entry.is_open().then_some(SocketKey { slot, generation })
+    }
+
     /// Puts an entry in a slot that is not taken.
     pub(crate) fn insert(&mut self, slot: u32, entry: E) {
         let slot = slot as usize;

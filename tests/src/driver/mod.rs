@@ -17,7 +17,8 @@
 //! | `descriptors` | [`Listens`], sockets that are descriptors of this process | running out of them |
 //!
 //! A driver over the system's sockets needs no fixture of its own: [`OverTcp`] and [`OverUnix`]
-//! are fixtures for anything that implements [`Build`].
+//! are fixtures for anything that implements [`Build`]; so is [`OverDuplex`], for a driver that serves
+//! streams of tokio's.
 //!
 //! Most promises are checked not by a case but in every one: the service of the suite
 //! ([`Record`]) fails at the callback that breaks the contract, and scribbles over whatever
@@ -35,6 +36,8 @@ pub mod accepting;
 pub mod back_pressure;
 pub mod closing;
 pub mod detaching;
+#[cfg(unix)]
+mod duplex;
 #[cfg(unix)]
 pub mod exhaustion;
 pub mod fairness;
@@ -56,6 +59,8 @@ use std::time::Instant;
 
 use throng_transport::{Driver, Listener, Socket};
 
+#[cfg(unix)]
+pub use duplex::{OverBuffered, OverDuplex};
 pub use pattern::{Bytes, Random};
 pub use record::{Connection, Record};
 pub use rig::{PATIENCE, Rig, TICK};

@@ -27,7 +27,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::acceptors::Acceptors;
 use crate::buffer::SendQueue;
 use crate::driver::{Detached, Driver, GENERATIONS, Sent, Service, SocketKey};
-use crate::listener::Listener;
+use crate::listener::{Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
 use crate::table::Table;
@@ -680,7 +680,7 @@ impl Driver for UringDriver {
     fn listen(&mut self, listener: Listener) -> io::Result<()> {
         listener.descriptor()?;
         let place = self.acceptors.vacancy()?;
-        self.acceptors.insert(place, listener);
+        self.acceptors.insert(place, Acceptor::new(listener));
         self.to_listen
             .push(u32::try_from(place).unwrap_or(u32::MAX));
         Ok(())

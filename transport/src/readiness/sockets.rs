@@ -1,16 +1,16 @@
-//! What a [`PollDriver`](super::PollDriver) knows of a socket.
+//! What a driver over readiness knows of a socket.
 
 use std::io;
 
 use crate::buffer::SendQueue;
-use crate::socket::SystemSocket;
 use crate::table;
 
-/// What is known of a socket. Half a cache line, since every message touches it twice.
-#[derive(Debug, Default)]
+/// What is known of a socket. Half a cache line where the socket is a descriptor, since every message
+/// touches it twice.
+#[derive(Debug)]
 #[repr(align(32))]
-pub(super) struct Entry {
-    pub(super) socket: Option<SystemSocket>,
+pub(super) struct Entry<S> {
+    pub(super) socket: Option<S>,
     /// Why there is nothing to be sent now.
     pub(super) held: Option<Box<Held>>,
     pub(super) generation: u32,
@@ -34,17 +34,37 @@ pub(super) struct Entry {
 /// What a send left behind.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// What the system did not take yet; nothing once all that is left to do is to report it.
+    /// What the stream did not take yet, or did not pass on.
     Rest {
         queue: SendQueue,
-        /// The wait in or after which the system last refused more.
+        /// The wait in or after which the stream last refused more.
         refused_in: u32,
     },
+    /// The send is done; that is to be reported.
+    Sent,
     /// The send failed; reported once the bytes received before are delivered.
     Failure(io::Error),
 }
 
-impl Entry {
+impl<S> Default for Entry<S> {
+    fn default() -> Entry<S> {
+        Entry {
+            socket: None,
+            held: None,
+            generation: 0,
+            received_in: 0,
+            paused: false,
+            readable: false,
+            hung_up: false,
+            urgent: false,
+            again: false,
+            finishing: false,
+            ended: false,
+        }
+    }
+}
+
+impl<S> Entry<S> {
     /// Whether a send has failed and that was not reported.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.held.as_deref(), Some(Held::Failure(_)))
@@ -52,7 +72,7 @@ impl Entry {
 
     /// Whether a send is done and that was not reported.
     pub(super) fn has_sent(&self) -> bool {
-        matches!(self.held.as_deref(), Some(Held::Rest { queue, .. }) if queue.is_empty())
+        matches!(self.held.as_deref(), Some(Held::Sent))
     }
 
     /// Takes the failure of a send.
@@ -62,16 +82,18 @@ impl Entry {
             .take_if(|held| matches!(**held, Held::Failure(_)))?
         {
             Held::Failure(error) => Some(error),
-            Held::Rest { .. } => None,
+            Held::Rest { .. } | Held::Sent => None,
         }
     }
 }
 
-impl table::Entry for Entry {
+impl<S> table::Entry for Entry<S> {
+    #[inline]
     fn is_open(&self) -> bool {
         self.socket.is_some()
     }
 
+    #[inline]
     fn generation(&self) -> u32 {
         self.generation
     }
@@ -80,17 +102,18 @@ impl table::Entry for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::SystemSocket;
 
     // Sockets are a descriptor each in release builds; debug builds of mio add a check.
     #[cfg(all(target_os = "linux", not(debug_assertions)))]
     #[test]
     fn an_entry_is_half_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 32);
+        assert_eq!(size_of::<Entry<SystemSocket>>(), 32);
     }
 
     #[test]
     fn only_a_failure_is_taken() {
-        let mut entry = Entry {
+        let mut entry = Entry::<SystemSocket> {
             held: Some(Box::new(Held::Rest {
                 queue: SendQueue::new(),
                 refused_in: 0,

@@ -1,0 +1,116 @@
+//! The fixture of a driver over streams that are not the system's: pipes in memory.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use throng_transport::Socket;
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream, ReadBuf, duplex};
+
+use super::{Buffers, Build, Far, Fixture};
+
+/// What a pipe holds in each direction.
+const DEFAULT: usize = 256 * 1024;
+const SMALL: usize = 8 * 1024;
+/// What a pipe that has to be flushed keeps.
+const KEPT: usize = 3000;
+
+/// The fixture of a driver over [`tokio::io::duplex`].
+#[derive(Debug)]
+pub struct OverDuplex<B>(PhantomData<B>);
+
+impl<B> Default for OverDuplex<B> {
+    fn default() -> Self {
+        OverDuplex(PhantomData)
+    }
+}
+
+impl<B: Build> Fixture for OverDuplex<B> {
+    type Driver = B::Driver;
+    type Far = FarDuplex;
+
+    fn driver(&mut self, receive_buffer: usize) -> B::Driver {
+        B::build(receive_buffer)
+    }
+
+    fn pair(&mut self, buffers: Buffers) -> (Socket, FarDuplex) {
+        let (near, far) = pipe(buffers);
+        (Socket::from_stream(near), far)
+    }
+}
+
+/// The fixture of a driver over pipes that keep what they are given until they are flushed.
+#[derive(Debug)]
+pub struct OverBuffered<B>(PhantomData<B>);
+
+impl<B> Default for OverBuffered<B> {
+    fn default() -> Self {
+        OverBuffered(PhantomData)
+    }
+}
+
+impl<B: Build> Fixture for OverBuffered<B> {
+    type Driver = B::Driver;
+    type Far = FarDuplex;
+
+    fn driver(&mut self, receive_buffer: usize) -> B::Driver {
+        B::build(receive_buffer)
+    }
+
+    fn pair(&mut self, buffers: Buffers) -> (Socket, FarDuplex) {
+        let (near, far) = pipe(buffers);
+        let near = BufWriter::with_capacity(KEPT, near);
+        (Socket::from_stream(near), far)
+    }
+}
+
+fn pipe(buffers: Buffers) -> (DuplexStream, FarDuplex) {
+    let holds = match buffers {
+        Buffers::Default => DEFAULT,
+        Buffers::Small => SMALL,
+    };
+    let (near, far) = duplex(holds);
+    (near, FarDuplex(far))
+}
+
+/// The far end, which nobody wakes.
+#[derive(Debug)]
+pub struct FarDuplex(DuplexStream);
+
+impl FarDuplex {
+    fn poll<T>(
+        &mut self,
+        call: impl FnOnce(Pin<&mut DuplexStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match call(Pin::new(&mut self.0), &mut cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Read for FarDuplex {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut bytes = ReadBuf::new(bytes);
+        self.poll(|stream, cx| stream.poll_read(cx, &mut bytes))?;
+        Ok(bytes.filled().len())
+    }
+}
+
+impl Write for FarDuplex {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.poll(|stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.poll(|stream, cx| stream.poll_flush(cx))
+    }
+}
+
+impl Far for FarDuplex {
+    fn finish(&mut self) {
+        self.poll(|stream, cx| stream.poll_shutdown(cx)).unwrap();
+    }
+}
