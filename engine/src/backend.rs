@@ -1,9 +1,12 @@
 //! The drivers that an engine's shards run on.
 
+use std::fmt::Display;
 use std::io;
 use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
+#[cfg(all(unix, feature = "tokio"))]
+use throng_transport::tokio::{TokioDriver, TokioOptions};
 #[cfg(target_os = "linux")]
 use throng_transport::uring::{REQUESTS, Refusal, UringDriver, UringOptions};
 use throng_transport::{Driver, Listener, Turn, Waker, runtime};
@@ -17,6 +20,8 @@ pub(crate) enum ShardDriver {
     Poll(PollDriver),
     #[cfg(target_os = "linux")]
     Uring(Box<UringDriver>),
+    #[cfg(all(unix, feature = "tokio"))]
+    Tokio(TokioDriver),
 }
 
 /// Calls the method on whichever driver it is.
@@ -26,6 +31,8 @@ macro_rules! on_driver {
             ShardDriver::Poll($inner) => $call,
             #[cfg(target_os = "linux")]
             ShardDriver::Uring($inner) => $call,
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio($inner) => $call,
         }
     };
 }
@@ -38,10 +45,12 @@ impl ShardDriver {
     ) -> Result<Vec<ShardDriver>, StartError> {
         match config.backend {
             Backend::Poll => Ok(polls(config, epoch)?),
-            Backend::Uring => urings(config, epoch).map_err(|reason| StartError::Backend {
-                backend: Backend::Uring,
-                reason: reason.to_string(),
-            }),
+            Backend::Uring => {
+                urings(config, epoch).map_err(|reason| unusable(Backend::Uring, &reason))
+            }
+            Backend::Tokio => {
+                tokios(config, epoch).map_err(|reason| unusable(Backend::Tokio, &reason))
+            }
             Backend::Auto => match urings(config, epoch) {
                 Ok(drivers) => {
                     tracing::info!("backend: uring");
@@ -61,6 +70,8 @@ impl ShardDriver {
             ShardDriver::Poll(_) => Backend::Poll,
             #[cfg(target_os = "linux")]
             ShardDriver::Uring(_) => Backend::Uring,
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio(_) => Backend::Tokio,
         }
     }
 
@@ -78,7 +89,16 @@ impl ShardDriver {
             ShardDriver::Poll(driver) => runtime::run(driver, shard),
             #[cfg(target_os = "linux")]
             ShardDriver::Uring(driver) => runtime::run(&mut **driver, shard),
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio(driver) => runtime::run(driver, shard),
         }
+    }
+}
+
+fn unusable(backend: Backend, reason: &impl Display) -> StartError {
+    StartError::Backend {
+        backend,
+        reason: reason.to_string(),
     }
 }
 
@@ -109,4 +129,23 @@ fn urings(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, Refusal> 
 #[cfg(not(target_os = "linux"))]
 fn urings(_: &Config, _: Instant) -> Result<Vec<ShardDriver>, &'static str> {
     Err("io_uring is Linux's")
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+fn tokios(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, &'static str> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return Err("start must be called inside a tokio runtime");
+    };
+    let options = TokioOptions {
+        receive_buffer: config.read_buffer_size,
+        expected_sockets: expected_per_shard(config),
+        epoch,
+    };
+    let driver = |_| ShardDriver::Tokio(TokioDriver::new(&options, runtime.clone()));
+    Ok((0..config.shards).map(driver).collect())
+}
+
+#[cfg(not(all(unix, feature = "tokio")))]
+fn tokios(_: &Config, _: Instant) -> Result<Vec<ShardDriver>, &'static str> {
+    Err("it needs the feature `tokio`, and Unix")
 }

@@ -71,6 +71,22 @@ pub enum PublishError {
     Stopped,
 }
 
+/// Why a stream was not adopted.
+#[cfg(all(unix, feature = "tokio"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// The engine's driver serves the system's sockets only.
+    #[error("the backend {0} serves no streams but the system's: choose tokio")]
+    Backend(Backend),
+    /// The mailbox of the shard whose turn it was is full.
+    #[error("the shard's mailbox is full (mailbox_capacity)")]
+    MailboxFull,
+    /// The engine is being drained, or has stopped.
+    #[error("the engine is stopping")]
+    Stopped,
+}
+
 /// Why the members of a room could not be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -24,6 +24,8 @@ use crate::shard::{
     encode_detached,
 };
 use crate::shared::Shared;
+#[cfg(all(unix, feature = "tokio"))]
+use crate::tasks::wait_in_place;
 
 thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -32,6 +34,19 @@ thread_local! {
 /// Notes that the calling thread is a shard's or the fan-out pool's, which must not wait for shards.
 pub(crate) fn enter_shard() {
     ON_SHARD.set(true);
+}
+
+/// Does what a shard does on a thread that is not its own.
+#[cfg(all(unix, feature = "tokio"))]
+pub(crate) fn on_shard<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ON_SHARD.set(self.0);
+        }
+    }
+    let _restore = Restore(ON_SHARD.replace(true));
+    work()
 }
 
 /// Whether the calling thread must not wait for shards.
@@ -169,6 +184,10 @@ impl EngineHandle {
     ///
     /// # Errors
     /// On a shard's own thread, and when the engine has stopped.
+    ///
+    /// # Panics
+    /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
+    /// them ([`Backend::Tokio`](crate::Backend::Tokio)).
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
         if is_on_shard() {
             return Err(MembersError::OnShard);
@@ -180,11 +199,23 @@ impl EngineHandle {
         if shards.is_empty() {
             return Ok(Vec::new());
         }
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.0.config.backend == Backend::Tokio {
+            return wait_in_place(|| self.ask_for_members(&room.name, &shards));
+        }
+        self.ask_for_members(&room.name, &shards)
+    }
+
+    fn ask_for_members(
+        &self,
+        room: &Arc<str>,
+        shards: &[u8],
+    ) -> Result<Vec<ConnectionId>, MembersError> {
         let (answer, answers) = bounded(shards.len());
         let mut asked = 0;
-        for &shard in &shards {
+        for &shard in shards {
             let mail = Mail::Members {
-                room: Arc::clone(&room.name),
+                room: Arc::clone(room),
                 answer: answer.clone(),
             };
             let posted = self.0.mail[usize::from(shard)].post_blocking(mail);

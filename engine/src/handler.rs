@@ -51,8 +51,9 @@ use crate::protocol::message::Message;
 /// ```
 pub trait Handler: Send + Sync + 'static {
     /// What the service keeps for each connection. It lives on the connection's shard, from
-    /// [`on_upgrade`](Handler::on_upgrade) until [`on_close`](Handler::on_close) has returned.
-    type State: 'static;
+    /// [`on_upgrade`](Handler::on_upgrade) until [`on_close`](Handler::on_close) has returned. Where shards
+    /// are tasks ([`Backend::Tokio`](crate::Backend::Tokio)) it moves between threads with its shard.
+    type State: Send + 'static;
 
     /// Decides about a request for an upgrade, which is sound and of an allowed origin.
     ///

@@ -47,11 +47,15 @@ mod room;
 mod server;
 mod shard;
 mod shared;
+#[cfg(all(unix, feature = "tokio"))]
+mod tasks;
 
 pub use budget::MemoryUse;
 pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
 pub use entropy::system_entropy;
+#[cfg(all(unix, feature = "tokio"))]
+pub use error::AdoptError;
 pub use error::{MembersError, PublishError, ReceiptError, StartError};
 pub use event::{Cause, Close, Counts};
 pub use gap::Gap;

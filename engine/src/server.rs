@@ -28,6 +28,8 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
+#[cfg(all(unix, feature = "tokio"))]
+use crate::tasks::{Tasks, wait_in_place};
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -147,6 +149,8 @@ impl<H: Handler> Builder<H> {
             handle: EngineHandle::new(&shared),
             addresses: listening.addresses,
             threads: Vec::new(),
+            #[cfg(all(unix, feature = "tokio"))]
+            tasks: None,
             fanout: Vec::new(),
             #[cfg(feature = "http")]
             side_door: None,
@@ -170,12 +174,30 @@ impl<H: Handler> Builder<H> {
                 #[cfg(feature = "http")]
                 side_door: side_door.entrance(),
             };
-            engine.threads.push(spawn(driver, parts)?);
+            engine.launch(driver, parts)?;
         }
         #[cfg(feature = "http")]
         engine.side_door.replace(side_door);
         listening.files.keep();
         Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Starts a shard, on a thread or as a task.
+    fn launch<H: Handler>(&mut self, driver: ShardDriver, parts: ShardParts<H>) -> io::Result<()> {
+        #[cfg(all(unix, feature = "tokio"))]
+        if let ShardDriver::Tokio(driver) = driver {
+            let of_this_runtime = || Tasks::of_this_runtime().ok_or(io::ErrorKind::Other);
+            let tasks = match self.tasks.take() {
+                Some(tasks) => tasks,
+                None => of_this_runtime()?,
+            };
+            self.tasks.insert(tasks).spawn(driver, parts);
+            return Ok(());
+        }
+        self.threads.push(spawn(driver, parts)?);
+        Ok(())
     }
 }
 
@@ -288,7 +310,8 @@ fn show(address: &BindAddress) -> String {
     }
 }
 
-/// A running engine. Dropping it cuts its connections and stops its threads.
+/// A running engine. Dropping it cuts its connections and stops its threads, and waits for them; where
+/// its shards are tasks ([`Backend::Tokio`](crate::Backend::Tokio)) it waits for nobody.
 ///
 /// It dereferences to an [`EngineHandle`], which publishes and counts and can be cloned for other
 /// threads.
@@ -297,6 +320,9 @@ pub struct Engine {
     handle: EngineHandle,
     addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
+    /// The shards that are tasks.
+    #[cfg(all(unix, feature = "tokio"))]
+    tasks: Option<Tasks>,
     /// The fan-out pool's threads.
     fanout: Vec<JoinHandle<()>>,
     #[cfg(feature = "http")]
@@ -368,7 +394,19 @@ impl Engine {
     ///
     /// Blocks until all are gone, which takes at most the window,
     /// [`close_timeout`](field@Config::close_timeout), and a second for pages that are being served.
+    ///
+    /// # Panics
+    /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
+    /// them; `drain_with_async` may be. The engine is cut then.
     pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.tasks.is_some() {
+            return wait_in_place(|| self.drain_in_place(code, window));
+        }
+        self.drain_in_place(code, window)
+    }
+
+    fn drain_in_place(&mut self, code: CloseCode, window: Duration) -> DrainReport {
         let shared = self.handle.shared();
         shared.begin_drain();
         if let Some(fanout) = &shared.fanout {
@@ -394,7 +432,14 @@ impl Engine {
 
     /// Waits until the engine has stopped, which another thread may have it do by
     /// [`EngineHandle::shutdown`].
+    ///
+    /// # Panics
+    /// As [`Engine::drain_with`]; `wait_async` may be called anywhere.
     pub fn wait(mut self) {
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.tasks.is_some() {
+            return wait_in_place(|| self.join());
+        }
         self.join();
     }
 
@@ -408,6 +453,10 @@ impl Engine {
             if thread.join().is_err() {
                 tracing::error!("a shard's thread panicked");
             }
+        }
+        #[cfg(all(unix, feature = "tokio"))]
+        if let Some(tasks) = self.tasks.take() {
+            tasks.join();
         }
         if let Some(fanout) = &self.handle.shared().fanout {
             fanout.close();
@@ -434,6 +483,35 @@ impl Deref for Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.tasks.is_some() {
+            return self.leave_to_a_thread();
+        }
         self.stop();
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl Engine {
+    /// Stops the engine without waiting for the runtime, which this thread may have to drive.
+    fn leave_to_a_thread(&mut self) {
+        self.handle.shutdown();
+        let tasks = self.tasks.take();
+        let mut rest = Engine {
+            handle: self.handle.clone(),
+            addresses: Vec::new(),
+            threads: Vec::new(),
+            tasks: None,
+            fanout: std::mem::take(&mut self.fanout),
+            #[cfg(feature = "http")]
+            side_door: self.side_door.take(),
+        };
+        let waiting = runtime::spawn("throng-end".to_owned(), None, move || {
+            tasks.into_iter().for_each(Tasks::join);
+            rest.join();
+        });
+        if let Err(error) = waiting {
+            tracing::warn!(%error, "an engine's threads were left to themselves");
+        }
     }
 }

@@ -58,6 +58,15 @@ choice! {
         /// Completions: io_uring (Linux 6.1 or later; from 6.12 on it needs less memory and fewer
         /// wake-ups). Where it cannot be used the engine does not start, and says why.
         Uring = "uring",
+        /// Tasks of the tokio runtime in which [`Builder::start`](crate::Builder::start) is called, which must
+        /// have its I/O and its time enabled, instead of threads; needs the feature `tokio`, and Unix.
+        /// [`pin_shards`](field@crate::Config::pin_shards) has no effect.
+        ///
+        /// Handlers run on the runtime's threads, and a long one holds up whatever else runs there. What
+        /// waits for shards has asynchronous forms (`Engine::drain_async`);
+        /// the others may be called in a runtime with several threads, and panic in a task of one with a single
+        /// thread.
+        Tokio = "tokio",
     }
 }
 

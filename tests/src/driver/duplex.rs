@@ -105,12 +105,12 @@ impl Write for FarDuplex {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.poll(|stream, cx| stream.poll_flush(cx))
+        self.poll(AsyncWrite::poll_flush)
     }
 }
 
 impl Far for FarDuplex {
     fn finish(&mut self) {
-        self.poll(|stream, cx| stream.poll_shutdown(cx)).unwrap();
+        self.poll(AsyncWrite::poll_shutdown).unwrap();
     }
 }

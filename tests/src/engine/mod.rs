@@ -9,6 +9,8 @@
 
 mod client;
 mod gaps;
+#[cfg(unix)]
+mod runtime;
 mod service;
 pub mod trades;
 
@@ -38,11 +40,16 @@ pub struct Served {
 pub const BACKEND: &str = "THRONG_TEST_BACKEND";
 
 /// Settings for tests: one shard, any origin, no pings unasked for, the backend that [`BACKEND`]
-/// names, and otherwise the defaults.
+/// names, and otherwise the defaults. Where shards are tasks the thread has entered a runtime.
 pub fn config() -> Config {
+    let backend = backend();
+    #[cfg(unix)]
+    if backend == Backend::Tokio {
+        runtime::enter();
+    }
     Config::default()
         .shards(1)
-        .backend(backend())
+        .backend(backend)
         .ping_interval(None)
         .origins(Origins::danger_allow_any_origin())
 }

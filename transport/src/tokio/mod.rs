@@ -105,7 +105,7 @@ pub struct TokioOptions {
 
 /// A driver inside a tokio runtime.
 ///
-/// Time is the runtime's: where that is paused ([`tokio::time::pause`]), so is the service's.
+/// Time is the runtime's: where that is paused (`tokio::time::pause`), so is the service's.
 ///
 /// [`Driver::wait`] is for a thread of the service's own. It panics inside a runtime, as does whatever
 /// blocks there.

@@ -1,0 +1,202 @@
+//! Shards as tasks of the runtime that the service lives in.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use throng_transport::runtime::run_async;
+use throng_transport::tokio::TokioDriver;
+use throng_transport::{Peer, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::{block_in_place, spawn_blocking};
+
+use crate::config::Backend;
+use crate::error::AdoptError;
+use crate::handle::{EngineHandle, on_shard};
+use crate::handler::Handler;
+use crate::protocol::close::CloseCode;
+use crate::server::{DrainReport, Engine};
+use crate::shard::{Mail, PostError, Shard, ShardParts};
+
+/// The tasks of an engine, for whoever waits until they are over.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    runtime: Handle,
+    /// Dropped by each task when it is over.
+    running: Sender<()>,
+    over: Receiver<()>,
+}
+
+impl Tasks {
+    /// No tasks yet, of the runtime that the caller is in. `None` outside one.
+    pub(crate) fn of_this_runtime() -> Option<Tasks> {
+        let (running, over) = bounded(0);
+        let runtime = Handle::try_current().ok()?;
+        Some(Tasks {
+            runtime,
+            running,
+            over,
+        })
+    }
+
+    /// Has the runtime run a shard.
+    pub(crate) fn spawn<H: Handler>(&self, mut driver: TokioDriver, parts: ShardParts<H>) {
+        let running = self.running.clone();
+        // Made here, so that its connections are told even if the runtime never gets to it.
+        let mut guarded = Guarded(Some(Shard::new(parts)));
+        let shard = async move {
+            let _running = running;
+            if let Some(shard) = &mut guarded.0 {
+                match run_async(&mut driver, shard).await {
+                    Ok(()) => drop(guarded.0.take()),
+                    Err(error) => {
+                        tracing::error!(%error, "a shard has failed; its connections are cut");
+                    }
+                }
+            }
+        };
+        self.runtime.spawn(OnShard(Box::pin(shard)));
+    }
+
+    /// Waits until all are over.
+    pub(crate) fn join(self) {
+        drop(self.running);
+        while self.over.recv().is_ok() {}
+    }
+}
+
+/// A shard whose task may be dropped at any time: by a panic, or with its runtime.
+struct Guarded<H: Handler>(Option<Shard<H>>);
+
+impl<H: Handler> Drop for Guarded<H> {
+    fn drop(&mut self) {
+        if let Some(shard) = &mut self.0 {
+            tracing::error!("a shard's task was ended; its connections are cut");
+            // Beyond repair already, it may panic again.
+            if catch_unwind(AssertUnwindSafe(|| shard.fail())).is_err() {
+                tracing::error!("a shard has panicked while its connections were cut");
+            }
+        }
+    }
+}
+
+/// Tells the thread, while it runs the task, that it must not wait for shards.
+struct OnShard<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for OnShard<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        on_shard(|| self.0.as_mut().poll(cx))
+    }
+}
+
+/// Waits for shards that are tasks: in a runtime the thread's other tasks are moved elsewhere first.
+///
+/// # Panics
+/// In a task of a runtime with a single thread, which would wait for itself.
+pub(crate) fn wait_in_place<T>(wait: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(_) => block_in_place(wait),
+        Err(_) => wait(),
+    }
+}
+
+/// The asynchronous forms of what waits, on every backend. They have a thread of the runtime's wait,
+/// so that they hold up nobody; when the future is dropped the engine ends all the same.
+impl Engine {
+    /// [`Engine::drain`] in a task.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// ```
+    /// # async fn example(engine: throng::Engine) {
+    /// let report = engine.drain_async(std::time::Duration::from_secs(30)).await;
+    /// println!("{} of {} were told everything", report.flushed, report.connections);
+    /// # }
+    /// ```
+    pub async fn drain_async(self, window: std::time::Duration) -> DrainReport {
+        self.drain_with_async(CloseCode::SERVICE_RESTART, window)
+            .await
+    }
+
+    /// [`Engine::drain_with`] in a task.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn drain_with_async(
+        self,
+        code: CloseCode,
+        window: std::time::Duration,
+    ) -> DrainReport {
+        let draining = spawn_blocking(move || self.drain_with(code, window));
+        // Nothing is left to report where the runtime ends meanwhile.
+        draining.await.unwrap_or_default()
+    }
+
+    /// [`Engine::wait`] in a task.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn wait_async(self) {
+        // Where the runtime ends, so has the engine.
+        let _ = spawn_blocking(move || self.wait()).await;
+    }
+}
+
+impl EngineHandle {
+    /// Hands a stream to one of the shards, which does the opening handshake on it and serves it as a
+    /// connection like any other: an in-memory pipe, one that is encrypted, one that hyper has given
+    /// up. `peer` is what [`Conn::peer`](crate::Conn::peer) says; [`Peer::Unix`] for who has no
+    /// address. A request that asks for no upgrade is not answered: the stream is closed.
+    ///
+    /// # Errors
+    /// When the engine's backend is not [`Backend::Tokio`], when it is stopping, and when the shard's
+    /// mailbox is full. The stream is dropped.
+    ///
+    /// ```
+    /// use throng::{Backend, Config, Engine, Peer};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    /// # runtime.block_on(async {
+    /// let engine = Engine::builder()
+    ///     .bind("127.0.0.1:0")?
+    ///     .config(Config::default().backend(Backend::Tokio))
+    ///     .on_message(|conn, message| {
+    ///         conn.send(message);
+    ///     })
+    ///     .start()?;
+    /// let (near, _far) = tokio::io::duplex(64 * 1024);
+    /// engine.adopt(near, Peer::Unix)?;
+    /// engine.drain_async(std::time::Duration::ZERO).await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        peer: Peer,
+    ) -> Result<(), AdoptError> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let shared = self.shared();
+        let backend = shared.config.backend;
+        if backend != Backend::Tokio {
+            return Err(AdoptError::Backend(backend));
+        }
+        if shared.is_draining() {
+            return Err(AdoptError::Stopped);
+        }
+        let shard = NEXT.fetch_add(1, Ordering::Relaxed) % shared.mail.len();
+        let socket = Socket::from_stream(stream);
+        match shared.mail[shard].try_post(Mail::Adopt { socket, peer }) {
+            Ok(()) => Ok(()),
+            Err(PostError::Full(_)) => Err(AdoptError::MailboxFull),
+            Err(PostError::Stopped) => Err(AdoptError::Stopped),
+        }
+    }
+}
