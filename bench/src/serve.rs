@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use throng::Config;
 use throng_loadtest::embedded::{Service, start};
 use throng_loadtest::machine;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::floor::{Audience, Driver, Floor};
 
@@ -208,11 +209,30 @@ impl Serve {
             Scenario::Mixed => Service::Mixed,
         };
         let config = Config::default().shards(self.shards).backend(backend);
-        let engine = start(service, self.listen, config)?;
-        announce(engine.local_addr().unwrap_or(self.listen))?;
-        engine.wait();
+        let begin = || {
+            let engine = start(service, self.listen, config)?;
+            announce(engine.local_addr().unwrap_or(self.listen))?;
+            Ok::<_, ServeError>(engine)
+        };
+        if backend == throng::Backend::Tokio {
+            return runtime(self.shards)?.block_on(async {
+                begin()?.wait_async().await;
+                Ok(())
+            });
+        }
+        begin()?.wait();
         Ok(())
     }
+}
+
+/// The runtime whose tasks the shards are.
+fn runtime(shards: usize) -> io::Result<Runtime> {
+    let mut builder = if shards == 1 {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    builder.worker_threads(shards).enable_all().build()
 }
 
 /// Tells whoever started the server where clients connect to.
