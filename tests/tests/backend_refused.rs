@@ -76,8 +76,14 @@ fn auto_goes_on_by_readiness() {
         let mut client = Client::connect(engine.local_addr().unwrap());
         assert_eq!(client.ask("still here?"), "still here?");
     }
-    let engine = start(Backend::Auto).unwrap();
-    assert_eq!(engine.backend(), Backend::Uring, "where the system lets us");
-    let mut client = Client::connect(engine.local_addr().unwrap());
-    assert_eq!(client.ask("and here?"), "and here?");
+}
+
+#[test]
+fn an_engine_tells_what_it_runs_on() {
+    for backend in [Backend::Poll, Backend::Uring] {
+        let engine = start(backend).unwrap();
+        assert_eq!(engine.backend(), backend);
+        let mut client = Client::connect(engine.local_addr().unwrap());
+        assert_eq!(client.ask("and here?"), "and here?");
+    }
 }

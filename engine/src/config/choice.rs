@@ -49,8 +49,7 @@ macro_rules! choice {
 choice! {
     /// What moves the bytes between the engine and the network.
     pub enum Backend in "backend" {
-        /// The best that this system offers: on Linux io_uring, where the engine is allowed to use it,
-        /// and readiness elsewhere. A line in the log says which it became.
+        /// What measured best among those that this system offers: readiness, for now.
         #[default]
         Auto = "auto",
         /// Readiness: epoll, kqueue, or what Windows has in their place.
