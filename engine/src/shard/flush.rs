@@ -93,6 +93,7 @@ impl Core {
     #[cold]
     fn adjust(&mut self, key: SocketKey, driver: &mut impl Driver) {
         let connection = &mut self.connections[key.slot];
+        connection.outbox.face_stall();
         let outbox = &connection.outbox;
         if outbox.is_in_flight() {
             let deadline = connection

@@ -80,11 +80,8 @@ impl Core {
     #[inline]
     pub(super) fn must_wait(&self, slot: u32) -> bool {
         let connection = &self.connections[slot];
-        // What it was sent in the turn before has stalled, and only now did that show: it would have
-        // been paused.
-        let has_just_stalled =
-            connection.outbox.is_in_flight() && connection.since.sending == self.tick;
-        let must_wait = self.held_back.must_wait(connection.encoding) || has_just_stalled;
+        let must_wait =
+            self.held_back.must_wait(connection.encoding) || connection.outbox.has_stalled();
         must_wait && connection.is_open() || self.is_turn_full(slot)
     }
 

@@ -103,8 +103,10 @@ struct Taken {
 const IN_FLIGHT: u32 = 1 << 31;
 /// It has, and more waits.
 const BETWEEN_SENDS: u32 = 1 << 30;
+/// It seemed to have, and nothing was done yet about that it has not.
+const STALLED: u32 = 1 << 29;
 /// The bits that count messages.
-const MESSAGES: u32 = BETWEEN_SENDS - 1;
+const MESSAGES: u32 = STALLED - 1;
 
 impl Taken {
     fn in_flight(bytes: u32, messages: u32) -> Taken {
@@ -371,7 +373,18 @@ impl Outbox {
     /// The batch taken last is not with the system after all: it is in flight again.
     #[cold]
     pub(crate) fn stalled(&mut self) {
-        self.taken.messages = self.taken.messages & MESSAGES | IN_FLIGHT;
+        self.taken.messages = self.taken.messages & MESSAGES | IN_FLIGHT | STALLED;
+    }
+
+    /// Whether the batch taken last has stalled, and the peer is still read from as one that keeps up.
+    #[inline]
+    pub(crate) fn has_stalled(&self) -> bool {
+        self.taken.messages & STALLED != 0
+    }
+
+    /// What follows from a stall is being done.
+    pub(crate) fn face_stall(&mut self) {
+        self.taken.messages &= !STALLED;
     }
 
     /// The flush has sent everything.
