@@ -26,7 +26,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::acceptors::Acceptors;
 use crate::buffer::SendQueue;
-use crate::driver::{Detached, Driver, GENERATIONS, Sent, Service, SocketKey};
+use crate::driver::{Detached, Driver, GENERATIONS, RECEIVED_PER_WAIT, Sent, Service, SocketKey};
 use crate::listener::{Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
@@ -165,10 +165,16 @@ impl UringDriver {
 
     /// Submits all requests, and so learns what becomes of the sends among them.
     fn submit(&mut self) {
-        if let Err(error) = self.ring.enter(Parking::No) {
-            self.failure.get_or_insert(error);
-        }
+        self.enter(Parking::No);
         self.collect();
+    }
+
+    /// Enters the ring, unless it has become unusable; returns whether it is usable.
+    fn enter(&mut self, parking: Parking) -> bool {
+        if self.failure.is_none() {
+            self.failure = self.ring.enter(parking).err();
+        }
+        self.failure.is_none()
     }
 
     /// Takes all completions from the ring. Those of sends are handled, so that what was sent can be
@@ -182,11 +188,7 @@ impl UringDriver {
                     _ => self.completions.push_back(completion),
                 }
             }
-            if !self.ring.has_overflown() {
-                break;
-            }
-            if let Err(error) = self.ring.enter(Parking::Look) {
-                self.failure.get_or_insert(error);
+            if !self.ring.has_overflown() || !self.enter(Parking::Look) {
                 break;
             }
         }
@@ -394,24 +396,18 @@ impl UringDriver {
         completion: Completion,
         service: &mut impl Service,
     ) {
-        if let Some(buffer) = completion.buffer() {
-            let bytes = self
-                .ring
-                .buffers
-                .received(buffer, completion.bytes().unwrap_or(0));
-            let entry = self.sockets.get(key).filter(|_| !bytes.is_empty());
-            if let Some(entry) = entry {
-                entry.received_in = low(self.turn);
-                if entry.must_keep(self.turn) {
-                    entry.trouble().undelivered.extend_from_slice(bytes);
-                } else {
-                    service.received(key, bytes);
-                }
+        let (sockets, turn) = (&mut self.sockets, self.turn);
+        self.ring.received(&completion, |bytes| {
+            let Some(entry) = sockets.get(key) else {
+                return;
+            };
+            entry.received_in = low(turn);
+            if entry.must_keep(turn) {
+                entry.trouble().undelivered.extend_from_slice(bytes);
+            } else {
+                service.received(key, bytes);
             }
-            if !completion.shares_buffer() {
-                self.ring.buffers.give(buffer);
-            }
-        }
+        });
         if !completion.goes_on() {
             self.handle_end_of_receive(key, &completion, service);
         } else if self.is_unwanted(key) {
@@ -477,12 +473,7 @@ impl UringDriver {
 
     /// Offers the system the rest of a pending send.
     fn continue_send(&mut self, key: SocketKey) {
-        let Some(Entry {
-            socket: Some(socket),
-            trouble: Some(trouble),
-            ..
-        }) = self.sockets.get(key)
-        else {
+        let Some((socket, trouble)) = self.sockets.get(key).and_then(Entry::in_trouble) else {
             return;
         };
         match socket.send_queue(&mut trouble.rest) {
@@ -565,12 +556,7 @@ impl UringDriver {
     }
 
     fn report_send(&mut self, key: SocketKey, service: &mut impl Service) {
-        let Some(Entry {
-            socket: Some(socket),
-            trouble: Some(trouble),
-            ..
-        }) = self.sockets.get(key)
-        else {
+        let Some((socket, trouble)) = self.sockets.get(key).and_then(Entry::in_trouble) else {
             return;
         };
         if trouble.failure.is_some() {
@@ -694,9 +680,7 @@ impl Driver for UringDriver {
         }
         // A request holds what it watches open.
         if places > 0 {
-            if let Err(error) = self.ring.enter(Parking::Look) {
-                self.failure.get_or_insert(error);
-            }
+            self.enter(Parking::Look);
             self.collect();
         }
     }
@@ -744,17 +728,13 @@ impl Driver for UringDriver {
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {
         self.request();
         let parking = self.parking(timeout);
-        if self.failure.is_none()
-            && let Err(error) = self.ring.enter(parking)
-        {
-            self.failure = Some(error);
-        }
+        self.enter(parking);
         self.collect();
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
         self.turn = self.turn.wrapping_add(1);
-        self.budget = crate::driver::RECEIVED_PER_WAIT;
+        self.budget = RECEIVED_PER_WAIT;
         service.begin(self.epoch.elapsed());
         std::mem::swap(&mut self.again, &mut self.due);
         for index in 0..self.due.len() {
@@ -944,8 +924,7 @@ impl UringDriver {
                 Receiving::Ending => {}
                 Receiving::Yes => self.end_receive(key),
             }
-            if let Err(error) = self.ring.enter(Parking::Look) {
-                self.failure.get_or_insert(error);
+            if !self.enter(Parking::Look) {
                 return None;
             }
             self.collect();
@@ -960,13 +939,7 @@ impl UringDriver {
             if completion.token != Token::Receive(key) {
                 return true;
             }
-            if let Some(buffer) = completion.buffer() {
-                let len = completion.bytes().unwrap_or(0);
-                bytes.extend_from_slice(ring.buffers.received(buffer, len));
-                if !completion.shares_buffer() {
-                    ring.buffers.give(buffer);
-                }
-            }
+            ring.received(completion, |part| bytes.extend_from_slice(part));
             if let Some(entry) = sockets.get(key) {
                 entry.receiving = match completion.goes_on() {
                     true => Receiving::Yes,

@@ -61,16 +61,6 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
-    /// The buffer that the bytes received are in.
-    pub(super) fn buffer(&self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
-    }
-
-    /// Whether more receives will fill the rest of the buffer.
-    pub(super) fn shares_buffer(&self) -> bool {
-        cqueue::buffer_more(self.flags)
-    }
-
     /// The result as a number of bytes.
     pub(super) fn bytes(&self) -> io::Result<usize> {
         usize::try_from(self.result).map_err(|_| self.error())
@@ -102,7 +92,7 @@ struct Send {
 pub(super) struct Ring {
     /// Dropped before the memory that the system was told of.
     ring: ManuallyDrop<IoUring>,
-    pub(super) buffers: ManuallyDrop<BufferRing>,
+    buffers: ManuallyDrop<BufferRing>,
     batch: Batch,
     /// What a wait for more than one completion waits for them.
     gathering: Option<Gathering>,
@@ -373,6 +363,23 @@ impl Ring {
         // SAFETY: the arguments are of the kind that EXT_ARG says, and live until the call returns.
         unsafe { submitter.enter(requests, wanted, flags.bits(), Some(&arguments)) }?;
         Ok(())
+    }
+
+    /// Lets `take` have what a receive's completion has brought, if that is anything. A buffer that no more
+    /// receives will fill goes back.
+    #[inline]
+    pub(super) fn received(&mut self, completion: &Completion, take: impl FnOnce(&mut [u8])) {
+        let Some(buffer) = cqueue::buffer_select(completion.flags) else {
+            return;
+        };
+        let len = usize::try_from(completion.result).unwrap_or(0);
+        let bytes = self.buffers.received(buffer, len);
+        if !bytes.is_empty() {
+            take(bytes);
+        }
+        if !cqueue::buffer_more(completion.flags) {
+            self.buffers.give(buffer);
+        }
     }
 
     /// Whether completions wait for room among those that [`Ring::completion`] takes. They come

@@ -104,6 +104,11 @@ impl Entry {
         });
     }
 
+    /// The socket and its trouble, if it has any.
+    pub(super) fn in_trouble(&mut self) -> Option<(&mut SystemSocket, &mut Trouble)> {
+        self.socket.as_mut().zip(self.trouble.as_deref_mut())
+    }
+
     /// Whether a send is pending.
     pub(super) fn is_sending(&self) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| trouble.pending)
