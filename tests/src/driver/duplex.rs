@@ -16,17 +16,23 @@ const SMALL: usize = 8 * 1024;
 /// What a pipe that has to be flushed keeps.
 const KEPT: usize = 3000;
 
-/// The fixture of a driver over [`tokio::io::duplex`].
+/// The fixture of a driver over [`tokio::io::duplex`], or over pipes that keep what they are given until
+/// they are flushed.
 #[derive(Debug)]
-pub struct OverDuplex<B>(PhantomData<B>);
+pub struct OverPipe<B, const BUFFERED: bool>(PhantomData<B>);
 
-impl<B> Default for OverDuplex<B> {
+/// Over [`tokio::io::duplex`].
+pub type OverDuplex<B> = OverPipe<B, false>;
+/// Over pipes that have to be flushed.
+pub type OverBuffered<B> = OverPipe<B, true>;
+
+impl<B, const BUFFERED: bool> Default for OverPipe<B, BUFFERED> {
     fn default() -> Self {
-        OverDuplex(PhantomData)
+        OverPipe(PhantomData)
     }
 }
 
-impl<B: Build> Fixture for OverDuplex<B> {
+impl<B: Build, const BUFFERED: bool> Fixture for OverPipe<B, BUFFERED> {
     type Driver = B::Driver;
     type Far = FarDuplex;
 
@@ -36,32 +42,12 @@ impl<B: Build> Fixture for OverDuplex<B> {
 
     fn pair(&mut self, buffers: Buffers) -> (Socket, FarDuplex) {
         let (near, far) = pipe(buffers);
-        (Socket::from_stream(near), far)
-    }
-}
-
-/// The fixture of a driver over pipes that keep what they are given until they are flushed.
-#[derive(Debug)]
-pub struct OverBuffered<B>(PhantomData<B>);
-
-impl<B> Default for OverBuffered<B> {
-    fn default() -> Self {
-        OverBuffered(PhantomData)
-    }
-}
-
-impl<B: Build> Fixture for OverBuffered<B> {
-    type Driver = B::Driver;
-    type Far = FarDuplex;
-
-    fn driver(&mut self, receive_buffer: usize) -> B::Driver {
-        B::build(receive_buffer)
-    }
-
-    fn pair(&mut self, buffers: Buffers) -> (Socket, FarDuplex) {
-        let (near, far) = pipe(buffers);
-        let near = BufWriter::with_capacity(KEPT, near);
-        (Socket::from_stream(near), far)
+        let near = if BUFFERED {
+            Socket::from_stream(BufWriter::with_capacity(KEPT, near))
+        } else {
+            Socket::from_stream(near)
+        };
+        (near, far)
     }
 }
 
