@@ -55,11 +55,16 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn leave(&mut self, room: usize, tick: Tick) {
-        let of_room = |it: &&mut Membership| it.room == room && it.left.is_none();
-        if let Some(membership) = self.memberships.iter_mut().find(of_room) {
-            membership.left = Some(tick);
-        }
+    /// The membership that has not ended.
+    pub(super) fn membership(&mut self, room: usize) -> Option<&mut Membership> {
+        let mut memberships = self.memberships.iter_mut();
+        memberships.find(|it| it.room == room && it.left.is_none())
+    }
+
+    /// Ends a membership; returns whether there was one.
+    pub(super) fn leave(&mut self, room: usize, tick: Tick) -> bool {
+        let membership = self.membership(room);
+        membership.map(|it| it.left = Some(tick)).is_some()
     }
 }
 

@@ -99,11 +99,7 @@ impl Service {
         let mut book = self.shelf.book();
         let tick = book.tick();
         let page = book.page(*conn.state());
-        let is_member = page
-            .memberships
-            .iter()
-            .any(|it| it.room == room && it.left.is_none());
-        if joined && !is_member {
+        if joined && page.membership(room).is_none() {
             page.memberships.push(Membership {
                 room,
                 joined: tick,
@@ -116,12 +112,7 @@ impl Service {
         let was_member = conn.leave(&room_name(room));
         let mut book = self.shelf.book();
         let tick = book.tick();
-        let page = book.page(*conn.state());
-        let known = page
-            .memberships
-            .iter()
-            .any(|it| it.room == room && it.left.is_none());
-        page.leave(room, tick);
+        let known = book.page(*conn.state()).leave(room, tick);
         if was_member != known {
             let client = conn.state();
             let wrong = format!("client {client} leaving room {room}: {was_member}, not {known}");
