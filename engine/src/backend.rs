@@ -24,10 +24,6 @@ pub(crate) enum ShardDriver {
     Tokio(TokioDriver),
 }
 
-/// What is preferred to readiness. Nothing yet: io_uring is cheaper for rooms of many members, and dearer
-/// for messages of many KiB (`compare --backend poll,uring`).
-const PREFERRED: [Backend; 0] = [];
-
 /// Calls the method on whichever driver it is.
 macro_rules! on_driver {
     ($driver:expr, $inner:ident => $call:expr) => {
@@ -47,38 +43,17 @@ impl ShardDriver {
         config: &Config,
         epoch: Instant,
     ) -> Result<Vec<ShardDriver>, StartError> {
-        Self::all(config.backend, config, epoch)
-    }
-
-    fn all(
-        backend: Backend,
-        config: &Config,
-        epoch: Instant,
-    ) -> Result<Vec<ShardDriver>, StartError> {
-        match backend {
-            Backend::Poll => Ok(polls(config, epoch)?),
+        match config.backend {
+            // Nothing was measured to be cheaper everywhere: io_uring seems to be for rooms of many
+            // members, and dearer for messages of many KiB (`compare --backend poll,uring`).
+            Backend::Auto | Backend::Poll => Ok(polls(config, epoch)?),
             Backend::Uring => {
                 urings(config, epoch).map_err(|reason| unusable(Backend::Uring, &reason))
             }
             Backend::Tokio => {
                 tokios(config, epoch).map_err(|reason| unusable(Backend::Tokio, &reason))
             }
-            Backend::Auto => Self::best(config, epoch),
         }
-    }
-
-    /// Of the first kind of [`PREFERRED`] that the system does not refuse.
-    fn best(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, StartError> {
-        for preferred in PREFERRED {
-            match Self::all(preferred, config, epoch) {
-                Ok(drivers) => {
-                    tracing::info!("backend: {preferred}");
-                    return Ok(drivers);
-                }
-                Err(reason) => tracing::info!(%reason, "not the backend"),
-            }
-        }
-        Ok(polls(config, epoch)?)
     }
 
     /// Its kind.

@@ -49,7 +49,7 @@ macro_rules! choice {
 choice! {
     /// What moves the bytes between the engine and the network.
     pub enum Backend in "backend" {
-        /// What measured best among those that this system offers: readiness, for now.
+        /// Readiness, until another is measured to be cheaper everywhere.
         #[default]
         Auto = "auto",
         /// Readiness: epoll, kqueue, or what Windows has in their place.
