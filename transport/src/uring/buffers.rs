@@ -2,13 +2,14 @@
 //!
 //! This file is a leaf of unsafe code. The memory is divided between the system and us at any moment:
 //! what lies in the ring is the system's to write, from where it last stopped in the first buffer; what
-//! a completion has told of is ours, until the buffer goes back. The system writes only while it is
+//! a completion has told of is ours, until the buffer has gone back. The system writes only while it is
 //! entered, since the ring defers all work to that ([`Ring`](super::ring::Ring)).
 
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -43,6 +44,21 @@ pub(super) struct BufferRing {
     tail: u16,
     /// Bytes of each buffer that completions have told of.
     told: Box<[usize]>,
+}
+
+/// Where bytes are that have been received.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Received(Range<usize>);
+
+impl Received {
+    /// Grows by what lies directly behind; gives back what lies elsewhere.
+    pub(super) fn try_extend(&mut self, next: Received) -> Result<(), Received> {
+        if self.0.end != next.0.start {
+            return Err(next);
+        }
+        self.0.end = next.0.end;
+        Ok(())
+    }
 }
 
 // SAFETY: the memory is owned, like a box; nothing else refers to it but the system.
@@ -105,21 +121,29 @@ impl BufferRing {
         unsafe { submitter.register_buf_ring_with_flags(address, self.count, GROUP, flags) }
     }
 
-    /// The bytes that a completion has told of: `len` of them, in the buffer of that number.
-    pub(super) fn received(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+    /// Where the bytes are that a completion has told of: `len` of them, in the buffer of that number.
+    ///
+    /// Buffers lie side by side and are filled one after another, so what a socket has received in
+    /// several portions often is one.
+    pub(super) fn tell(&mut self, buffer: u16, len: usize) -> Received {
         let told = &mut self.told[usize::from(buffer)];
-        let begin = *told;
+        let begin = usize::from(buffer) * self.size + *told;
         *told += len;
         assert!(*told <= self.size, "more than a buffer holds");
-        let offset = self.first + usize::from(buffer) * self.size + begin;
-        // SAFETY: the offset is within the memory, as the number was an index and `begin` is bounded.
-        let bytes = unsafe { self.memory.add(offset) };
-        // SAFETY: in bounds and initialised (zeroed at first); the system has written these bytes and
-        // told so, and writes them no more until `give`; each is handed out once before that.
-        unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), len) }
+        Received(begin..begin + len)
     }
 
-    /// Gives a buffer back, with the next [`BufferRing::publish`]. What it held is ours no more.
+    /// The bytes that completions have told of. They last until the ring is entered.
+    pub(super) fn bytes(&mut self, received: Received) -> &mut [u8] {
+        let Received(range) = received;
+        // SAFETY: within the memory: only `tell` makes ranges, within buffers that lie side by side.
+        let bytes = unsafe { self.memory.add(self.first + range.start) };
+        // SAFETY: in bounds and initialised (zeroed at first); the ring is borrowed for as long as the
+        // bytes are, and the system writes only while it is entered.
+        unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), range.len()) }
+    }
+
+    /// Gives a buffer back, with the next [`BufferRing::publish`]. What it held is ours until then.
     pub(super) fn give(&mut self, buffer: u16) {
         self.told[usize::from(buffer)] = 0;
         let offset = self.first + usize::from(buffer) * self.size;

@@ -31,6 +31,7 @@ use crate::listener::{Acceptor, Listener};
 use crate::runtime::Waker;
 use crate::socket::{Socket, SystemSocket};
 use crate::table::Table;
+use buffers::Received;
 pub use refusal::Refusal;
 use ring::{Completion, GATHERED, Parking, Ring};
 use sockets::{Entry, Receiving, Watched};
@@ -390,29 +391,47 @@ impl UringDriver {
         }
     }
 
+    /// Delivers what a receive has brought, with what its next completions bring where that lies right
+    /// behind.
     fn handle_received(
         &mut self,
         key: SocketKey,
-        completion: Completion,
+        mut completion: Completion,
         service: &mut impl Service,
     ) {
-        let (sockets, turn) = (&mut self.sockets, self.turn);
-        self.ring.received(&completion, |bytes| {
-            let Some(entry) = sockets.get(key) else {
-                return;
-            };
-            entry.received_in = low(turn);
-            if entry.must_keep(turn) {
-                entry.trouble().undelivered.extend_from_slice(bytes);
-            } else {
-                service.received(key, bytes);
+        let mut received = self.ring.received(&completion);
+        while completion.goes_on()
+            && let Some(next) = self
+                .completions
+                .pop_front_if(|next| next.token == completion.token)
+        {
+            completion = next;
+            let more = self.ring.received(&completion);
+            if let Err(apart) = received.try_extend(more) {
+                self.deliver(key, received, service);
+                received = apart;
             }
-        });
+        }
+        self.deliver(key, received, service);
         if !completion.goes_on() {
             self.handle_end_of_receive(key, &completion, service);
         } else if self.is_unwanted(key) {
             self.reserve(1);
             self.ring.cancel(Token::Receive(key));
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, key: SocketKey, received: Received, service: &mut impl Service) {
+        let bytes = self.ring.bytes(received);
+        let Some(entry) = self.sockets.get(key).filter(|_| !bytes.is_empty()) else {
+            return;
+        };
+        entry.received_in = low(self.turn);
+        if entry.must_keep(self.turn) {
+            entry.trouble().undelivered.extend_from_slice(bytes);
+        } else {
+            service.received(key, bytes);
         }
     }
 
@@ -939,7 +958,8 @@ impl UringDriver {
             if completion.token != Token::Receive(key) {
                 return true;
             }
-            ring.received(completion, |part| bytes.extend_from_slice(part));
+            let received = ring.received(completion);
+            bytes.extend_from_slice(ring.bytes(received));
             if let Some(entry) = sockets.get(key) {
                 entry.receiving = match completion.goes_on() {
                     true => Receiving::Yes,

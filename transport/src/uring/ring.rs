@@ -21,7 +21,7 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
-use super::buffers::{BufferRing, GROUP};
+use super::buffers::{BufferRing, GROUP, Received};
 use super::token::Token;
 use crate::buffer::{SendQueue, Slice};
 use crate::driver::SocketKey;
@@ -365,21 +365,25 @@ impl Ring {
         Ok(())
     }
 
-    /// Lets `take` have what a receive's completion has brought, if that is anything. A buffer that no more
-    /// receives will fill goes back.
+    /// What a receive's completion has brought, if that is anything. A buffer that no more receives
+    /// will fill goes back when the ring is entered.
     #[inline]
-    pub(super) fn received(&mut self, completion: &Completion, take: impl FnOnce(&mut [u8])) {
+    pub(super) fn received(&mut self, completion: &Completion) -> Received {
         let Some(buffer) = cqueue::buffer_select(completion.flags) else {
-            return;
+            return Received::default();
         };
         let len = usize::try_from(completion.result).unwrap_or(0);
-        let bytes = self.buffers.received(buffer, len);
-        if !bytes.is_empty() {
-            take(bytes);
-        }
+        let received = self.buffers.tell(buffer, len);
         if !cqueue::buffer_more(completion.flags) {
             self.buffers.give(buffer);
         }
+        received
+    }
+
+    /// The bytes of what was received since the ring was last entered.
+    #[inline]
+    pub(super) fn bytes(&mut self, received: Received) -> &mut [u8] {
+        self.buffers.bytes(received)
     }
 
     /// Whether completions wait for room among those that [`Ring::completion`] takes. They come
