@@ -177,21 +177,25 @@ fn what_is_sent_at_the_opening_arrives_first() {
     assert_eq!(client.hear(), Heard::Text("hello".into()));
 }
 
+/// Explains at length why it refuses everybody.
+struct Verbose;
+
+const EXPLANATION: usize = 32 << 20;
+
+impl Handler for Verbose {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Err(Reject::new(403).text("no".repeat(EXPLANATION / 2)))
+    }
+
+    fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
+}
+
 /// Slow is not stuck: a long explanation is given to the end.
 #[test]
 fn a_refusal_may_be_taken_in_slowly() {
-    const SIZE: usize = 32 << 20;
     const STEPS: usize = 32;
-    struct Verbose;
-    impl Handler for Verbose {
-        type State = ();
-
-        fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
-            Err(Reject::new(403).text("no".repeat(SIZE / 2)))
-        }
-
-        fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
-    }
     let engine = serve_with(config(), Verbose);
     let mut client = Client::silent_small(engine.local_addr().unwrap());
     client.write(request("").as_bytes());
@@ -199,11 +203,30 @@ fn a_refusal_may_be_taken_in_slowly() {
     for step in 1..=STEPS {
         // Three seconds in all: longer than somebody who takes nothing is waited for.
         std::thread::sleep(Duration::from_millis(100));
-        while bytes.len() < SIZE / STEPS * step {
+        while bytes.len() < EXPLANATION / STEPS * step {
             client.read_some(&mut bytes, 64 * 1024);
         }
     }
     client.finish();
     bytes.extend(client.read_to_end());
-    assert!(bytes.len() > SIZE && bytes.ends_with(b"nono"));
+    assert!(bytes.len() > EXPLANATION && bytes.ends_with(b"nono"));
+}
+
+/// But it is not given to the end where that would hold up a drain.
+#[test]
+fn a_refusal_taken_in_slowly_is_cut_by_a_drain() {
+    let engine = serve_with(config(), Verbose);
+    let mut client = Client::silent_small(engine.local_addr().unwrap());
+    client.write(request("").as_bytes());
+    client.until_readable();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        while matches!(client.try_read_some(&mut bytes, 16 * 1024), Ok(1..)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bytes.len()
+    });
+    engine.drain(Duration::from_millis(100));
+    let taken = reader.join().unwrap();
+    assert!(taken < EXPLANATION, "{taken} bytes: it was waited for");
 }

@@ -186,11 +186,17 @@ impl Client {
 
     /// Reads at least one and at most `most` bytes as they come.
     pub fn read_some(&mut self, bytes: &mut Vec<u8>, most: usize) {
+        let count = self.try_read_some(bytes, most).expect("some bytes");
+        assert_ne!(count, 0, "the stream has ended");
+    }
+
+    /// Reads at most so many bytes, none at the end of the stream.
+    pub fn try_read_some(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let begin = bytes.len();
         bytes.resize(begin + most, 0);
-        let count = self.stream.read(&mut bytes[begin..]).expect("some bytes");
-        assert_ne!(count, 0, "the stream has ended");
-        bytes.truncate(begin + count);
+        let count = self.stream.read(&mut bytes[begin..]);
+        bytes.truncate(begin + *count.as_ref().unwrap_or(&0));
+        count
     }
 
     /// Waits until there is something to read.
