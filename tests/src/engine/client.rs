@@ -191,6 +191,9 @@ impl Client {
     }
 
     /// Reads at most so many bytes, none at the end of the stream.
+    ///
+    /// # Errors
+    /// What the system says.
     pub fn try_read_some(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let begin = bytes.len();
         bytes.resize(begin + most, 0);
