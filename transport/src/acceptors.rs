@@ -62,9 +62,10 @@ impl<P: Place> Acceptors<P> {
         self.places[place] = Some(kept);
     }
 
-    /// Takes all listeners out.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = P> {
-        self.places.drain(..).flatten()
+    /// Takes all listeners out, with their places.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (P, usize)> {
+        let places = self.places.drain(..).enumerate();
+        places.filter_map(|(index, place)| Some((place?, index)))
     }
 
     /// What is kept in a place.

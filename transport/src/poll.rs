@@ -124,7 +124,7 @@ impl Driver for PollDriver {
     }
 
     fn stop_listening(&mut self) {
-        for acceptor in self.acceptors.drain() {
+        for (acceptor, _) in self.acceptors.drain() {
             let _ = acceptor.into_listener().deregister(self.poll.registry());
         }
     }

@@ -100,6 +100,25 @@ pub fn a_paused_socket_lets_the_driver_park<F: Fixture>() {
     assert!(rig.connection(key).received.is_empty());
 }
 
+/// A pending send to a peer that has ended its side and reads no more does not keep the driver from
+/// parking, whether or not the socket is paused.
+pub fn a_pending_send_behind_an_end_lets_the_driver_park<F: Fixture>() {
+    for paused in [false, true] {
+        let mut rig = Rig::<F>::new();
+        let (key, mut far) = rig.open_with(Buffers::Small);
+        if paused {
+            rig.pause(key);
+        }
+        let stuck = rig.send_until_pending(key, 69, 50_000);
+        far.finish();
+        let park = Duration::from_millis(300);
+        rig.until("a wait that parks", |rig| rig.park(park) >= park);
+        let read = rig.far_reads(&mut far, stuck.bytes.len());
+        Bytes::assert_same(&read, &stuck.bytes, "behind the end");
+        rig.until("sent", |rig| !rig.connection(key).pending);
+    }
+}
+
 /// Resuming what was never paused, and pausing twice, change nothing.
 pub fn pausing_is_idempotent<F: Fixture>() {
     let mut rig = Rig::<F>::new();

@@ -2,7 +2,7 @@
 
 use throng_transport::{Driver, Socket};
 
-use super::rig::{End, TICK};
+use super::rig::{End, TICK, write_some};
 use super::{Buffers, Bytes, Far, Fixture, Rig};
 
 /// What a second driver is told of a socket, bytes up to the end.
@@ -70,4 +70,26 @@ pub fn a_detached_socket_can_come_back<F: Fixture>() {
     rig.until("the end", |rig| rig.connection(key).ended);
     drop(rig.detach(key).expect("an end does not hold a socket"));
     assert_eq!(rig.far_reads_to_end(&mut far), (Vec::new(), End::Ended));
+}
+
+/// What several sockets have received at the same time is each one's own, whoever leaves.
+pub fn each_detached_socket_has_its_own_bytes<F: Fixture>() {
+    let mut rig = Rig::<F>::new();
+    let mut ends: Vec<_> = (0..4).map(|_| rig.open()).collect();
+    rig.quiet();
+    let said: Vec<Vec<u8>> = (0..4).map(|end| Bytes::of(95 + end, 500)).collect();
+    for ((_, far), bytes) in ends.iter_mut().zip(&said) {
+        assert_eq!(write_some(far, bytes), bytes.len());
+    }
+    // What the driver has received of others while it gave one away.
+    let leave = [0, 3, 1].map(|end| (end, rig.detach(ends[end].0).expect("nothing is pending")));
+    rig.until_received(ends[2].0, said[2].len());
+    let received = &rig.connection(ends[2].0).received;
+    Bytes::assert_same(received, &said[2], "of the one that stays");
+    for (end, detached) in leave {
+        ends[end].1.finish();
+        let mut all = detached.undelivered;
+        all.extend(read_elsewhere(&mut rig, detached.socket));
+        Bytes::assert_same(&all, &said[end], "of one that left");
+    }
 }

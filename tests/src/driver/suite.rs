@@ -47,6 +47,7 @@ macro_rules! driver_suite {
                 pausing_and_resuming_over_and_over,
                 a_pause_takes_hold_of_leftovers,
                 a_paused_socket_lets_the_driver_park,
+                a_pending_send_behind_an_end_lets_the_driver_park,
                 pausing_is_idempotent;
             fairness:
                 a_flood_does_not_hold_others_up,
@@ -74,7 +75,8 @@ macro_rules! driver_suite {
             detaching:
                 undelivered_bytes_go_along,
                 a_pending_send_holds_a_socket,
-                a_detached_socket_can_come_back;
+                a_detached_socket_can_come_back,
+                each_detached_socket_has_its_own_bytes;
         }
     };
     (@resets $fixture:ty) => {

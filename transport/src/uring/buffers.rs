@@ -37,18 +37,20 @@ pub(super) struct BufferRing {
     layout: Layout,
     /// A power of two.
     count: u16,
-    size: usize,
+    size: u32,
     /// Offset of the first buffer.
     first: usize,
     /// Entries added since the beginning, wrapping.
     tail: u16,
     /// Bytes of each buffer that completions have told of.
-    told: Box<[usize]>,
+    told: Box<[u32]>,
+    /// Buffers that the system has filled.
+    spent: Vec<u16>,
 }
 
 /// Where bytes are that have been received.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Received(Range<usize>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Received(Range<u32>);
 
 impl Received {
     /// Grows by what lies directly behind; gives back what lies elsewhere.
@@ -104,10 +106,12 @@ impl BufferRing {
             memory,
             layout,
             count,
-            size,
+            #[expect(clippy::cast_possible_truncation, reason = "of a setting of 32 bits")]
+            size: size as u32,
             first,
             tail: 0,
             told: vec![0; usize::from(count)].into_boxed_slice(),
+            spent: Vec::with_capacity(usize::from(count)),
         };
         (0..count).for_each(|buffer| ring.give(buffer));
         ring.publish();
@@ -121,32 +125,45 @@ impl BufferRing {
         unsafe { submitter.register_buf_ring_with_flags(address, self.count, GROUP, flags) }
     }
 
-    /// Where the bytes are that a completion has told of: `len` of them, in the buffer of that number.
+    /// Where the bytes are that a completion has told of: `len` of them, in the buffer of that number,
+    /// behind those that were told before. So completions must be told of in the order in which they
+    /// came. `is_spent`: no more receives will fill the buffer.
     ///
     /// Buffers lie side by side and are filled one after another, so what a socket has received in
     /// several portions often is one.
-    pub(super) fn tell(&mut self, buffer: u16, len: usize) -> Received {
+    pub(super) fn tell(&mut self, buffer: u16, len: u32, is_spent: bool) -> Received {
         let told = &mut self.told[usize::from(buffer)];
-        let begin = usize::from(buffer) * self.size + *told;
+        let begin = u32::from(buffer) * self.size + *told;
         *told += len;
         assert!(*told <= self.size, "more than a buffer holds");
+        if is_spent {
+            self.spent.push(buffer);
+        }
         Received(begin..begin + len)
     }
 
-    /// The bytes that completions have told of. They last until the ring is entered.
-    pub(super) fn bytes(&mut self, received: Received) -> &mut [u8] {
+    /// The bytes that completions have told of. They last until their buffer goes
+    /// [back](BufferRing::give_back).
+    pub(super) fn bytes(&mut self, received: &Received) -> &mut [u8] {
         let Received(range) = received;
         // SAFETY: within the memory: only `tell` makes ranges, within buffers that lie side by side.
-        let bytes = unsafe { self.memory.add(self.first + range.start) };
+        let bytes = unsafe { self.memory.add(self.first + range.start as usize) };
         // SAFETY: in bounds and initialised (zeroed at first); the ring is borrowed for as long as the
         // bytes are, and the system writes only while it is entered.
         unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), range.len()) }
     }
 
-    /// Gives a buffer back, with the next [`BufferRing::publish`]. What it held is ours until then.
-    pub(super) fn give(&mut self, buffer: u16) {
+    /// Gives back all buffers that are spent, with the next [`BufferRing::publish`]. What they held is
+    /// ours until then.
+    pub(super) fn give_back(&mut self) {
+        let mut spent = std::mem::take(&mut self.spent);
+        spent.drain(..).for_each(|buffer| self.give(buffer));
+        self.spent = spent;
+    }
+
+    fn give(&mut self, buffer: u16) {
         self.told[usize::from(buffer)] = 0;
-        let offset = self.first + usize::from(buffer) * self.size;
+        let offset = self.first + usize::from(buffer) * self.size as usize;
         // SAFETY: within the memory: the number was an index.
         let address = unsafe { self.memory.add(offset) };
         let place = usize::from(self.tail & (self.count - 1));
@@ -157,8 +174,7 @@ impl BufferRing {
         // this one is above until `publish`: no more buffers are given than there are entries.
         let entry = unsafe { entry.as_mut() };
         entry.set_addr(address.as_ptr() as u64);
-        #[expect(clippy::cast_possible_truncation, reason = "a setting of 32 bits")]
-        entry.set_len(self.size as u32);
+        entry.set_len(self.size);
         entry.set_bid(buffer);
         self.tail = self.tail.wrapping_add(1);
     }

@@ -42,6 +42,8 @@ pub const REQUESTS: u32 = 1024;
 /// Completions that the system keeps in the ring for each request that it holds. Beyond that it
 /// keeps them by itself, more slowly.
 const COMPLETIONS_PER_REQUEST: u32 = 4;
+/// Receives made in a wait, at most. Those for which there is no buffer are made in vain.
+const RECEIVES_PER_WAIT: usize = 64;
 /// How long a closed socket whose last send stalled is kept for its peer to take the rest.
 const PARTING_TIME: Duration = Duration::from_secs(5);
 /// How often it is offered.
@@ -184,7 +186,7 @@ impl UringDriver {
         loop {
             while let Some(completion) = self.ring.completion() {
                 match completion.token {
-                    Token::Send(position) => self.handle_unsuccessful(position, completion),
+                    Token::Send(position) => self.handle_unsuccessful(position, &completion),
                     Token::Ignored => {}
                     _ => self.completions.push_back(completion),
                 }
@@ -200,7 +202,7 @@ impl UringDriver {
 
     /// The system has not taken all bytes of a send.
     #[cold]
-    fn handle_unsuccessful(&mut self, position: u32, completion: Completion) {
+    fn handle_unsuccessful(&mut self, position: u32, completion: &Completion) {
         let Some((key, slices)) = self.ring.unsuccessful(position) else {
             return;
         };
@@ -245,7 +247,10 @@ impl UringDriver {
             self.watch(key);
         }
         self.hungry.append(&mut self.fed);
-        while let Some(key) = self.hungry.pop_front() {
+        for _ in 0..RECEIVES_PER_WAIT {
+            let Some(key) = self.hungry.pop_front() else {
+                break;
+            };
             self.reserve(1);
             let Some(entry) = self.sockets.get(key) else {
                 continue;
@@ -260,9 +265,11 @@ impl UringDriver {
         }
     }
 
-    /// Watches a socket for what it waits for.
+    /// Watches a socket for as long as it waits for something: room, or a failure that no receive tells
+    /// of. The watch goes on, and tells of changes only: a peer that has ended its side would have one that
+    /// is made anew each time told at once, for ever.
     fn watch(&mut self, key: SocketKey) {
-        self.reserve(2);
+        self.reserve(1);
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
@@ -271,21 +278,15 @@ impl UringDriver {
             return;
         };
         trouble.awaits_watch = false;
-        let (wanted, events) = if trouble.pending {
-            (Watched::Room, libc::POLLOUT)
-        } else if is_quiet {
-            (Watched::Failure, 0)
-        } else {
-            (Watched::No, 0)
-        };
+        let is_wanted = trouble.pending || is_quiet;
         match trouble.watched {
-            Watched::No if wanted != Watched::No => {
+            Watched::No if is_wanted => {
                 let token = Token::Watch(key);
-                self.ring.watch(socket.descriptor(), events, false, token);
-                trouble.watched = wanted;
+                self.ring
+                    .watch(socket.descriptor(), libc::POLLOUT, true, token);
+                trouble.watched = Watched::Yes;
             }
-            // Made anew once it has ended.
-            Watched::Failure if wanted != Watched::Failure => {
+            Watched::Yes if !is_wanted => {
                 self.ring.cancel(Token::Watch(key));
                 trouble.watched = Watched::Ending;
             }
@@ -327,11 +328,11 @@ impl UringDriver {
         }
     }
 
-    /// Ends the receive of a socket.
+    /// Ends the receive of a socket, or tells it again to end.
     fn end_receive(&mut self, key: SocketKey) {
         self.reserve(1);
         if let Some(entry) = self.sockets.get(key)
-            && entry.receiving == Receiving::Yes
+            && entry.receiving != Receiving::No
         {
             entry.receiving = Receiving::Ending;
             self.ring.cancel(Token::Receive(key));
@@ -353,7 +354,8 @@ impl UringDriver {
         self.decide(key);
         self.reserve(2);
         let entry = self.sockets.remove(key)?;
-        if entry.receiving == Receiving::Yes {
+        // Again, if it was told before: the system does not find what it is at work on.
+        if entry.receiving != Receiving::No {
             self.ring.cancel(Token::Receive(key));
         }
         let trouble = entry.trouble.as_deref();
@@ -369,7 +371,7 @@ impl UringDriver {
     fn handle(&mut self, completion: Completion, service: &mut impl Service) {
         match completion.token {
             Token::Receive(key) => self.handle_received(key, completion, service),
-            Token::Watch(key) => self.handle_watch(key, completion.result, service),
+            Token::Watch(key) => self.handle_watch(key, &completion, service),
             Token::Listener(place) => {
                 let is_canceled = completion.result == -libc::ECANCELED;
                 if !completion.goes_on() && completion.result >= 0 {
@@ -399,20 +401,20 @@ impl UringDriver {
         mut completion: Completion,
         service: &mut impl Service,
     ) {
-        let mut received = self.ring.received(&completion);
+        let mut received = std::mem::take(&mut completion.received);
         while completion.goes_on()
             && let Some(next) = self
                 .completions
                 .pop_front_if(|next| next.token == completion.token)
         {
             completion = next;
-            let more = self.ring.received(&completion);
+            let more = std::mem::take(&mut completion.received);
             if let Err(apart) = received.try_extend(more) {
-                self.deliver(key, received, service);
+                self.deliver(key, &received, service);
                 received = apart;
             }
         }
-        self.deliver(key, received, service);
+        self.deliver(key, &received, service);
         if !completion.goes_on() {
             self.handle_end_of_receive(key, &completion, service);
         } else if self.is_unwanted(key) {
@@ -422,16 +424,18 @@ impl UringDriver {
     }
 
     #[inline]
-    fn deliver(&mut self, key: SocketKey, received: Received, service: &mut impl Service) {
+    fn deliver(&mut self, key: SocketKey, received: &Received, service: &mut impl Service) {
         let bytes = self.ring.bytes(received);
         let Some(entry) = self.sockets.get(key).filter(|_| !bytes.is_empty()) else {
             return;
         };
         entry.received_in = low(self.turn);
-        if entry.must_keep(self.turn) {
-            entry.trouble().undelivered.extend_from_slice(bytes);
-        } else {
-            service.received(key, bytes);
+        if !entry.must_keep(self.turn) {
+            return service.received(key, bytes);
+        }
+        entry.trouble().undelivered.extend_from_slice(bytes);
+        if !entry.paused {
+            self.look_again(key);
         }
     }
 
@@ -470,24 +474,40 @@ impl UringDriver {
 
     /// The system has seen room, or trouble.
     #[cold]
-    fn handle_watch(&mut self, key: SocketKey, events: i32, service: &mut impl Service) {
+    fn handle_watch(
+        &mut self,
+        key: SocketKey,
+        completion: &Completion,
+        service: &mut impl Service,
+    ) {
         let Some(entry) = self.sockets.get(key) else {
             return;
         };
         let is_quiet = entry.paused || entry.ended;
-        let trouble = entry.trouble();
-        trouble.watched = Watched::No;
-        if events == -libc::ECANCELED {
+        if !completion.goes_on() {
+            entry.trouble().watched = Watched::No;
             self.watch_later(key);
-        } else if trouble.pending {
-            self.continue_send(key);
-            self.report(key, service);
-        } else if is_quiet
-            && let Some(error) = entry.socket.as_ref().and_then(SystemSocket::take_error)
-        {
-            entry.trouble().failure.get_or_insert(error);
-            self.report(key, service);
         }
+        let Some(Entry {
+            socket: Some(socket),
+            trouble: Some(trouble),
+            ..
+        }) = self.sockets.get(key)
+        else {
+            return;
+        };
+        match completion.bytes() {
+            Ok(_) if trouble.pending => self.continue_send(key),
+            Ok(_) if is_quiet => match socket.take_error() {
+                Some(error) => drop(trouble.failure.get_or_insert(error)),
+                None => return,
+            },
+            Err(error) if error.raw_os_error() != Some(libc::ECANCELED) => {
+                trouble.failure.get_or_insert(error);
+            }
+            _ => return,
+        }
+        self.report(key, service);
     }
 
     /// Offers the system the rest of a pending send.
@@ -547,7 +567,7 @@ impl UringDriver {
     /// Reports a failure, once what the peer has said before is delivered. How much that is nobody
     /// tells but the socket.
     fn report_failure(&mut self, key: SocketKey, service: &mut impl Service) {
-        let most = self.receive_buffer.min(self.scratch.len());
+        let most = self.receive_buffer.min(self.scratch.len()).min(self.budget);
         let Some(Entry {
             socket: Some(socket),
             trouble: Some(trouble),
@@ -559,10 +579,11 @@ impl UringDriver {
             return;
         };
         if !*paused {
-            if *received_in == low(self.turn) {
+            if *received_in == low(self.turn) || most == 0 {
                 return self.look_again(key);
             }
             if let Ok(count @ 1..) = socket.receive(&mut self.scratch[..most]) {
+                self.budget -= count;
                 service.received(key, &mut self.scratch[..count]);
                 return self.look_again(key);
             }
@@ -581,16 +602,21 @@ impl UringDriver {
         if trouble.failure.is_some() {
             return;
         }
-        if std::mem::take(&mut trouble.untold) {
-            service.stalled(key, trouble.rest.bytes());
-        }
-        if trouble.pending && trouble.rest.is_empty() {
+        let is_sent = trouble.pending && trouble.rest.is_empty();
+        let is_news = std::mem::take(&mut trouble.untold);
+        if is_sent {
             trouble.pending = false;
             if trouble.finishing {
                 socket.finish();
             }
-            service.sent(key);
         }
+        // Of what was said to be done, and is done after all, there is nothing to tell.
+        match (is_news, is_sent) {
+            (true, false) => service.stalled(key, trouble.rest.bytes()),
+            (false, true) => service.sent(key),
+            _ => {}
+        }
+        self.watch_later(key);
     }
 
     /// Delivers what was received while the socket was paused.
@@ -637,7 +663,8 @@ impl UringDriver {
     }
 
     fn parking(&self, timeout: Option<Duration>) -> Parking {
-        if !self.again.is_empty() || !self.completions.is_empty() {
+        let has_more = !self.again.is_empty() || !self.hungry.is_empty();
+        if has_more || !self.completions.is_empty() {
             return Parking::Look;
         }
         let parting = (!self.parting.is_empty()).then_some(PARTING_TICK);
@@ -692,13 +719,14 @@ impl Driver for UringDriver {
     }
 
     fn stop_listening(&mut self) {
-        let places = self.acceptors.drain().count();
-        for place in 0..places {
+        let listeners = self.acceptors.drain();
+        let over: Vec<_> = listeners.map(|(_, place)| listener_token(place)).collect();
+        for token in &over {
             self.reserve(1);
-            self.ring.cancel(listener_token(place));
+            self.ring.cancel(*token);
         }
         // A request holds what it watches open.
-        if places > 0 {
+        if !over.is_empty() {
             self.enter(Parking::Look);
             self.collect();
         }
@@ -767,6 +795,7 @@ impl Driver for UringDriver {
         while let Some(completion) = self.completions.pop_front() {
             self.handle(completion, service);
         }
+        self.ring.give_back();
         self.accept(service);
         self.see_off();
         Ok(())
@@ -937,12 +966,10 @@ impl UringDriver {
         let mut bytes = Vec::new();
         for _ in 0..DETACH_ATTEMPTS {
             self.take_received(key, &mut bytes);
-            let entry = self.sockets.get(key)?;
-            match entry.receiving {
-                Receiving::No => return Some(bytes),
-                Receiving::Ending => {}
-                Receiving::Yes => self.end_receive(key),
+            if self.sockets.get(key)?.receiving == Receiving::No {
+                return Some(bytes);
             }
+            self.end_receive(key);
             if !self.enter(Parking::Look) {
                 return None;
             }
@@ -958,8 +985,7 @@ impl UringDriver {
             if completion.token != Token::Receive(key) {
                 return true;
             }
-            let received = ring.received(completion);
-            bytes.extend_from_slice(ring.bytes(received));
+            bytes.extend_from_slice(ring.bytes(&completion.received));
             if let Some(entry) = sockets.get(key) {
                 entry.receiving = match completion.goes_on() {
                     true => Receiving::Yes,

@@ -47,9 +47,11 @@ pub(super) enum Parking {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Completion {
     pub(super) token: Token,
+    /// What a receive has brought.
+    pub(super) received: Received,
     /// As a system call returns it: the negative is an error's number.
     pub(super) result: i32,
     flags: u32,
@@ -98,6 +100,8 @@ pub(super) struct Ring {
     gathering: Option<Gathering>,
     /// The ring was made on some thread and belongs to the first that enters it.
     is_enabled: bool,
+    /// The system takes nothing any more: no more requests are made.
+    is_broken: bool,
     /// The number of the batch, wrapping.
     pub(super) submission: u16,
 }
@@ -167,6 +171,7 @@ impl Ring {
             },
             gathering,
             is_enabled: false,
+            is_broken: false,
             submission: 0,
         })
     }
@@ -174,7 +179,7 @@ impl Ring {
     /// Whether the ring must be entered before another send of so many slices, or another request.
     pub(super) fn is_full(&mut self, slices: usize) -> bool {
         let vectors = self.batch.vectors.len() + slices;
-        self.ring.submission().is_full() || vectors > GATHERED_IN_BATCH
+        !self.is_broken && (self.ring.submission().is_full() || vectors > GATHERED_IN_BATCH)
     }
 
     /// Sends what is in the queue, at most [`GATHERED`] slices; it is empty afterwards. A completion
@@ -183,6 +188,9 @@ impl Ring {
     /// # Panics
     /// When the ring is [full](Ring::is_full).
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>, queue: &mut SendQueue, key: SocketKey) {
+        if self.is_broken {
+            return queue.clear();
+        }
         let descriptor = Fd(socket.as_raw_fd());
         let Batch {
             sends,
@@ -294,6 +302,9 @@ impl Ring {
     /// # Panics
     /// When the ring is full.
     fn push(&mut self, request: &squeue::Entry) {
+        if self.is_broken {
+            return;
+        }
         let mut requests = self.ring.submission();
         // SAFETY: what requests point to is owned by `batch` and `buffers` for as long as the system
         // may use it (see the top of this file); the rest is numbers.
@@ -304,14 +315,20 @@ impl Ring {
     /// Whether a number of requests can be made before the ring must be entered.
     pub(super) fn has_room(&mut self, requests: usize) -> bool {
         let queue = self.ring.submission();
-        queue.capacity() - queue.len() >= requests
+        self.is_broken || queue.capacity() - queue.len() >= requests
     }
 
     /// Has the system take all requests, and waits.
     ///
     /// # Errors
-    /// What makes the ring unusable.
+    /// What makes the ring unusable. Requests that are made then are dropped.
     pub(super) fn enter(&mut self, parking: Parking) -> io::Result<()> {
+        let entered = self.try_enter(parking);
+        self.is_broken = entered.is_err();
+        entered
+    }
+
+    fn try_enter(&mut self, parking: Parking) -> io::Result<()> {
         if !self.is_enabled {
             self.ring.submitter().register_enable_rings()?;
             self.is_enabled = true;
@@ -365,25 +382,16 @@ impl Ring {
         Ok(())
     }
 
-    /// What a receive's completion has brought, if that is anything. A buffer that no more receives
-    /// will fill goes back when the ring is entered.
+    /// The bytes of what was received since [`Ring::give_back`].
     #[inline]
-    pub(super) fn received(&mut self, completion: &Completion) -> Received {
-        let Some(buffer) = cqueue::buffer_select(completion.flags) else {
-            return Received::default();
-        };
-        let len = usize::try_from(completion.result).unwrap_or(0);
-        let received = self.buffers.tell(buffer, len);
-        if !cqueue::buffer_more(completion.flags) {
-            self.buffers.give(buffer);
-        }
-        received
+    pub(super) fn bytes(&mut self, received: &Received) -> &mut [u8] {
+        self.buffers.bytes(received)
     }
 
-    /// The bytes of what was received since the ring was last entered.
-    #[inline]
-    pub(super) fn bytes(&mut self, received: Received) -> &mut [u8] {
-        self.buffers.bytes(received)
+    /// Lets the system have all buffers that it has filled, from the next [`Ring::enter`] on. What
+    /// completions have brought so far is lost.
+    pub(super) fn give_back(&mut self) {
+        self.buffers.give_back();
     }
 
     /// Whether completions wait for room among those that [`Ring::completion`] takes. They come
@@ -393,12 +401,22 @@ impl Ring {
     }
 
     /// The next completion.
+    #[inline]
     pub(super) fn completion(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
+        let (result, flags) = (entry.result(), entry.flags());
+        let received = match cqueue::buffer_select(flags) {
+            Some(buffer) => {
+                let len = u32::try_from(result).unwrap_or(0);
+                self.buffers.tell(buffer, len, !cqueue::buffer_more(flags))
+            }
+            None => Received::default(),
+        };
         Some(Completion {
             token: Token::from_bits(entry.user_data()),
-            result: entry.result(),
-            flags: entry.flags(),
+            received,
+            result,
+            flags,
         })
     }
 }

@@ -40,16 +40,14 @@ pub(super) enum Receiving {
     Ending,
 }
 
-/// What a socket is watched for, beside a failure.
+/// Whether a socket is watched for room and failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Watched {
-    /// It is not watched.
+    /// It is not.
     #[default]
     No,
-    /// A failure only.
-    Failure,
-    /// Room to send.
-    Room,
+    /// It is.
+    Yes,
     /// The watch was told to end, and has not yet.
     Ending,
 }
