@@ -121,7 +121,8 @@ impl Core {
         let outbox = &connection.outbox;
         if connection.phase == Phase::Lingering && !outbox.is_in_flight() && outbox.is_empty() {
             driver.finish(key);
-            if connection.peer_ended {
+            // What was said to be done may turn out to have stalled.
+            if connection.peer_ended && driver.unsent(key) == 0 {
                 self.drop_connection(key, Release::Close);
             }
         }

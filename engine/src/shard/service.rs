@@ -54,7 +54,8 @@ impl<H: Handler> Service for Shard<H> {
                 }
             }
             Phase::Handshake => self.handle_request(key, bytes),
-            Phase::Lingering | Phase::Gone => {}
+            Phase::Gone => self.take_along(key, bytes),
+            Phase::Lingering => {}
         }
     }
 

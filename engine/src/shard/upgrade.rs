@@ -256,6 +256,17 @@ impl<H: Handler> Shard<H> {
         }
     }
 
+    /// A wait has brought more of a connection that leaves.
+    #[cold]
+    pub(super) fn take_along(&mut self, key: SocketKey, bytes: &[u8]) {
+        #[cfg(feature = "http")]
+        if let Some(departure) = self.departing.iter_mut().find(|left| left.key == key) {
+            departure.head.extend_from_slice(bytes);
+        }
+        #[cfg(not(feature = "http"))]
+        let _ = (key, bytes);
+    }
+
     #[cfg(not(feature = "http"))]
     fn handle_other(&mut self, key: SocketKey, _: &[u8]) {
         const WEBSOCKET_ONLY: [(&str, &str); 2] =
