@@ -4,8 +4,9 @@
 //! This crate moves bytes and knows nothing of what they mean. [`driver`] holds the contract
 //! between a [`Driver`] (who owns the sockets) and a [`Service`] (who owns the connections);
 //! [`poll`] is the driver over readiness (epoll, kqueue, Windows), `uring` the one over completions
-//! (io_uring, Linux), `tokio` (with the feature of that name) the one inside a tokio runtime; `sim`, behind a
-//! feature of its name as well, is a network in memory. [`buffer`] holds the shared
+//! (io_uring, Linux), `tokio` (with the feature of that name) the one inside a tokio runtime, `tokio_uring`
+//! (with its feature, Linux) the one inside a tokio-uring runtime; `sim`, behind a feature of its name as well, is a network in
+//! memory. [`buffer`] holds the shared
 //! buffers that are sent, [`memory`] tells how much all this takes, [`runtime`] has the threads that turn the
 //! wheel.
 
@@ -23,6 +24,8 @@ mod socket;
 mod table;
 #[cfg(all(unix, feature = "tokio"))]
 pub mod tokio;
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+pub mod tokio_uring;
 #[cfg(target_os = "linux")]
 pub mod uring;
 

@@ -220,18 +220,27 @@ impl SystemSocket {
 
     /// Receives into `buffer`; 0 is the end of the stream.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        on_stream!(&mut self.0, stream => stream.read(buffer))
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        on_stream!(&self.0, stream => {
+            let mut stream = stream;
+            stream.read(buffer)
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        on_stream!(&mut self.0, stream => stream.write(bytes))
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        on_stream!(&self.0, stream => {
+            let mut stream = stream;
+            stream.write(bytes)
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        on_stream!(&mut self.0, stream => stream.write_vectored(slices))
+    pub(crate) fn send_gathered(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        on_stream!(&self.0, stream => {
+            let mut stream = stream;
+            stream.write_vectored(slices)
+        })
     }
 
     /// Ends our side of the stream.
@@ -246,7 +255,7 @@ impl SystemSocket {
     }
 
     /// Sends as much of the queue as the system takes. It is empty when all is taken.
-    pub(crate) fn send_queue(&mut self, queue: &mut SendQueue) -> io::Result<Sent> {
+    pub(crate) fn send_queue(&self, queue: &mut SendQueue) -> io::Result<Sent> {
         while queue.bytes() > 0 {
             let result = match queue.single() {
                 Some(slice) => self.send(slice.as_bytes()),
@@ -273,7 +282,7 @@ impl SystemSocket {
 
     /// Drops what was received and not read, a bounded number of times `scratch`, before a close:
     /// closed over it, a connection is reset and what was sent is dropped.
-    pub(crate) fn discard_received(&mut self, scratch: &mut [u8]) {
+    pub(crate) fn discard_received(&self, scratch: &mut [u8]) {
         for _ in 0..DISCARDS {
             let discarded = self.receive(scratch);
             if !discarded.is_ok_and(|count| count > 0) {
@@ -299,17 +308,17 @@ const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 impl SystemSocket {
     /// Receives into `buffer`; 0 is the end of the stream.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (count, _) = rustix::net::recv(self.descriptor(), buffer, RecvFlags::DONTWAIT)?;
         Ok(count)
     }
 
     #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self.descriptor(), bytes, SEND_FLAGS)?)
     }
 
-    pub(crate) fn send_gathered(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn send_gathered(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(rustix::net::sendmsg(
             self.descriptor(),
             slices,
@@ -326,6 +335,13 @@ impl SystemSocket {
     /// former only.
     pub(crate) fn set_blocking(&self, is_blocking: bool) -> io::Result<()> {
         Ok(rustix::io::ioctl_fionbio(self.descriptor(), !is_blocking)?)
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl AsRef<SystemSocket> for SystemSocket {
+    fn as_ref(&self) -> &SystemSocket {
+        self
     }
 }
 
@@ -376,7 +392,7 @@ mod tests {
         signal_hook::flag::register(sigpipe, Arc::clone(&signalled)).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         let bare = near.try_clone().unwrap();
-        let mut socket = SystemSocket::from_std(StdStream::Unix(near)).unwrap();
+        let socket = SystemSocket::from_std(StdStream::Unix(near)).unwrap();
         drop(far);
         let slices = [IoSlice::new(b"one"), IoSlice::new(b"two")];
         let gathered = socket.send_gathered(&slices).map_err(|error| error.kind());

@@ -30,6 +30,11 @@ pub(crate) trait Stream: Sized {
     /// Hands over as much of `queue` as is taken. Once all of it is, the queue is empty.
     fn transmit(&mut self, queue: &mut SendQueue) -> io::Result<Sent>;
 
+    /// Whether something was handed over that is not on its way yet, nor pending.
+    fn is_posting(&self) -> bool {
+        false
+    }
+
     /// Ends our side of the stream.
     fn finish(&mut self);
 
@@ -101,8 +106,12 @@ impl<S: Stream> Readiness<S> {
 
     /// Takes a socket out, unless a send is pending.
     pub(crate) fn take(&mut self, key: SocketKey) -> Option<S> {
-        let is_held = self.sockets.get(key)?.held.is_some();
-        if is_held { None } else { self.release(key) }
+        let entry = self.sockets.get(key)?;
+        let is_posting = entry.socket.as_ref().is_some_and(S::is_posting);
+        if entry.held.is_some() || is_posting {
+            return None;
+        }
+        self.release(key)
     }
 
     /// The key under which the slot is taken.
@@ -173,6 +182,41 @@ impl<S: Stream> Readiness<S> {
         Sent::Pending
     }
 
+    /// Tells what became of a send that was said to be done, as [`Stream::transmit`] would have said at
+    /// once: `rest` is what the stream did not take.
+    #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+    pub(crate) fn decide(
+        &mut self,
+        key: SocketKey,
+        outcome: io::Result<Sent>,
+        rest: &mut SendQueue,
+        service: &mut impl Service,
+    ) {
+        let Some(entry) = self.sockets.get(key) else {
+            return;
+        };
+        match outcome {
+            Ok(Sent::Done) => {
+                if let (true, Some(socket)) = (entry.finishing, &mut entry.socket) {
+                    socket.finish();
+                }
+            }
+            Ok(Sent::Pending) => {
+                rest.compact();
+                service.stalled(key, unsent(rest));
+                entry.held = Some(Box::new(Held::Rest {
+                    queue: std::mem::take(rest),
+                    refused_in: self.turn,
+                }));
+            }
+            Err(error) => {
+                // So that nothing more is sent until the failure is told.
+                service.stalled(key, unsent(rest));
+                self.break_off(key, error);
+            }
+        }
+    }
+
     pub(crate) fn unsent(&mut self, key: SocketKey) -> usize {
         let Some(entry) = self.sockets.get(key) else {
             return 0;
@@ -220,7 +264,7 @@ impl<S: Stream> Readiness<S> {
     pub(crate) fn finish(&mut self, key: SocketKey) {
         if let Some(entry) = self.sockets.get(key) {
             match (&entry.held, &mut entry.socket) {
-                (None, Some(socket)) => socket.finish(),
+                (None, Some(socket)) if !socket.is_posting() => socket.finish(),
                 _ => entry.finishing = true,
             }
         }
@@ -401,7 +445,7 @@ impl Stream for SystemSocket {
         SystemSocket::take_error(self)
     }
 
-    fn close(mut self, scratch: &mut [u8]) {
+    fn close(self, scratch: &mut [u8]) {
         self.discard_received(scratch);
     }
 

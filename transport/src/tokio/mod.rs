@@ -68,14 +68,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod alarm;
-mod foreign;
+pub(crate) mod alarm;
+pub(crate) mod foreign;
 mod listeners;
 mod ready;
 mod stream;
-mod task;
-mod telling;
-mod watch;
+pub(crate) mod task;
+pub(crate) mod telling;
+pub(crate) mod watch;
 
 use std::fmt;
 use std::io;
@@ -165,7 +165,8 @@ impl AsyncDriver for TokioDriver {
         timeout: Option<Duration>,
         service: &mut S,
     ) -> io::Result<()> {
-        self.tasked.wait(timeout, service).await;
+        let mut telling = self.tasked.telling(service);
+        self.tasked.wait(timeout, &mut telling).await;
         Ok(())
     }
 }

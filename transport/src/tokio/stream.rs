@@ -10,7 +10,7 @@ use crate::socket::{Socket, SystemSocket};
 
 use super::foreign::{BoxedStream, Foreign, Lingering};
 use super::task::TaskStream;
-use super::watch::Watch;
+use super::watch::{Descriptor, Watch};
 
 /// Times that a write is tried again because there might be room by now.
 const TRIES: usize = 3;
@@ -49,11 +49,11 @@ impl TaskStream for TokioStream {
         on_stream!(self, stream => stream.edge())
     }
 
-    fn into_socket(self) -> Socket {
-        match self {
+    fn into_socket(self) -> Option<Socket> {
+        Some(match self {
             TokioStream::System(watch) => watch.into_inner().into(),
             TokioStream::Foreign(foreign) => Socket::foreign(foreign.into_inner()),
-        }
+        })
     }
 }
 
@@ -87,18 +87,18 @@ impl Stream for TokioStream {
     }
 }
 
-impl Stream for Watch<SystemSocket> {
+impl<T: Descriptor + AsRef<SystemSocket>> Stream for Watch<T> {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.get_mut().receive(buffer)
+        self.get_ref().as_ref().receive(buffer)
     }
 
     fn short_receive_drains(&self) -> bool {
-        self.get_ref().short_receive_drains()
+        self.get_ref().as_ref().short_receive_drains()
     }
 
     fn transmit(&mut self, queue: &mut SendQueue) -> io::Result<Sent> {
         for _ in 0..TRIES {
-            if self.get_mut().transmit(queue)? == Sent::Done {
+            if self.get_ref().as_ref().send_queue(queue)? == Sent::Done {
                 self.forget_room();
                 return Ok(Sent::Done);
             }
@@ -111,18 +111,18 @@ impl Stream for Watch<SystemSocket> {
     }
 
     fn finish(&mut self) {
-        self.get_mut().finish();
+        self.get_ref().as_ref().finish();
     }
 
     fn take_error(&self) -> Option<io::Error> {
-        self.get_ref().take_error()
+        self.get_ref().as_ref().take_error()
     }
 
     fn close(self, scratch: &mut [u8]) {
-        Stream::close(self.into_inner(), scratch);
+        self.into_inner().as_ref().discard_received(scratch);
     }
 
     fn abort(self) {
-        self.into_inner().abort();
+        self.into_inner().as_ref().reset_on_close();
     }
 }

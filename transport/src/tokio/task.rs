@@ -29,8 +29,8 @@ pub(crate) trait TaskStream: Stream {
     /// What happened since the last call.
     fn edge(&mut self) -> Edge;
 
-    /// The socket as it came.
-    fn into_socket(self) -> Socket;
+    /// The socket as it came, unless something that was asked of the system has it still.
+    fn into_socket(self) -> Option<Socket>;
 }
 
 /// What drivers inside a runtime share. All of it is to be called inside that runtime.
@@ -92,27 +92,46 @@ impl<S: TaskStream> TaskDriver<S> {
     pub(crate) fn detach(&mut self, key: SocketKey) -> Option<Detached> {
         let stream = self.readiness.take(key)?;
         Some(Detached {
-            socket: stream.into_socket(),
+            socket: stream.into_socket()?,
             undelivered: Vec::new(),
         })
     }
 
-    /// See [`AsyncDriver::wait_async`](runtime::AsyncDriver::wait_async).
-    pub(crate) async fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) {
-        // Each of the runtime's streams costs a part of a task's budget. A turn has bounds of its own.
-        coop::unconstrained(self.wait_unconstrained(timeout, service)).await;
+    /// The service, to be told of a wait's beginning.
+    pub(crate) fn telling<'s, T: Service>(&self, service: &'s mut T) -> Telling<'s, T> {
+        Telling::new(service, self.epoch)
     }
 
-    async fn wait_unconstrained(&mut self, timeout: Option<Duration>, service: &mut impl Service) {
+    /// See [`AsyncDriver::wait_async`](runtime::AsyncDriver::wait_async). Where something was told
+    /// already, it does not park.
+    pub(crate) async fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        telling: &mut Telling<'_, impl Service>,
+    ) {
+        // Each of the runtime's streams costs a part of a task's budget. A turn has bounds of its own.
+        coop::unconstrained(self.wait_unconstrained(timeout, telling)).await;
+    }
+
+    /// The task has let others run: the wait that follows need not.
+    #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+    pub(crate) fn has_yielded(&mut self) {
+        self.owes_yield = false;
+    }
+
+    async fn wait_unconstrained(
+        &mut self,
+        timeout: Option<Duration>,
+        telling: &mut Telling<'_, impl Service>,
+    ) {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut has_yielded = self.owes_yield || timeout == Some(Duration::ZERO);
         self.owes_yield = true;
         if has_yielded {
             yield_now().await;
         }
-        let mut telling = Telling::new(service, self.epoch);
         loop {
-            self.report(&mut telling);
+            self.report(telling);
             if telling.has_begun() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }

@@ -3,7 +3,7 @@
 //! The one unsafe operation registers a descriptor, which must stay open and the same until it is
 //! deregistered. It is that of a [`Descriptor`], which owns it, and which lies inside the
 //! [`AsyncFd`] from its registration to its deregistration; nobody is given it in a way that could
-//! replace it, but for `get_mut` in this crate, whose two types close theirs when dropped and not before.
+//! replace it, but for `get_mut` in this crate, whose callers leave it in its place.
 
 #![expect(unsafe_code, reason = "one operation, argued above")]
 
@@ -31,6 +31,9 @@ pub(crate) trait Descriptor: AsRawFd {}
 impl Descriptor for SystemSocket {}
 
 impl Descriptor for Acceptor {}
+
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+impl<T: Descriptor> Descriptor for std::rc::Rc<T> {}
 
 /// A descriptor whose edges ring a bell.
 ///

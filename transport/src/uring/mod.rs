@@ -871,7 +871,7 @@ impl Driver for UringDriver {
         let Some(entry) = self.release(key) else {
             return;
         };
-        let Some(mut socket) = entry.socket else {
+        let Some(socket) = entry.socket else {
             return;
         };
         match entry.trouble {

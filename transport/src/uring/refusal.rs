@@ -14,7 +14,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(source: io::Error) -> Refusal {
+    pub(crate) fn new(source: io::Error) -> Refusal {
         let disabled = std::fs::read_to_string(DISABLED).unwrap_or_default();
         let reason = reason(source.raw_os_error(), disabled.trim());
         Refusal { reason, source }
