@@ -220,6 +220,14 @@ impl Serve {
                 Ok(())
             });
         }
+        #[cfg(target_os = "linux")]
+        if backend == throng::Backend::TokioUring {
+            let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+            return runtime.block_on(async {
+                begin()?.wait_async().await;
+                Ok(())
+            });
+        }
         begin()?.wait();
         Ok(())
     }

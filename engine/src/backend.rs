@@ -7,9 +7,11 @@ use std::time::Instant;
 use throng_transport::poll::{PollDriver, PollOptions};
 #[cfg(all(unix, feature = "tokio"))]
 use throng_transport::tokio::{TokioDriver, TokioOptions};
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+use throng_transport::tokio_uring::{Outside, TokioUringDriver, TokioUringOptions};
 #[cfg(target_os = "linux")]
 use throng_transport::uring::{REQUESTS, Refusal, UringDriver, UringOptions};
-use throng_transport::{Driver, Listener, Turn, Waker, runtime};
+use throng_transport::{Driver, Listener, Waker};
 
 use crate::config::{Backend, Config};
 use crate::error::StartError;
@@ -22,6 +24,8 @@ pub(crate) enum ShardDriver {
     Uring(Box<UringDriver>),
     #[cfg(all(unix, feature = "tokio"))]
     Tokio(TokioDriver),
+    #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+    TokioUring(Box<TokioUringDriver>),
 }
 
 /// Calls the method on whichever driver it is.
@@ -33,6 +37,8 @@ macro_rules! on_driver {
             ShardDriver::Uring($inner) => $call,
             #[cfg(all(unix, feature = "tokio"))]
             ShardDriver::Tokio($inner) => $call,
+            #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+            ShardDriver::TokioUring($inner) => $call,
         }
     };
 }
@@ -53,6 +59,9 @@ impl ShardDriver {
             Backend::Tokio => {
                 tokios(config, epoch).map_err(|reason| unusable(Backend::Tokio, &reason))
             }
+            Backend::TokioUring => {
+                tokio_urings(config, epoch).map_err(|reason| unusable(Backend::TokioUring, &reason))
+            }
         }
     }
 
@@ -64,6 +73,8 @@ impl ShardDriver {
             ShardDriver::Uring(_) => Backend::Uring,
             #[cfg(all(unix, feature = "tokio"))]
             ShardDriver::Tokio(_) => Backend::Tokio,
+            #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+            ShardDriver::TokioUring(_) => Backend::TokioUring,
         }
     }
 
@@ -73,17 +84,6 @@ impl ShardDriver {
 
     pub(crate) fn listen(&mut self, listener: Listener) -> io::Result<()> {
         on_driver!(self, driver => driver.listen(listener))
-    }
-
-    /// Waits and turns until the shard says stop.
-    pub(crate) fn run(&mut self, shard: &mut impl Turn) -> io::Result<()> {
-        match self {
-            ShardDriver::Poll(driver) => runtime::run(driver, shard),
-            #[cfg(target_os = "linux")]
-            ShardDriver::Uring(driver) => runtime::run(&mut **driver, shard),
-            #[cfg(all(unix, feature = "tokio"))]
-            ShardDriver::Tokio(driver) => runtime::run(driver, shard),
-        }
     }
 }
 
@@ -140,4 +140,23 @@ fn tokios(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, &'static 
 #[cfg(not(all(unix, feature = "tokio")))]
 fn tokios(_: &Config, _: Instant) -> Result<Vec<ShardDriver>, &'static str> {
     Err("it needs the feature `tokio`, and Unix")
+}
+
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+fn tokio_urings(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, Outside> {
+    let options = TokioUringOptions {
+        receive_buffer: config.read_buffer_size,
+        expected_sockets: expected_per_shard(config),
+        epoch,
+    };
+    (0..config.shards)
+        .map(|_| {
+            TokioUringDriver::new(&options).map(|driver| ShardDriver::TokioUring(Box::new(driver)))
+        })
+        .collect()
+}
+
+#[cfg(not(all(target_os = "linux", feature = "tokio-uring")))]
+fn tokio_urings(_: &Config, _: Instant) -> Result<Vec<ShardDriver>, &'static str> {
+    Err("it needs the feature `tokio-uring`, and Linux")
 }

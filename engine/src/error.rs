@@ -77,7 +77,7 @@ pub enum PublishError {
 #[non_exhaustive]
 pub enum AdoptError {
     /// The engine's driver serves the system's sockets only.
-    #[error("the backend {0} serves no streams but the system's: choose tokio")]
+    #[error("the backend {0} serves no streams but the system's: choose tokio or tokio-uring")]
     Backend(Backend),
     /// The mailbox of the shard whose turn it was is full.
     #[error("the shard's mailbox is full (mailbox_capacity)")]

@@ -187,7 +187,7 @@ impl EngineHandle {
     ///
     /// # Panics
     /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
-    /// them ([`Backend::Tokio`](crate::Backend::Tokio)).
+    /// them ([`Backend::Tokio`](crate::Backend::Tokio), [`Backend::TokioUring`](crate::Backend::TokioUring)).
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
         if is_on_shard() {
             return Err(MembersError::OnShard);
@@ -200,7 +200,7 @@ impl EngineHandle {
             return Ok(Vec::new());
         }
         #[cfg(all(unix, feature = "tokio"))]
-        if self.0.config.backend == Backend::Tokio {
+        if self.0.config.backend.has_tasks() {
             return wait_in_place(|| self.ask_for_members(&room.name, &shards));
         }
         self.ask_for_members(&room.name, &shards)

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use throng_transport::{BindAddress, ListenOptions, Listener, SocketOptions, runtime};
+use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptions, runtime};
 
 use crate::backend::ShardDriver;
 use crate::config::Config;
@@ -186,28 +186,39 @@ impl<H: Handler> Builder<H> {
 impl Engine {
     /// Starts a shard, on a thread or as a task.
     fn launch<H: Handler>(&mut self, driver: ShardDriver, parts: ShardParts<H>) -> io::Result<()> {
-        #[cfg(all(unix, feature = "tokio"))]
-        if let ShardDriver::Tokio(driver) = driver {
-            let of_this_runtime = || Tasks::of_this_runtime().ok_or(io::ErrorKind::Other);
-            let tasks = match self.tasks.take() {
-                Some(tasks) => tasks,
-                None => of_this_runtime()?,
-            };
-            self.tasks.insert(tasks).spawn(driver, parts);
-            return Ok(());
+        match driver {
+            ShardDriver::Poll(driver) => self.threads.push(spawn(driver, parts)?),
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring(driver) => self.threads.push(spawn(*driver, parts)?),
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio(driver) => self.tasks()?.spawn(driver, parts),
+            #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+            ShardDriver::TokioUring(driver) => self.tasks()?.spawn_here(*driver, parts),
         }
-        self.threads.push(spawn(driver, parts)?);
         Ok(())
+    }
+
+    #[cfg(all(unix, feature = "tokio"))]
+    fn tasks(&mut self) -> io::Result<&Tasks> {
+        let tasks = match self.tasks.take() {
+            Some(tasks) => tasks,
+            None => Tasks::of_this_runtime().ok_or(io::ErrorKind::Other)?,
+        };
+        Ok(self.tasks.insert(tasks))
     }
 }
 
-fn spawn<H: Handler>(mut driver: ShardDriver, parts: ShardParts<H>) -> io::Result<JoinHandle<()>> {
+fn spawn<D, H>(mut driver: D, parts: ShardParts<H>) -> io::Result<JoinHandle<()>>
+where
+    D: Driver + Send + 'static,
+    H: Handler,
+{
     let shard = usize::from(parts.shard);
     let cpu = parts.shared.config.pin_shards.then_some(shard);
     runtime::spawn(format!("throng-{shard}"), cpu, move || {
         enter_shard();
         let mut shard = Shard::new(parts);
-        let outcome = catch_unwind(AssertUnwindSafe(|| driver.run(&mut shard)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| runtime::run(&mut driver, &mut shard)));
         match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
@@ -311,7 +322,8 @@ fn show(address: &BindAddress) -> String {
 }
 
 /// A running engine. Dropping it cuts its connections and stops its threads, and waits for them; where
-/// its shards are tasks ([`Backend::Tokio`](crate::Backend::Tokio)) it waits for nobody.
+/// its shards are tasks ([`Backend::Tokio`](crate::Backend::Tokio) and
+/// [`Backend::TokioUring`](crate::Backend::TokioUring)) it waits for nobody.
 ///
 /// It dereferences to an [`EngineHandle`], which publishes and counts and can be cloned for other
 /// threads.

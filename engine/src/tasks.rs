@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use throng_transport::runtime::run_async;
+use throng_transport::runtime::{AsyncDriver, run_async};
 use throng_transport::tokio::TokioDriver;
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+use throng_transport::tokio_uring::TokioUringDriver;
 use throng_transport::{Peer, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+use tokio::task::spawn_local;
 use tokio::task::{block_in_place, spawn_blocking};
 
-use crate::config::Backend;
 use crate::error::AdoptError;
 use crate::handle::{EngineHandle, on_shard};
 use crate::handler::Handler;
@@ -42,13 +45,33 @@ impl Tasks {
         })
     }
 
-    /// Has the runtime run a shard.
-    pub(crate) fn spawn<H: Handler>(&self, mut driver: TokioDriver, parts: ShardParts<H>) {
+    /// Has the runtime run a shard, on whichever of its threads.
+    pub(crate) fn spawn<H: Handler>(&self, driver: TokioDriver, parts: ShardParts<H>) {
+        self.runtime
+            .spawn(OnShard(Box::pin(self.serve(driver, parts))));
+    }
+
+    /// Has the runtime run a shard on this thread, of which its driver is.
+    ///
+    /// # Panics
+    /// Outside a tokio-uring runtime.
+    #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+    pub(crate) fn spawn_here<H: Handler>(&self, driver: TokioUringDriver, parts: ShardParts<H>) {
+        spawn_local(OnShard(Box::pin(self.serve(driver, parts))));
+    }
+
+    fn serve<D: AsyncDriver, H: Handler>(
+        &self,
+        driver: D,
+        parts: ShardParts<H>,
+    ) -> impl Future<Output = ()> + use<D, H> {
         let running = self.running.clone();
         // Made here, so that its connections are told even if the runtime never gets to it.
         let mut guarded = Guarded(Some(Shard::new(parts)));
-        let shard = async move {
+        async move {
             let _running = running;
+            // Over before that is told.
+            let mut driver = driver;
             if let Some(shard) = &mut guarded.0 {
                 match run_async(&mut driver, shard).await {
                     Ok(()) => drop(guarded.0.take()),
@@ -57,8 +80,7 @@ impl Tasks {
                     }
                 }
             }
-        };
-        self.runtime.spawn(OnShard(Box::pin(shard)));
+        }
     }
 
     /// Waits until all are over.
@@ -155,8 +177,9 @@ impl EngineHandle {
     /// address. A request that asks for no upgrade is not answered: the stream is closed.
     ///
     /// # Errors
-    /// When the engine's backend is not [`Backend::Tokio`], when it is stopping, and when the shard's
-    /// mailbox is full. The stream is dropped.
+    /// When the engine's shards are not tasks of a runtime ([`Backend::Tokio`](crate::Backend::Tokio),
+    /// [`Backend::TokioUring`](crate::Backend::TokioUring)), when it is stopping, and when the shard's mailbox
+    /// is full. The stream is dropped.
     ///
     /// ```
     /// use throng::{Backend, Config, Engine, Peer};
@@ -185,7 +208,7 @@ impl EngineHandle {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let shared = self.shared();
         let backend = shared.config.backend;
-        if backend != Backend::Tokio {
+        if !backend.has_tasks() {
             return Err(AdoptError::Backend(backend));
         }
         if shared.is_draining() {

@@ -7,71 +7,29 @@
     reason = "a test fails by panicking"
 )]
 
+mod tasks;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use throng::{AdoptError, Backend, Config, Engine, Origins, Peer, StartError};
+use tasks::{URL, ask, connect, expect_close, next, start_with};
+use throng::{AdoptError, Backend, Config, Engine, Peer};
 use throng_tests::engine::PATIENCE;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
-
-const URL: &str = "ws://throng.test/";
 
 fn config() -> Config {
-    Config::default()
-        .shards(2)
-        .backend(Backend::Tokio)
-        .ping_interval(None)
-        .origins(Origins::danger_allow_any_origin())
-}
-
-/// An engine that echoes; whoever says `join` joins the room.
-fn start_with(config: Config) -> Result<Engine, StartError> {
-    let builder = Engine::builder().bind("127.0.0.1:0")?.config(config);
-    let builder = builder.on_message(|conn, message| {
-        if message.as_text() == Some("join") {
-            conn.join("room").unwrap();
-        }
-        conn.send(message);
-    });
-    builder.start()
+    tasks::config(Backend::Tokio)
 }
 
 fn start() -> Engine {
     start_with(config()).unwrap()
-}
-
-async fn connect(engine: &Engine) -> WebSocketStream<TcpStream> {
-    let stream = TcpStream::connect(engine.local_addr().unwrap()).await;
-    client_async(URL, stream.unwrap()).await.unwrap().0
-}
-
-async fn next<S: AsyncRead + AsyncWrite + Unpin>(client: &mut WebSocketStream<S>) -> Message {
-    let next = timeout(PATIENCE, client.next()).await;
-    next.expect("in time").expect("no end").unwrap()
-}
-
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(client: &mut WebSocketStream<S>, text: &str) {
-    client.send(text.into()).await.unwrap();
-    assert_eq!(next(client).await, text.into());
-}
-
-/// Reads up to the close frame, whose code it checks.
-async fn expect_close<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut WebSocketStream<S>,
-    code: u16,
-) {
-    let Message::Close(Some(frame)) = next(client).await else {
-        panic!("no close frame");
-    };
-    assert_eq!(u16::from(frame.code), code);
-    while let Ok(Some(Ok(_))) = timeout(PATIENCE, client.next()).await {}
 }
 
 async fn rooms_and_drain() {

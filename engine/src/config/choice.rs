@@ -66,6 +66,23 @@ choice! {
         /// the others may be called in a runtime with several threads, and panic in a task of one with a single
         /// thread.
         Tokio = "tokio",
+        /// Tasks of the tokio-uring runtime in which [`Builder::start`](crate::Builder::start) is called;
+        /// needs the feature `tokio-uring`, and Linux. Outside of one the engine does not start, and says
+        /// so, and also if the system gives nobody a ring, which may be why.
+        ///
+        /// All shards stay on the thread of that runtime, where the service is: one is enough
+        /// ([`shards`](field@crate::Config::shards)). A service that has a runtime on each of several threads
+        /// starts an engine in each. Turns are sent through the runtime's ring; else this is
+        /// [`tokio`](Backend::Tokio) in a runtime with a single thread, with what is said there.
+        TokioUring = "tokio-uring",
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl Backend {
+    /// Whether shards are tasks of a runtime.
+    pub(crate) fn has_tasks(self) -> bool {
+        matches!(self, Backend::Tokio | Backend::TokioUring)
     }
 }
 

@@ -396,12 +396,18 @@ fn choices_read_what_they_write() {
     ] {
         assert_eq!(Overflow::from_str(&overflow.to_string()), Ok(overflow));
     }
-    for backend in [Backend::Auto, Backend::Poll, Backend::Uring, Backend::Tokio] {
+    for backend in [
+        Backend::Auto,
+        Backend::Poll,
+        Backend::Uring,
+        Backend::Tokio,
+        Backend::TokioUring,
+    ] {
         assert_eq!(Backend::from_str(&backend.to_string()), Ok(backend));
     }
     let error = Backend::from_str("Poll").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "backend: \"Poll\" must be one of: auto, poll, uring, tokio"
+        "backend: \"Poll\" must be one of: auto, poll, uring, tokio, tokio-uring"
     );
 }

@@ -95,6 +95,8 @@ fn process_has_ring() -> bool {
     let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
         return true;
     };
-    let links = descriptors.flatten().map(|entry| fs::read_link(entry.path()));
+    let links = descriptors
+        .flatten()
+        .map(|entry| fs::read_link(entry.path()));
     links.flatten().any(|link| link.as_os_str() == RING)
 }

@@ -101,10 +101,7 @@ impl Letter {
 
 impl Request {
     /// The letter, and how many bytes of it were sent. The task is woken when they are known.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<(io::Result<usize>, Box<Letter>)> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Box<Letter>)> {
         Pin::new(&mut self.0).poll(cx)
     }
 }
