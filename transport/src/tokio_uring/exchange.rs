@@ -33,6 +33,7 @@ pub(super) struct Exchange {
     to_submit: VecDeque<SocketKey>,
     /// In the order of their submission. A key may be stale by the time of the answer.
     under_way: VecDeque<(SocketKey, Request)>,
+    #[expect(clippy::vec_box, reason = "boxes go to the ring and come back")]
     spare: Vec<Box<Letter>>,
     alarm: Alarm,
 }
