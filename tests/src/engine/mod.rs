@@ -36,7 +36,8 @@ pub struct Served {
     pub happenings: Receiver<Happening>,
 }
 
-/// The variable that names the backend which the engine suites run on; `poll` where there is none.
+/// The variable that names the backend which the engine suites run on; `poll` where there is none. It
+/// cannot be `tokio-uring`: the suites block their threads, and on those its shards would have to run.
 pub const BACKEND: &str = "THRONG_TEST_BACKEND";
 
 /// Settings for tests: one shard, any origin, no pings unasked for, the backend that [`BACKEND`]
