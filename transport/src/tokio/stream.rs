@@ -12,9 +12,6 @@ use super::foreign::{BoxedStream, Foreign, Lingering};
 use super::task::TaskStream;
 use super::watch::{Descriptor, Watch};
 
-/// Times that a write is tried again because there might be room by now.
-const TRIES: usize = 3;
-
 /// A stream of either kind.
 pub(crate) enum TokioStream {
     System(Watch<SystemSocket>),
@@ -97,17 +94,7 @@ impl<T: Descriptor + AsRef<SystemSocket>> Stream for Watch<T> {
     }
 
     fn transmit(&mut self, queue: &mut SendQueue) -> io::Result<Sent> {
-        for _ in 0..TRIES {
-            if self.get_ref().as_ref().send_queue(queue)? == Sent::Done {
-                self.forget_room();
-                return Ok(Sent::Done);
-            }
-            // What the runtime heard before this write says nothing of the room behind it.
-            if !self.has_room() {
-                break;
-            }
-        }
-        Ok(Sent::Pending)
+        self.write(|watch| watch.get_ref().as_ref().send_queue(queue))
     }
 
     fn finish(&mut self) {

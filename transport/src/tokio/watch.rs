@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::driver::Sent;
 use crate::listener::Acceptor;
 use crate::readiness::Edge;
 use crate::socket::{SystemSocket, unsupported};
@@ -24,6 +25,9 @@ const INTEREST: Interest = BOTH_WAYS.add(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
 const INTEREST: Interest = BOTH_WAYS;
 const BOTH_WAYS: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// Times that a write is tried in one go because there might be room by now.
+const TRIES: usize = 3;
 
 /// What owns a descriptor, the same from its making to its end; a negative number where it has none.
 pub(crate) trait Descriptor: AsRawFd {}
@@ -44,6 +48,8 @@ pub(crate) struct Watch<T: Descriptor> {
     descriptor: AsyncFd<T>,
     waker: Waker,
     wants_room: bool,
+    /// There may be room that nothing was written to, and nobody will say so again.
+    has_untried_room: bool,
 }
 
 impl<T: Descriptor> Watch<T> {
@@ -58,6 +64,7 @@ impl<T: Descriptor> Watch<T> {
             descriptor: registered?,
             waker,
             wants_room: false,
+            has_untried_room: false,
         })
     }
 
@@ -93,13 +100,35 @@ impl<T: Descriptor> Watch<T> {
         edge.urgent = self.is_urgent();
         // The read side has nothing more to tell; of a reset behind the end the other one does.
         if self.wants_room || edge.closed {
-            edge.writable = self.has_room();
+            edge.writable = std::mem::take(&mut self.has_untried_room) || self.has_room();
         }
         edge
     }
 
+    /// Calls `write` until it is done, or has said last that there is no room. The bell rings when there
+    /// may be some.
+    pub(crate) fn write(
+        &mut self,
+        mut write: impl FnMut(&Self) -> io::Result<Sent>,
+    ) -> io::Result<Sent> {
+        for _ in 0..TRIES {
+            if write(self)? == Sent::Done {
+                self.wants_room = false;
+                self.has_untried_room = false;
+                return Ok(Sent::Done);
+            }
+            // What the runtime heard before this write says nothing of the room behind it.
+            if !self.has_room() {
+                return Ok(Sent::Pending);
+            }
+        }
+        self.has_untried_room = true;
+        self.waker.wake_by_ref();
+        Ok(Sent::Pending)
+    }
+
     /// Whether there may be room to write. If not, the bell rings when there is.
-    pub(crate) fn has_room(&mut self) -> bool {
+    fn has_room(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.waker);
         self.wants_room = true;
         match self.descriptor.poll_write_ready(&mut cx) {
@@ -110,11 +139,6 @@ impl<T: Descriptor> Watch<T> {
             Poll::Ready(Err(_)) => true,
             Poll::Pending => false,
         }
-    }
-
-    /// All was written.
-    pub(crate) fn forget_room(&mut self) {
-        self.wants_room = false;
     }
 
     #[cfg(target_os = "linux")]
@@ -131,5 +155,64 @@ impl<T: Descriptor> Watch<T> {
     #[cfg(not(target_os = "linux"))]
     fn is_urgent(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use tokio::runtime::Builder;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::socket::{Socket, StdStream};
+
+    #[derive(Default)]
+    struct Bell(AtomicBool);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn fill(mut near: &UnixStream) {
+        while near.write(&[0; 4096]).is_ok() {}
+    }
+
+    fn empty(mut far: &UnixStream) {
+        while far.read(&mut [0; 4096]).is_ok() {}
+    }
+
+    /// The last of the tries finds room behind it that will not be told of again.
+    #[test]
+    fn room_that_was_not_tried_is_told() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        let _entered = runtime.enter();
+        let (near, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let shared = near.try_clone().unwrap();
+        let socket = Socket::from_std(StdStream::Unix(near)).unwrap();
+        let bell = Arc::new(Bell::default());
+        let waker = Arc::clone(&bell).into();
+        let mut watch = Watch::new(socket.into_system().unwrap(), waker).unwrap();
+        let written = watch.write(|watch| {
+            fill(&shared);
+            empty(&far);
+            // As a runtime of several threads may, it hears of the room meanwhile.
+            let mut cx = Context::from_waker(Waker::noop());
+            while watch.descriptor.poll_write_ready(&mut cx).is_pending() {
+                runtime.block_on(yield_now());
+            }
+            Ok(Sent::Pending)
+        });
+        assert_eq!(written.unwrap(), Sent::Pending);
+        assert!(bell.0.load(Ordering::SeqCst), "somebody is to look at it");
+        assert!(watch.edge().writable);
     }
 }
