@@ -62,6 +62,12 @@ mod tcp_shared {
     throng_tests::driver_suite!(OverTcp<super::Shared>; urgency);
 }
 
+#[test]
+fn reset_behind_the_end() {
+    use throng_tests::driver::{OverTcp, resets};
+    resets::reset_behind_the_end::<OverTcp<Alone>>();
+}
+
 mod unix {
     use throng_tests::driver::OverUnix;
     throng_tests::driver_suite!(OverUnix<super::Alone>; streams, listening, descriptors);

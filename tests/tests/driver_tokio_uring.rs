@@ -41,6 +41,12 @@ mod tcp {
     throng_tests::driver_suite!(OverTcp<super::Usual>; streams, resets, listening, urgency, descriptors);
 }
 
+#[test]
+fn reset_behind_the_end() {
+    use throng_tests::driver::{OverTcp, resets};
+    resets::reset_behind_the_end::<OverTcp<Usual>>();
+}
+
 mod unix {
     use throng_tests::driver::OverUnix;
     throng_tests::driver_suite!(OverUnix<super::Usual>; streams, listening, descriptors);

@@ -4,7 +4,7 @@
 use throng_transport::{Driver, Sent, SocketKey};
 
 use super::rig::{TICK, write_some};
-use super::{Buffers, Bytes, Fixture, Reset, Rig};
+use super::{Buffers, Bytes, Far, Fixture, Reset, Rig};
 
 fn until_failed<F: Fixture>(rig: &mut Rig<F>, key: SocketKey) {
     rig.until("failed", |rig| rig.connection(key).failed.is_some());
@@ -57,6 +57,23 @@ pub fn reset_while_a_send_is_pending<F: Fixture<Far: Reset>>() {
         assert_eq!(rig.connection(key).sent, 0);
         let received = &rig.connection(key).received;
         Bytes::assert_same(received, &bytes, "before the reset");
+    }
+}
+
+/// A peer that had ended its side resets the connection, while nothing is sent to it. Who has no request
+/// under way does not hear of that before the next send; who is told of edges does.
+pub fn reset_behind_the_end<F: Fixture<Far: Reset>>() {
+    let mut rig = Rig::<F>::new();
+    for has_sent in [false, true] {
+        let (key, mut far) = rig.open();
+        if has_sent {
+            rig.assert_alive(key, &mut far, 35);
+        }
+        far.finish();
+        rig.until("ended", |rig| rig.connection(key).ended);
+        rig.quiet();
+        far.reset();
+        until_failed(&mut rig, key);
     }
 }
 

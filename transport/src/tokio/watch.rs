@@ -52,6 +52,17 @@ pub(crate) struct Watch<T: Descriptor> {
     has_untried_room: bool,
 }
 
+/// What the runtime knows of the room to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// There was some, and nobody has heard of it before.
+    Some,
+    /// A write fails, or the runtime shuts down: nothing will be heard of any more.
+    Moot,
+    /// None that was not heard of. The bell rings when there is.
+    None,
+}
+
 impl<T: Descriptor> Watch<T> {
     /// Watches a descriptor, in the runtime that the caller is in.
     pub(crate) fn new(descriptor: T, waker: Waker) -> io::Result<Watch<T>> {
@@ -98,9 +109,17 @@ impl<T: Descriptor> Watch<T> {
             }
         }
         edge.urgent = self.is_urgent();
-        // The read side has nothing more to tell; of a reset behind the end the other one does.
-        if self.wants_room || edge.closed {
+        if self.wants_room {
             edge.writable = std::mem::take(&mut self.has_untried_room) || self.has_room();
+        }
+        // The read side has nothing more to tell; of a reset behind the end the other one does, once it
+        // has told what it knows.
+        while edge.closed {
+            let room = self.poll_room();
+            edge.writable |= room != Room::None;
+            if room != Room::Some {
+                break;
+            }
         }
         edge
     }
@@ -129,15 +148,20 @@ impl<T: Descriptor> Watch<T> {
 
     /// Whether there may be room to write. If not, the bell rings when there is.
     fn has_room(&mut self) -> bool {
-        let mut cx = Context::from_waker(&self.waker);
         self.wants_room = true;
+        self.poll_room() != Room::None
+    }
+
+    fn poll_room(&self) -> Room {
+        let mut cx = Context::from_waker(&self.waker);
         match self.descriptor.poll_write_ready(&mut cx) {
             Poll::Ready(Ok(mut guard)) => {
+                let is_closed = guard.ready().is_write_closed();
                 guard.clear_ready();
-                true
+                if is_closed { Room::Moot } else { Room::Some }
             }
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
+            Poll::Ready(Err(_)) => Room::Moot,
+            Poll::Pending => Room::None,
         }
     }
 
