@@ -87,3 +87,118 @@ mod buffered {
     use throng_tests::driver::OverBuffered;
     throng_tests::driver_suite!(OverBuffered<super::Alone>; streams);
 }
+
+/// A stream that wakes whoever asks it, as one does that has used up its part of a turn, lets the
+/// runtime's other tasks run.
+mod restless {
+    use std::io;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use throng_transport::runtime::AsyncDriver;
+    use throng_transport::tokio::TokioDriver;
+    use throng_transport::{Driver, Peer, Service, Socket, SocketKey};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use tokio::runtime::Handle;
+    use tokio::task::yield_now;
+
+    /// Turns of another task's after which the stream ends.
+    const TURNS: usize = 100;
+
+    struct Restless {
+        turns: Arc<AtomicUsize>,
+        last_turn: usize,
+        /// Times that it was asked since then.
+        asked: usize,
+    }
+
+    impl AsyncRead for Restless {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let turns = self.turns.load(Ordering::SeqCst);
+            if turns >= TURNS {
+                return Poll::Ready(Ok(()));
+            }
+            self.asked = match self.last_turn == turns {
+                true => self.asked + 1,
+                false => 1,
+            };
+            self.last_turn = turns;
+            assert!(self.asked <= 2, "asked in vain while another task waits");
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Restless {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Expects the end of a stream.
+    #[derive(Default)]
+    struct Ending {
+        has_ended: bool,
+    }
+
+    impl Service for Ending {
+        fn begin(&mut self, _: Duration) {}
+        fn accepted(&mut self, _: Socket, _: Peer) {}
+        fn accept_failed(&mut self, _: &io::Error) {}
+        fn received(&mut self, _: SocketKey, bytes: &mut [u8]) {
+            panic!("{bytes:?} from nowhere");
+        }
+        fn ended(&mut self, _: SocketKey) {
+            self.has_ended = true;
+        }
+        fn stalled(&mut self, _: SocketKey, _: usize) {}
+        fn sent(&mut self, _: SocketKey) {}
+        fn failed(&mut self, _: SocketKey, error: io::Error) {
+            panic!("{error}");
+        }
+        fn woken(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn other_tasks_run() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        tokio::spawn(async move {
+            for _ in 0..TURNS {
+                counted.fetch_add(1, Ordering::SeqCst);
+                yield_now().await;
+            }
+        });
+        let mut driver = TokioDriver::new(&super::options(100), Handle::current());
+        let key = SocketKey {
+            slot: 0,
+            generation: 0,
+        };
+        let stream = Restless {
+            turns,
+            last_turn: 0,
+            asked: 0,
+        };
+        driver.adopt(key, Socket::from_stream(stream)).unwrap();
+        let mut ending = Ending::default();
+        driver.wait_async(None, &mut ending).await.unwrap();
+        assert!(ending.has_ended);
+    }
+}

@@ -44,9 +44,12 @@ impl Ready {
         wake(state);
     }
 
-    /// Moves those that were woken to `woken`, which is empty.
+    /// Moves those that were woken to `woken`, which is empty. The driver looks up: what it was notified
+    /// of before, it sees after this.
     pub(crate) fn take(&self, woken: &mut Vec<Woken>) {
-        std::mem::swap(&mut self.lock().woken, woken);
+        let mut state = self.lock();
+        state.notified = false;
+        std::mem::swap(&mut state.woken, woken);
     }
 
     /// Whether somebody was woken or the driver notified; the task is woken when that is so.

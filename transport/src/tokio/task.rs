@@ -135,10 +135,21 @@ impl<S: TaskStream> TaskDriver<S> {
             if telling.has_begun() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
+            let mut has_parked = false;
             if self.may_park() {
-                has_yielded = true;
-                poll_fn(|cx| self.poll_parked(deadline, cx)).await;
+                poll_fn(|cx| {
+                    let parked = self.poll_parked(deadline, cx);
+                    has_parked |= parked.is_pending();
+                    parked
+                })
+                .await;
             }
+            // A stream that tells nobody to wait, but wakes whoever asks, would have the next look follow
+            // this one for ever.
+            if !has_parked {
+                yield_now().await;
+            }
+            has_yielded = true;
         }
         telling.begun();
         self.owes_yield = !has_yielded;
