@@ -48,7 +48,7 @@ impl Tasks {
     /// Has the runtime run a shard, on whichever of its threads.
     pub(crate) fn spawn<H: Handler>(&self, driver: TokioDriver, parts: ShardParts<H>) {
         self.runtime
-            .spawn(OnShard(Box::pin(self.serve(driver, parts))));
+            .spawn(OnShard(Box::pin(self.serve(driver, parts).run())));
     }
 
     /// Has the runtime run a shard on this thread, of which its driver is.
@@ -57,29 +57,14 @@ impl Tasks {
     /// Outside a tokio-uring runtime.
     #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
     pub(crate) fn spawn_here<H: Handler>(&self, driver: TokioUringDriver, parts: ShardParts<H>) {
-        spawn_local(OnShard(Box::pin(self.serve(driver, parts))));
+        spawn_local(OnShard(Box::pin(self.serve(driver, parts).run())));
     }
 
-    fn serve<D: AsyncDriver, H: Handler>(
-        &self,
-        driver: D,
-        parts: ShardParts<H>,
-    ) -> impl Future<Output = ()> + use<D, H> {
-        let running = self.running.clone();
-        // Made here, so that its connections are told even if the runtime never gets to it.
-        let mut guarded = Guarded(Some(Shard::new(parts)));
-        async move {
-            let _running = running;
-            // Over before that is told.
-            let mut driver = driver;
-            if let Some(shard) = &mut guarded.0 {
-                match run_async(&mut driver, shard).await {
-                    Ok(()) => drop(guarded.0.take()),
-                    Err(error) => {
-                        tracing::error!(%error, "a shard has failed; its connections are cut");
-                    }
-                }
-            }
+    fn serve<D: AsyncDriver, H: Handler>(&self, driver: D, parts: ShardParts<H>) -> Serving<D, H> {
+        Serving {
+            driver,
+            guarded: Guarded(Some(Shard::new(parts))),
+            _running: self.running.clone(),
         }
     }
 
@@ -87,6 +72,29 @@ impl Tasks {
     pub(crate) fn join(self) {
         drop(self.running);
         while self.over.recv().is_ok() {}
+    }
+}
+
+/// What a task has from the start, so that its connections are told even if the runtime never gets to it.
+///
+/// Whenever it is dropped, it is in this order: the sockets are closed and the handler has heard of that
+/// before whoever waits for the task is told.
+struct Serving<D, H: Handler> {
+    driver: D,
+    guarded: Guarded<H>,
+    _running: Sender<()>,
+}
+
+impl<D: AsyncDriver, H: Handler> Serving<D, H> {
+    async fn run(mut self) {
+        if let Some(shard) = &mut self.guarded.0 {
+            match run_async(&mut self.driver, shard).await {
+                Ok(()) => drop(self.guarded.0.take()),
+                Err(error) => {
+                    tracing::error!(%error, "a shard has failed; its connections are cut");
+                }
+            }
+        }
     }
 }
 

@@ -9,13 +9,16 @@
 
 mod tasks;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tasks::{URL, ask, connect, expect_close, next, start_with};
-use throng::{AdoptError, Backend, Config, Engine, Peer};
+use throng::{
+    Accept, AdoptError, Backend, Close, Config, Conn, Engine, Handler, Peer, Reject, Upgrade,
+};
 use throng_tests::engine::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +26,9 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
+
+/// How long what must not happen is given to happen.
+const GRACE: Duration = Duration::from_millis(100);
 
 fn config() -> Config {
     tasks::config(Backend::Tokio)
@@ -240,6 +246,59 @@ fn the_engine_ends_with_its_runtime() {
     assert_eq!((engine.connections(), engine.room_len("room")), (0, 0));
     drop(client);
     engine.wait();
+}
+
+/// Takes its time to hear of an end: enough for a waiting that is over to show.
+struct Slow {
+    is_over: Mutex<mpsc::Receiver<()>>,
+    told: mpsc::Sender<Result<(), mpsc::RecvTimeoutError>>,
+}
+
+impl Handler for Slow {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, ()>, message: throng::Message<'_>) {
+        conn.send(message);
+    }
+
+    fn on_close(&self, _: &mut Conn<'_, ()>, _: &Close) {
+        let early = self.is_over.lock().unwrap().recv_timeout(GRACE);
+        self.told.send(early).unwrap();
+    }
+}
+
+/// Who waits for an engine goes on when its handler has heard of every connection's end, not before.
+#[test]
+fn who_waits_is_told_last() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (over, is_over) = mpsc::channel();
+    let (told, tells) = mpsc::channel();
+    let is_over = Mutex::new(is_over);
+    let (engine, client) = runtime.block_on(async {
+        let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+        let builder = builder.config(config()).handler(Slow { is_over, told });
+        let engine = builder.start().unwrap();
+        let mut client = connect(&engine).await;
+        ask(&mut client, "hello").await;
+        (engine, client)
+    });
+    let waiting = thread::spawn(move || {
+        engine.wait();
+        // In time the handler, who would hear of this, is gone.
+        let _ = over.send(());
+        over
+    });
+    drop(runtime);
+    assert_eq!(tells.recv(), Ok(Err(mpsc::RecvTimeoutError::Timeout)));
+    drop(waiting.join().unwrap());
+    drop(client);
 }
 
 #[test]
