@@ -209,6 +209,49 @@ mod waits_dropped_halfway {
         });
     }
 
+    /// What was said to be sent before the ring answered is, though its socket or the driver goes.
+    #[test]
+    fn what_follows_arrives_as_well() {
+        tokio_uring::start(async {
+            for closes in [true, false] {
+                let mut driver = TokioUringDriver::new(&super::options(4096)).unwrap();
+                let mut far = open(&mut driver, KEY);
+                send(&mut driver, KEY, b"first, ", 1);
+                drop_a_wait(&mut driver);
+                send(&mut driver, KEY, b"second", 1);
+                if closes {
+                    driver.close(KEY);
+                    wait(&mut driver).await;
+                } else {
+                    drop(driver);
+                }
+                hear(&mut far, b"first, second").await;
+                hear_the_end(&mut far).await;
+            }
+        });
+    }
+
+    /// So is what the system had no room for, once it has.
+    #[test]
+    fn what_does_not_fit_arrives_as_well() {
+        tokio_uring::start(async {
+            for closes in [true, false] {
+                let mut driver = TokioUringDriver::new(&super::options(4096)).unwrap();
+                let mut far = open(&mut driver, KEY);
+                send(&mut driver, KEY, &[1; 2 << 20], 3);
+                drop_a_wait(&mut driver);
+                if closes {
+                    driver.close(KEY);
+                    wait(&mut driver).await;
+                } else {
+                    drop(driver);
+                }
+                hear(&mut far, &[1; 2 << 20]).await;
+                hear_the_end(&mut far).await;
+            }
+        });
+    }
+
     /// What a driver leaves behind when it goes is sent to whom it was for, though the numbers of its
     /// descriptors would be given to others.
     #[test]

@@ -387,8 +387,8 @@ impl<S: Stream> Readiness<S> {
         }
     }
 
-    /// Takes the socket out of the table.
-    fn release(&mut self, key: SocketKey) -> Option<S> {
+    /// Takes the socket out of the table, with whatever is pending or due of it.
+    pub(crate) fn release(&mut self, key: SocketKey) -> Option<S> {
         self.sockets.remove(key)?.socket
     }
 

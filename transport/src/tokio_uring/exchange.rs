@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     to_submit: VecDeque<SocketKey>,
     /// In the order of their submission. A key may be stale by the time of the answer.
     under_way: VecDeque<(SocketKey, Request)>,
+    /// Sockets that were closed while a letter of theirs was under way.
+    parting: Vec<(SocketKey, Posting)>,
     #[expect(clippy::vec_box, reason = "boxes go to the ring and come back")]
     spare: Vec<Box<Letter>>,
     alarm: Alarm,
@@ -71,6 +73,40 @@ impl Exchange {
             })
             .await;
         }
+    }
+
+    /// Closes a socket, once the ring has answered if something of it is under way: the rest of that, and what
+    /// was handed over behind it, was said to be sent.
+    pub(super) fn close(&mut self, key: SocketKey, readiness: &mut Readiness<RingStream>) {
+        match readiness.socket(key) {
+            Some(RingStream::System(posting)) if posting.is_under_way() => {}
+            _ => return readiness.close(key),
+        }
+        if let Some(RingStream::System(posting)) = readiness.release(key) {
+            self.parting.push((key, posting));
+        }
+    }
+
+    /// Closes all sockets of which something is under way, as [`Exchange::close`] does. `None` if there
+    /// are none.
+    pub(super) fn close_all(
+        &mut self,
+        readiness: &mut Readiness<RingStream>,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let mut closed = Vec::new();
+        for (key, request) in std::mem::take(&mut self.under_way) {
+            self.close(key, readiness);
+            if let Some(posting) = self.take_parting(key) {
+                closed.push((request, posting));
+            }
+        }
+        (!closed.is_empty()).then(|| part(closed))
+    }
+
+    fn take_parting(&mut self, key: SocketKey) -> Option<Posting> {
+        let is_it = |(parting, _): &(SocketKey, Posting)| *parting == key;
+        let place = self.parting.iter().position(is_it)?;
+        Some(self.parting.swap_remove(place).1)
     }
 
     /// Those that a letter waits for, whoever else is among them.
@@ -117,6 +153,9 @@ impl Exchange {
         readiness: &mut Readiness<RingStream>,
         service: &mut impl Service,
     ) {
+        if let Some(posting) = self.take_parting(key) {
+            return posting.part(answer, letter);
+        }
         if let Some(RingStream::System(posting)) = readiness.socket(key) {
             let outcome = posting.conclude(answer, &mut letter.queue);
             readiness.decide(key, outcome, &mut letter.queue, service);
@@ -134,5 +173,12 @@ impl Exchange {
             (0..CROWD).for_each(|_| submit_nothing());
             *patience = Instant::now() + PROMPTNESS;
         }
+    }
+}
+
+async fn part(closed: Vec<(Request, Posting)>) {
+    for (mut request, posting) in closed {
+        let (answer, letter) = poll_fn(|cx| request.poll(cx)).await;
+        posting.part(answer, letter);
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use io_uring::IoUring;
 use tokio::runtime::{EnterGuard, Handle, RuntimeFlavor};
+use tokio::task::spawn_local;
 use tokio_uring::Runtime;
 
 use super::letter::submit_nothing;
@@ -74,6 +75,16 @@ impl Home {
 
     pub(super) fn enter(&self) -> EnterGuard<'_> {
         self.handle.enter()
+    }
+
+    /// Has the runtime do what is left when the driver goes, if that is possible here.
+    pub(super) fn leave(&self, rest: impl Future<Output = ()> + 'static) {
+        match (&self.own, Handle::try_current()) {
+            (Some(runtime), Err(_)) => runtime.block_on(rest),
+            (None, Ok(current)) if current.id() == self.handle.id() => drop(spawn_local(rest)),
+            // The runtime is gone, or about to go.
+            _ => {}
+        }
     }
 
     /// The runtime, if it is the driver's own.

@@ -225,7 +225,7 @@ impl Driver for TokioUringDriver {
 
     fn close(&mut self, key: SocketKey) {
         let _entered = self.home.enter();
-        self.tasked.readiness.close(key);
+        self.exchange.close(key, &mut self.tasked.readiness);
     }
 
     fn abort(&mut self, key: SocketKey) {
@@ -243,6 +243,9 @@ impl Drop for TokioUringDriver {
         let keys: Vec<_> = self.exchange.drain().collect();
         for key in keys {
             self.send_directly(key);
+        }
+        if let Some(rest) = self.exchange.close_all(&mut self.tasked.readiness) {
+            self.home.leave(rest);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::tokio::foreign::{BoxedStream, CLOSE_LINGER, Foreign, Lingering};
 use crate::tokio::task::TaskStream;
 use crate::tokio::watch::Watch;
 
-/// Bytes that the end of a lingering socket reads at once to drop them.
+/// Bytes that the end of a socket reads at once to drop them, where the driver has no buffer to lend.
 const SCRATCH: usize = 4096;
 
 /// A stream of either kind.
@@ -52,6 +52,11 @@ impl Posting {
     /// not answered to what came before.
     pub(super) fn may_write(&self) -> bool {
         self.letter.is_none() || self.is_under_way
+    }
+
+    /// Whether the ring has a letter that it has not answered to.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_under_way
     }
 
     /// Gives the letter to the ring, unless it has one: what follows that goes with the answer.
@@ -95,6 +100,17 @@ impl Posting {
         }
         self.letter = None;
         Ok(Sent::Done)
+    }
+
+    /// Closes the socket, which was to be closed before the ring answered to `letter`: what is left of that
+    /// and what was handed over behind it goes first.
+    pub(super) fn part(mut self, answer: io::Result<usize>, mut letter: Box<Letter>) {
+        self.letter = match self.conclude(answer, &mut letter.queue) {
+            Ok(Sent::Pending) => Some(letter),
+            // Behind a failure nothing more may follow.
+            Ok(Sent::Done) | Err(_) => None,
+        };
+        Stream::close(self, &mut [0; SCRATCH]);
     }
 
     /// Gives the system what it had no room for when the socket was closed, once it has. A readiness
