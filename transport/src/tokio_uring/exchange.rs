@@ -23,7 +23,7 @@ const SPARE: usize = UNDER_WAY;
 /// How long the runtime may take to enter its ring. The timer is left as it is where that is done in
 /// time, and wakes the task in vain then, so it must not be short.
 const PROMPTNESS: Duration = Duration::from_millis(10);
-/// Requests that fill a ring of the usual size.
+/// Requests that fill a ring of the usual size; a larger one is filled by several times as many.
 const CROWD: usize = 256;
 
 /// The letters of all sockets.
