@@ -68,7 +68,9 @@ choice! {
         Tokio = "tokio",
         /// Tasks of the tokio-uring runtime in which [`Builder::start`](crate::Builder::start) is called;
         /// needs the feature `tokio-uring`, and Linux. Outside of one the engine does not start, and says
-        /// so, and also if the system gives nobody a ring, which may be why.
+        /// so, and also if the system gives nobody a ring, which may be why. Where another thread of the
+        /// process uses a ring it takes a panic to find that out, which is caught: a process that is built
+        /// to abort at panics ends.
         ///
         /// All shards stay on the thread of that runtime, where the service is: one is enough
         /// ([`shards`](field@crate::Config::shards)). A service that has a runtime on each of several threads

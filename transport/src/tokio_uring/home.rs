@@ -97,7 +97,7 @@ impl Home {
 ///
 /// That crate says so only by panicking when there is none. It is not asked where the process has no
 /// ring at all, so that an ordinary tokio runtime that was taken for one is found out quietly. Where
-/// another thread has one, the hook for panics hears of it.
+/// another thread has one, the hook for panics hears of it, and a process whose panics abort ends.
 fn has_ring() -> bool {
     process_has_ring() && catch_unwind(submit_nothing).is_ok()
 }

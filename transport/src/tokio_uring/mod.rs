@@ -111,7 +111,8 @@ impl TokioUringDriver {
     ///
     /// # Errors
     /// Where there is none. The hook for panics hears of that, too, if another thread of the process
-    /// uses a ring, since it cannot be told otherwise then.
+    /// uses a ring, since it cannot be told otherwise then; where panics abort (`panic = "abort"`), that
+    /// ends the process instead. Within a tokio-uring runtime there is no panic.
     pub fn new(options: &TokioUringOptions) -> Result<TokioUringDriver, Outside> {
         Ok(TokioUringDriver::at(options, Home::here()?))
     }
