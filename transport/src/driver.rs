@@ -56,6 +56,7 @@ use std::time::Duration;
 use crate::buffer::SendQueue;
 use crate::listener::Listener;
 use crate::runtime::Waker;
+use crate::secured::Secured;
 use crate::socket::{Peer, Socket};
 
 /// Bytes after which a wait delivers no more: enough to make good use of a turn, little enough that
@@ -202,4 +203,10 @@ pub trait Service {
 
     /// The waker was used since the last call.
     fn woken(&mut self);
+
+    /// The peer has proved what `secured` says, and nobody else hears what is said from now on. Comes
+    /// before the first bytes, from drivers with such a layer (TLS) only.
+    fn secured(&mut self, key: SocketKey, secured: Secured) {
+        let _ = (key, secured);
+    }
 }

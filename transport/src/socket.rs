@@ -102,6 +102,15 @@ impl Socket {
         }
     }
 
+    /// Whether this is a Unix socket of the system, whose bytes never leave the machine.
+    pub fn is_unix(&self) -> bool {
+        match &self.0 {
+            #[cfg(unix)]
+            Kind::System(SystemSocket(Stream::Unix(_))) => true,
+            _ => false,
+        }
+    }
+
     /// The socket of the system, for a driver that can adopt no other.
     pub(crate) fn into_system(self) -> io::Result<SystemSocket> {
         match self.0 {

@@ -18,7 +18,7 @@
 //!
 //! A driver over the system's sockets needs no fixture of its own: [`OverTcp`] and [`OverUnix`]
 //! are fixtures for anything that implements [`Build`]; so is [`OverDuplex`], for a driver that serves
-//! streams of tokio's.
+//! streams of tokio's. [`OverTls`] puts TLS above any fixture's driver.
 //!
 //! Most promises are checked not by a case but in every one: the service of the suite
 //! ([`Record`]) fails at the callback that breaks the contract, and scribbles over whatever
@@ -51,6 +51,7 @@ mod rig;
 pub mod sending;
 mod suite;
 mod system;
+mod tls;
 pub mod urgency;
 pub mod waking;
 
@@ -67,6 +68,7 @@ pub use rig::{PATIENCE, Rig, TICK};
 #[cfg(unix)]
 pub use system::OverUnix;
 pub use system::{Build, OverTcp};
+pub use tls::{OverTls, Pumping, TlsFar};
 
 /// How much the system between the two ends of a pair may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
