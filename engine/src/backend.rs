@@ -5,6 +5,8 @@ use std::io;
 use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
+#[cfg(feature = "tls")]
+use throng_transport::tls::{Credentials, Tls, TlsDriver, TlsError, TlsOptions};
 #[cfg(all(unix, feature = "tokio"))]
 use throng_transport::tokio::{TokioDriver, TokioOptions};
 #[cfg(target_os = "linux")]
@@ -22,6 +24,24 @@ pub(crate) enum ShardDriver {
     Uring(Box<UringDriver>),
     #[cfg(all(unix, feature = "tokio"))]
     Tokio(TokioDriver),
+    #[cfg(feature = "tls")]
+    PollTls(TlsDriver<PollDriver>),
+    #[cfg(all(target_os = "linux", feature = "tls"))]
+    UringTls(Box<TlsDriver<UringDriver>>),
+}
+
+/// What the settings say of TLS.
+#[cfg(feature = "tls")]
+pub(crate) fn tls_of(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) else {
+        return Ok(None);
+    };
+    let credentials = Credentials::files(certificate, key);
+    let credentials = match &config.tls_client_ca {
+        Some(authorities) => credentials.client_ca_file(authorities),
+        None => credentials,
+    };
+    Tls::new(credentials).map(Some)
 }
 
 /// Calls the method on whichever driver it is.
@@ -33,6 +53,10 @@ macro_rules! on_driver {
             ShardDriver::Uring($inner) => $call,
             #[cfg(all(unix, feature = "tokio"))]
             ShardDriver::Tokio($inner) => $call,
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls($inner) => $call,
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls($inner) => $call,
         }
     };
 }
@@ -67,6 +91,39 @@ impl ShardDriver {
         }
     }
 
+    /// The same drivers, whose TCP sockets speak TLS if there is any.
+    #[cfg(feature = "tls")]
+    pub(crate) fn all_with_tls(
+        drivers: Vec<ShardDriver>,
+        tls: Option<&Tls>,
+        config: &Config,
+    ) -> Vec<ShardDriver> {
+        let Some(tls) = tls else {
+            return drivers;
+        };
+        let drivers = drivers.into_iter();
+        drivers.map(|driver| driver.with_tls(tls, config)).collect()
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(self, tls: &Tls, config: &Config) -> ShardDriver {
+        let options = TlsOptions {
+            receive_buffer: config.read_buffer_size,
+            expected_sockets: expected_per_shard(config),
+            max_handshakes: config.max_tls_handshakes,
+        };
+        match self {
+            ShardDriver::Poll(driver) => {
+                ShardDriver::PollTls(TlsDriver::new(driver, tls.clone(), &options))
+            }
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring(driver) => {
+                ShardDriver::UringTls(Box::new(TlsDriver::new(*driver, tls.clone(), &options)))
+            }
+            secured => secured,
+        }
+    }
+
     pub(crate) fn waker(&self) -> Waker {
         on_driver!(self, driver => driver.waker())
     }
@@ -83,6 +140,10 @@ impl ShardDriver {
             ShardDriver::Uring(driver) => runtime::run(&mut **driver, shard),
             #[cfg(all(unix, feature = "tokio"))]
             ShardDriver::Tokio(driver) => runtime::run(driver, shard),
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls(driver) => runtime::run(driver, shard),
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls(driver) => runtime::run(&mut **driver, shard),
         }
     }
 }

@@ -40,6 +40,10 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What `tls_certificate`, `tls_key` or `tls_client_ca` name cannot be used; nothing was bound.
+    #[cfg(feature = "tls")]
+    #[error("tls_certificate, tls_key, tls_client_ca: {0}")]
+    Tls(#[from] throng_transport::tls::TlsError),
     /// The system refused a thread, or descriptors for a driver.
     #[error("cannot start the engine: {0}")]
     System(#[from] io::Error),

@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
+#[cfg(feature = "tls")]
+use throng_transport::tls::Tls;
 use throng_transport::{BindAddress, ListenOptions, Listener, SocketOptions, runtime};
 
 use crate::backend::ShardDriver;
@@ -40,6 +42,8 @@ pub struct Builder<H> {
     config: Config,
     #[cfg(feature = "http")]
     pages: Vec<Page>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     handler: H,
 }
 
@@ -99,6 +103,29 @@ impl<H> Builder<H> {
         self
     }
 
+    /// Has every TCP listener speak TLS, and nothing else. Unix sockets stay as they are.
+    ///
+    /// ```no_run
+    /// use throng::{Engine, Tls};
+    ///
+    /// let tls = Tls::from_pem_files("server.pem", "server.key")?;
+    /// let engine = Engine::builder()
+    ///     .bind("0.0.0.0:443")?
+    ///     .tls(tls.clone())
+    ///     .on_message(|conn, message| {
+    ///         conn.send(message);
+    ///     })
+    ///     .start()?;
+    /// // Later, when the certificate was renewed; connections live on.
+    /// tls.reload()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Builder<H> {
+        self.tls = Some(tls);
+        self
+    }
+
     /// What serves the connections.
     pub fn handler<T: Handler>(self, handler: T) -> Builder<T> {
         Builder {
@@ -107,6 +134,8 @@ impl<H> Builder<H> {
             config: self.config,
             #[cfg(feature = "http")]
             pages: self.pages,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             handler,
         }
     }
@@ -132,12 +161,18 @@ impl<H: Handler> Builder<H> {
         if self.addresses.is_empty() && self.inherited.is_empty() {
             return Err(StartError::NowhereToListen);
         }
+        #[cfg(feature = "tls")]
+        let tls = self
+            .tls
+            .map_or_else(|| crate::backend::tls_of(&self.config), |tls| Ok(Some(tls)))?;
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
         let drivers = ShardDriver::for_shards(&self.config, epoch)?;
         if let Some(driver) = drivers.first() {
             self.config.backend = driver.backend();
         }
+        #[cfg(feature = "tls")]
+        let drivers = ShardDriver::all_with_tls(drivers, tls.as_ref(), &self.config);
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
@@ -364,6 +399,8 @@ impl Engine {
             config: Config::default(),
             #[cfg(feature = "http")]
             pages: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
             handler: (),
         }
     }
