@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// The name that servers' certificates are for.
 pub const SERVER: &str = "localhost";
@@ -61,13 +61,22 @@ impl Authority {
 
     /// A client that trusts this authority alone, and shows a certificate if it is given one.
     pub fn client(&self, own: Option<&Signed>) -> ClientConfig {
+        self.client_of(rustls::DEFAULT_VERSIONS, own)
+    }
+
+    /// The same that speaks these versions.
+    pub fn client_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<&Signed>,
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let pem = self.pem();
         roots
             .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
             .unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         match own {

@@ -153,6 +153,80 @@ async fn messages_of_all_sizes_come_back() {
 }
 
 #[tokio::test]
+async fn keys_change_on_the_way() {
+    let World { tls, client, .. } = world();
+    let engine = serve(&tls, config());
+    let mut socket = connect(&engine, &client).await;
+    heard(&mut socket).await;
+    for round in 0..10 {
+        let (_, session) = socket.get_mut().get_mut();
+        session.refresh_traffic_keys().unwrap();
+        let message = Sent::text(format!("under the keys of round {round}"));
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(heard(&mut socket).await, message);
+    }
+}
+
+#[tokio::test]
+async fn the_version_before_is_spoken_and_resumed_too() {
+    let World { authority, tls, .. } = world();
+    let engine = serve(&tls, config());
+    let client = Arc::new(authority.client_of(&[&rustls::version::TLS12], None));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut socket = connect(&engine, &client).await;
+        heard(&mut socket).await;
+        for size in [0, 1, 100_000] {
+            let message = Sent::binary(vec![7; size]);
+            socket.send(message.clone()).await.unwrap();
+            assert!(heard(&mut socket).await == message, "{size} bytes");
+        }
+        let (_, session) = socket.get_ref().get_ref();
+        assert_eq!(session.handshake_kind(), Some(kind));
+    }
+}
+
+#[tokio::test]
+async fn records_in_many_segments_and_a_reader_that_stops() {
+    let World { tls, client, .. } = world();
+    let engine = serve(&tls, config().write_timeout(Duration::from_millis(300)));
+    let (far, near) = tokio::io::duplex(64 * 1024);
+    let stream = TcpStream::connect(engine.local_addr().unwrap())
+        .await
+        .unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut down, mut up) = stream.into_split();
+    let (mut read, mut write) = tokio::io::split(near);
+    // Everything that the client says goes on three bytes at a time.
+    tokio::spawn(async move {
+        let mut part = [0; 3];
+        while let Ok(count @ 1..) = read.read(&mut part).await {
+            if up.write_all(&part[..count]).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move { tokio::io::copy(&mut down, &mut write).await });
+    let connector = TlsConnector::from(client);
+    let stream = connector.connect(server_name(), far).await.unwrap();
+    let url = format!("wss://{SERVER}/");
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    let message = Sent::text("x".repeat(5000));
+    socket.send(message.clone()).await.unwrap();
+    assert!(socket.next().await.unwrap().unwrap() == message);
+    // From now on nothing is read, and more is answered than all buffers hold.
+    while engine.connections() == 1 {
+        let message = Sent::binary(vec![7; 4000]);
+        let sent = tokio::time::timeout(Duration::from_millis(20), socket.send(message)).await;
+        if matches!(sent, Ok(Err(_))) {
+            break;
+        }
+        engine.to("all").binary(&[7; 100_000]).publish().unwrap();
+    }
+    until("given up", || engine.connections() == 0);
+}
+
+#[tokio::test]
 async fn what_is_no_upgrade_is_answered_over_tls() {
     let World { tls, client, .. } = world();
     let engine = serve(&tls, config());
@@ -289,15 +363,15 @@ async fn what_is_no_handshake_is_answered_by_an_alert() {
     let engine = serve(&tls, config());
     for said in [
         &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
-        &[22, 3, 1, 0, 4, 9, 9, 9, 9],
+        &[22, 3, 1, 0, 5, 9, 0, 0, 1, 7],
     ] {
         let mut stream = TcpStream::connect(engine.local_addr().unwrap())
             .await
             .unwrap();
         stream.write_all(said).await.unwrap();
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert_eq!(answer.first(), Some(&21), "an alert: {answer:?}");
+        let ended = stream.read_to_end(&mut answer).await;
+        assert_eq!(answer.first(), Some(&21), "an alert to {said:?}: {ended:?}");
         assert_eq!(answer.len(), 7, "and nothing else: {answer:?}");
     }
     heard(&mut connect(&engine, &client).await).await;

@@ -129,7 +129,7 @@ impl<F: Listens> Listens for OverTls<F> {
 /// whole or of no use, so that they take more than fits.
 pub struct Pumping<D, T> {
     inner: TlsDriver<D>,
-    fars: Arc<Mutex<Vec<Weak<Mutex<End<T>>>>>>,
+    fars: Fars<T>,
 }
 
 /// The far end of a TLS connection.

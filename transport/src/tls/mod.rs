@@ -16,7 +16,8 @@
 //!   stream without it has ended all the same: protocols above that need to know whether all was said
 //!   have ends of their own, as WebSocket does, and many peers never send it. But a stream that ends
 //!   within a record, or before the handshake is done, has failed.
-//! - **A fault** of the peer's is answered by an alert, and told as a failure.
+//! - **A fault** of the peer's is told as a failure. The peer is told by an alert first, but for a few faults
+//!   that rustls has none for (a message of the handshake that is too long, records among its parts).
 //!
 //! TLS 1.2 and 1.3 are spoken, without renegotiation and early data. Unix sockets are left as they are.
 
@@ -82,7 +83,7 @@ pub struct TlsOptions {
 /// ```
 pub struct TlsDriver<D> {
     inner: D,
-    layer: Layer,
+    layer: Box<Layer>,
     max_handshakes: usize,
 }
 
@@ -91,7 +92,11 @@ impl<D: Driver> TlsDriver<D> {
     pub fn new(inner: D, tls: Tls, options: &TlsOptions) -> TlsDriver<D> {
         TlsDriver {
             inner,
-            layer: Layer::new(tls, options.receive_buffer, options.expected_sockets),
+            layer: Box::new(Layer::new(
+                tls,
+                options.receive_buffer,
+                options.expected_sockets,
+            )),
             max_handshakes: options.max_handshakes,
         }
     }
