@@ -86,6 +86,9 @@ pub trait Fixture: Default {
     /// The other end of a pair.
     type Far: Far;
 
+    /// Bytes that come together or not at all, however little a wait delivers of them.
+    const GRAIN: usize = 1;
+
     /// A driver whose waits deliver at most `receive_buffer` bytes per socket.
     fn driver(&mut self, receive_buffer: usize) -> Self::Driver;
 

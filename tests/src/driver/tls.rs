@@ -61,6 +61,9 @@ impl<F: Fixture> Fixture for OverTls<F> {
     type Driver = Pumping<F::Driver, F::Far>;
     type Far = TlsFar<F::Far>;
 
+    /// A record.
+    const GRAIN: usize = 16 * 1024;
+
     fn driver(&mut self, receive_buffer: usize) -> Self::Driver {
         let options = TlsOptions {
             receive_buffer,
