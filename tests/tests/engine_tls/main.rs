@@ -6,6 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod settings;
+mod storm;
+#[cfg(unix)]
+mod under;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +18,8 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
 use rustls::HandshakeKind;
 use throng::{
-    Accept, Conn, Credentials, Engine, Handler, Message, Origins, Page, Reject, Tls, Upgrade,
+    Accept, ClientCertificates, Conn, Credentials, Engine, Handler, Message, Origins, Page, Reject,
+    Tls, Upgrade,
 };
 use throng_tests::engine::{config, until};
 use throng_tests::tls::{Authority, SERVER, Signed, server_name};
@@ -267,6 +273,34 @@ async fn clients_show_certificates() {
         }
         until("counted", || tls.counts().failed == failed + 1);
     }
+}
+
+#[tokio::test]
+async fn clients_may_show_certificates() {
+    let authority = Authority::new();
+    let clients = Authority::new();
+    let server = credentials(&authority.sign(SERVER))
+        .client_ca_pem(clients.pem())
+        .client_certificates(ClientCertificates::Optional);
+    let tls = Tls::new(server).unwrap();
+    let engine = serve(&tls, config());
+    let signed = clients.sign("somebody");
+    for own in [None, Some(&signed)] {
+        let config = Arc::new(authority.client(own));
+        let mut client = connect(&engine, &config).await;
+        let (count, size) = own.map_or((0, 0), |own| (1, own.der().len()));
+        let told = format!("secure true to localhost with {count} certificates of {size} bytes");
+        assert_eq!(heard(&mut client).await, Sent::text(told));
+    }
+    let stranger = Authority::new().sign("somebody");
+    let config = Arc::new(authority.client(Some(&stranger)));
+    if let Ok(mut stream) = secure(&engine, &config).await {
+        assert!(
+            stream.read_exact(&mut [0]).await.is_err(),
+            "it is not valid"
+        );
+    }
+    until("counted", || tls.counts().failed == 1);
 }
 
 #[tokio::test]
