@@ -146,6 +146,8 @@ pub trait Driver {
     fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent;
 
     /// Bytes of the pending send that the operating system has not taken; 0 when none is pending.
+    /// A send that was said to be done counts once the driver knows that it stalls, and being asked it
+    /// finds out if it can.
     /// It falls as the peer takes what was sent, which tells a slow peer from one that is gone.
     ///
     /// A driver that hears of room only once there is plenty offers the system the rest again

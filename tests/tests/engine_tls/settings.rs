@@ -87,7 +87,7 @@ fn files_that_cannot_be_used_keep_an_engine_from_starting() {
     let settings = config()
         .tls_certificate(path("server.pem"))
         .tls_key(path("nobody's.key"));
-    let error = start(settings).err().expect("there is no such file");
+    let error = start(settings).expect_err("there is no such file");
     assert!(matches!(error, StartError::Tls(_)), "{error:?}");
     let told = error.to_string();
     assert!(

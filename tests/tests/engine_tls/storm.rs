@@ -34,7 +34,7 @@ async fn talk(mut client: Client, is_over: Arc<AtomicBool>) -> (Client, usize) {
 
 /// What an attacker says: nothing, noise, or a part of what a handshake begins with.
 fn said(index: usize) -> Vec<u8> {
-    let noise = |byte: usize| (byte * 151 + index * 31) as u8;
+    let noise = |byte: usize| (byte * 151 + index * 31).to_le_bytes()[0];
     match index % 4 {
         0 => Vec::new(),
         1 => (0..300).map(noise).collect(),
