@@ -28,6 +28,8 @@ pub(crate) enum ShardDriver {
     PollTls(TlsDriver<PollDriver>),
     #[cfg(all(target_os = "linux", feature = "tls"))]
     UringTls(Box<TlsDriver<UringDriver>>),
+    #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+    TokioTls(Box<TlsDriver<TokioDriver>>),
 }
 
 /// What the settings say of TLS.
@@ -57,6 +59,8 @@ macro_rules! on_driver {
             ShardDriver::PollTls($inner) => $call,
             #[cfg(all(target_os = "linux", feature = "tls"))]
             ShardDriver::UringTls($inner) => $call,
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls($inner) => $call,
         }
     };
 }
@@ -88,6 +92,12 @@ impl ShardDriver {
             ShardDriver::Uring(_) => Backend::Uring,
             #[cfg(all(unix, feature = "tokio"))]
             ShardDriver::Tokio(_) => Backend::Tokio,
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls(_) => Backend::Poll,
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls(_) => Backend::Uring,
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls(_) => Backend::Tokio,
         }
     }
 
@@ -111,16 +121,27 @@ impl ShardDriver {
             receive_buffer: config.read_buffer_size,
             expected_sockets: expected_per_shard(config),
             max_handshakes: config.max_tls_handshakes,
+            secures_foreign: false,
         };
+        let tls = tls.clone();
+        // Each kind is named: one that was forgotten would speak without TLS.
         match self {
             ShardDriver::Poll(driver) => {
-                ShardDriver::PollTls(TlsDriver::new(driver, tls.clone(), &options))
+                ShardDriver::PollTls(TlsDriver::new(driver, tls, &options))
             }
             #[cfg(target_os = "linux")]
             ShardDriver::Uring(driver) => {
-                ShardDriver::UringTls(Box::new(TlsDriver::new(*driver, tls.clone(), &options)))
+                ShardDriver::UringTls(Box::new(TlsDriver::new(*driver, tls, &options)))
             }
-            secured => secured,
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio(driver) => {
+                ShardDriver::TokioTls(Box::new(TlsDriver::new(driver, tls, &options)))
+            }
+            secured @ ShardDriver::PollTls(_) => secured,
+            #[cfg(target_os = "linux")]
+            secured @ ShardDriver::UringTls(_) => secured,
+            #[cfg(all(unix, feature = "tokio"))]
+            secured @ ShardDriver::TokioTls(_) => secured,
         }
     }
 
@@ -144,6 +165,21 @@ impl ShardDriver {
             ShardDriver::PollTls(driver) => runtime::run(driver, shard),
             #[cfg(all(target_os = "linux", feature = "tls"))]
             ShardDriver::UringTls(driver) => runtime::run(&mut **driver, shard),
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls(driver) => runtime::run(&mut **driver, shard),
+        }
+    }
+}
+
+#[cfg(all(unix, feature = "tokio"))]
+impl ShardDriver {
+    /// The same in a task; where the driver is one for threads, without ever letting others run.
+    pub(crate) async fn run_async(&mut self, shard: &mut impl Turn) -> io::Result<()> {
+        match self {
+            ShardDriver::Tokio(driver) => runtime::run_async(driver, shard).await,
+            #[cfg(feature = "tls")]
+            ShardDriver::TokioTls(driver) => runtime::run_async(&mut **driver, shard).await,
+            driver => driver.run(shard),
         }
     }
 }

@@ -18,6 +18,8 @@ use throng_transport::tls::Tls;
 use throng_transport::{BindAddress, ListenOptions, Listener, SocketOptions, runtime};
 
 use crate::backend::ShardDriver;
+#[cfg(all(unix, feature = "tokio"))]
+use crate::config::Backend;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::StartError;
@@ -222,7 +224,7 @@ impl Engine {
     /// Starts a shard, on a thread or as a task.
     fn launch<H: Handler>(&mut self, driver: ShardDriver, parts: ShardParts<H>) -> io::Result<()> {
         #[cfg(all(unix, feature = "tokio"))]
-        if let ShardDriver::Tokio(driver) = driver {
+        if driver.backend() == Backend::Tokio {
             let of_this_runtime = || Tasks::of_this_runtime().ok_or(io::ErrorKind::Other);
             let tasks = match self.tasks.take() {
                 Some(tasks) => tasks,

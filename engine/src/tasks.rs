@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use throng_transport::runtime::run_async;
-use throng_transport::tokio::TokioDriver;
 use throng_transport::{Peer, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::{block_in_place, spawn_blocking};
 
+use crate::backend::ShardDriver;
 use crate::config::Backend;
 use crate::error::AdoptError;
 use crate::handle::{EngineHandle, on_shard};
@@ -43,14 +42,14 @@ impl Tasks {
     }
 
     /// Has the runtime run a shard.
-    pub(crate) fn spawn<H: Handler>(&self, mut driver: TokioDriver, parts: ShardParts<H>) {
+    pub(crate) fn spawn<H: Handler>(&self, mut driver: ShardDriver, parts: ShardParts<H>) {
         let running = self.running.clone();
         // Made here, so that its connections are told even if the runtime never gets to it.
         let mut guarded = Guarded(Some(Shard::new(parts)));
         let shard = async move {
             let _running = running;
             if let Some(shard) = &mut guarded.0 {
-                match run_async(&mut driver, shard).await {
+                match driver.run_async(shard).await {
                     Ok(()) => drop(guarded.0.take()),
                     Err(error) => {
                         tracing::error!(%error, "a shard has failed; its connections are cut");

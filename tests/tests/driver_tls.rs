@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use throng_tests::driver::Build;
 use throng_transport::poll::{PollDriver, PollOptions};
+#[cfg(unix)]
+use throng_transport::tokio::{TokioDriver, TokioOptions};
 #[cfg(target_os = "linux")]
-use throng_transport::uring::{UringDriver, UringOptions};
+use throng_transport::uring::{REQUESTS, UringDriver, UringOptions};
 
 /// Builds the readiness driver.
 #[derive(Debug)]
@@ -37,9 +39,32 @@ impl Build for Completing {
         let options = UringOptions {
             expected_sockets: 0,
             receive_buffer,
+            requests: REQUESTS,
             epoch: Instant::now(),
         };
-        UringDriver::new(&options).unwrap_or_else(|error| panic!("no driver: {error}"))
+        UringDriver::new(&options).unwrap_or_else(|refusal| panic!("{refusal}"))
+    }
+}
+
+/// Builds drivers inside a tokio runtime of their own.
+#[cfg(unix)]
+#[derive(Debug)]
+struct Tasked;
+
+#[cfg(unix)]
+impl Build for Tasked {
+    type Driver = TokioDriver;
+
+    fn build(receive_buffer: usize) -> TokioDriver {
+        let options = TokioOptions {
+            receive_buffer,
+            expected_sockets: 0,
+            epoch: Instant::now(),
+        };
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
+        TokioDriver::with_runtime(&options, runtime)
     }
 }
 
@@ -54,4 +79,27 @@ mod poll {
 mod uring {
     use throng_tests::driver::{OverTcp, OverTls};
     throng_tests::driver_suite!(OverTls<OverTcp<super::Completing>>; streams, resets, listening, descriptors);
+}
+
+#[cfg(unix)]
+mod tokio_tcp {
+    use throng_tests::driver::{OverTcp, OverTls};
+    throng_tests::driver_suite!(OverTls<OverTcp<super::Tasked>>; streams, resets, listening, descriptors);
+}
+
+/// Streams that are not the system's.
+#[cfg(unix)]
+mod tokio_duplex {
+    use throng_tests::driver::{OverDuplex, OverTls};
+    throng_tests::driver_suite!(OverTls<OverDuplex<super::Tasked>>; streams);
+}
+
+mod sim_calm {
+    use throng_tests::driver::{Calm, OverTls, Simulated};
+    throng_tests::driver_suite!(OverTls<Simulated<Calm>>; streams, resets, listening);
+}
+
+mod sim_rough {
+    use throng_tests::driver::{OverTls, Rough, Simulated};
+    throng_tests::driver_suite!(OverTls<Simulated<Rough>>; streams, resets, listening);
 }

@@ -102,6 +102,11 @@ impl Socket {
         }
     }
 
+    /// Whether this is a stream that was given to [`Socket::foreign`].
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.0, Kind::Foreign(_))
+    }
+
     /// Whether this is a Unix socket of the system, whose bytes never leave the machine.
     pub fn is_unix(&self) -> bool {
         match &self.0 {

@@ -49,6 +49,7 @@ mod record;
 pub mod resets;
 mod rig;
 pub mod sending;
+mod simulated;
 mod suite;
 mod system;
 mod tls;
@@ -65,6 +66,7 @@ pub use duplex::{OverBuffered, OverDuplex};
 pub use pattern::{Bytes, Random};
 pub use record::{Connection, Record};
 pub use rig::{PATIENCE, Rig, TICK};
+pub use simulated::{Calm, Rough, SimEnd, Simulated, Weather};
 #[cfg(unix)]
 pub use system::OverUnix;
 pub use system::{Build, OverTcp};

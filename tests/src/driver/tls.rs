@@ -69,6 +69,7 @@ impl<F: Fixture> Fixture for OverTls<F> {
             receive_buffer,
             expected_sockets: 0,
             max_handshakes: MAX_HANDSHAKES,
+            secures_foreign: true,
         };
         let inner = self.under.driver(receive_buffer);
         Pumping {
@@ -104,6 +105,10 @@ impl<F: Fixture> Fixture for OverTls<F> {
             record.before_wait();
             driver.wait(Some(TICK), &mut record).unwrap();
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.under.now()
     }
 }
 

@@ -64,9 +64,11 @@ impl Layer {
         }
     }
 
-    /// Whether the next wait must not park.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.touched.is_empty() || !self.stepping.is_empty() || !self.delivery.due.is_empty()
+    /// How long the next wait may park of the time that it was given.
+    pub(super) fn timeout(&self, given: Option<Duration>) -> Option<Duration> {
+        let is_idle =
+            self.touched.is_empty() && self.stepping.is_empty() && self.delivery.due.is_empty();
+        if is_idle { given } else { Some(Duration::ZERO) }
     }
 
     /// Has the link looked at before this wait ends, or the next.

@@ -21,7 +21,8 @@
 //! - **A fault** of the peer's is told as a failure. The peer is told by an alert first, but for a few faults
 //!   that rustls has none for (a message of the handshake that is too long, records among its parts).
 //!
-//! TLS 1.2 and 1.3 are spoken, without renegotiation and early data. Unix sockets are left as they are.
+//! TLS 1.2 and 1.3 are spoken, without renegotiation and early data. Unix sockets are left as they are, and
+//! so are, unless [`TlsOptions::secures_foreign`] says otherwise, streams that are not the system's.
 
 mod config;
 mod error;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use crate::buffer::SendQueue;
 use crate::driver::{Detached, Driver, Sent, Service, SocketKey};
 use crate::listener::Listener;
-use crate::runtime::Waker;
+use crate::runtime::{AsyncDriver, Waker};
 use crate::socket::Socket;
 use layer::{Layer, Relay};
 use link::{Batch, Link};
@@ -63,6 +64,9 @@ pub struct TlsOptions {
     pub expected_sockets: usize,
     /// Handshakes that may be under way at once.
     pub max_handshakes: usize,
+    /// Whether sockets that are not the system's ([`Socket::foreign`]) speak TLS, too. Whoever made them
+    /// may have seen to that already.
+    pub secures_foreign: bool,
 }
 
 /// A driver whose sockets speak TLS, over another that moves their records.
@@ -79,7 +83,12 @@ pub struct TlsOptions {
 ///         expected_sockets,
 ///         epoch: Instant::now(),
 ///     })?;
-///     let options = TlsOptions { receive_buffer, expected_sockets, max_handshakes: 256 };
+///     let options = TlsOptions {
+///         receive_buffer,
+///         expected_sockets,
+///         max_handshakes: 256,
+///         secures_foreign: false,
+///     };
 ///     Ok(TlsDriver::new(inner, tls.clone(), &options))
 /// }
 /// ```
@@ -87,6 +96,7 @@ pub struct TlsDriver<D> {
     inner: D,
     layer: Box<Layer>,
     max_handshakes: usize,
+    secures_foreign: bool,
 }
 
 impl<D: Driver> TlsDriver<D> {
@@ -100,6 +110,7 @@ impl<D: Driver> TlsDriver<D> {
                 options.expected_sockets,
             )),
             max_handshakes: options.max_handshakes,
+            secures_foreign: options.secures_foreign,
         }
     }
 
@@ -157,7 +168,19 @@ impl<D: Driver> TlsDriver<D> {
         self.push(key);
     }
 
-    /// Does for a link what could not be done while the inner driver waited.
+    /// Does what could not be done while the inner driver waited.
+    fn attend_all(&mut self, service: &mut impl Service) {
+        self.layer.step(STEPS_PER_WAIT, service);
+        let mut touched = std::mem::take(&mut self.layer.touched);
+        for key in touched.drain(..) {
+            self.attend(key, service);
+        }
+        // What an attended link asked for is for the next wait.
+        touched.append(&mut self.layer.touched);
+        self.layer.touched = touched;
+    }
+
+    /// The same for one link.
     fn attend(&mut self, key: SocketKey, service: &mut impl Service) {
         let Some(link) = self.layer.links.get(key) else {
             return;
@@ -283,7 +306,7 @@ impl<D: Driver> Driver for TlsDriver<D> {
             }
             Err(socket) => socket,
         };
-        if socket.is_unix() {
+        if socket.is_unix() || (socket.is_foreign() && !self.secures_foreign) {
             return self.inner.adopt(key, socket);
         }
         if self.layer.under_way >= self.max_handshakes {
@@ -315,24 +338,13 @@ impl<D: Driver> Driver for TlsDriver<D> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, service: &mut impl Service) -> io::Result<()> {
-        let timeout = if self.layer.is_busy() {
-            Some(Duration::ZERO)
-        } else {
-            timeout
-        };
+        let timeout = self.layer.timeout(timeout);
         let mut relay = Relay {
             layer: &mut self.layer,
             service,
         };
         self.inner.wait(timeout, &mut relay)?;
-        self.layer.step(STEPS_PER_WAIT, service);
-        let mut touched = std::mem::take(&mut self.layer.touched);
-        for key in touched.drain(..) {
-            self.attend(key, service);
-        }
-        // What an attended link asked for is for the next wait.
-        touched.append(&mut self.layer.touched);
-        self.layer.touched = touched;
+        self.attend_all(service);
         Ok(())
     }
 
@@ -430,6 +442,23 @@ impl<D: Driver> Driver for TlsDriver<D> {
 
     fn waker(&self) -> Waker {
         self.inner.waker()
+    }
+}
+
+impl<D: AsyncDriver> AsyncDriver for TlsDriver<D> {
+    async fn wait_async<S: Service>(
+        &mut self,
+        timeout: Option<Duration>,
+        service: &mut S,
+    ) -> io::Result<()> {
+        let timeout = self.layer.timeout(timeout);
+        let mut relay = Relay {
+            layer: &mut self.layer,
+            service,
+        };
+        self.inner.wait_async(timeout, &mut relay).await?;
+        self.attend_all(service);
+        Ok(())
     }
 }
 
