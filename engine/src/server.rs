@@ -105,7 +105,9 @@ impl<H> Builder<H> {
         self
     }
 
-    /// Has every TCP listener speak TLS, and nothing else. Unix sockets stay as they are.
+    /// Has every TCP listener speak TLS, and nothing else. Unix sockets stay as they are, and so do streams
+    /// that are handed over. A shard that has [`max_tls_handshakes`](field@Config::max_tls_handshakes) under
+    /// way refuses further ones.
     ///
     /// ```no_run
     /// use throng::{Engine, Tls};

@@ -151,7 +151,8 @@ impl EngineHandle {
     /// Hands a stream to one of the shards, which does the opening handshake on it and serves it as a
     /// connection like any other: an in-memory pipe, one that is encrypted, one that hyper has given
     /// up. `peer` is what [`Conn::peer`](crate::Conn::peer) says; [`Peer::Unix`] for who has no
-    /// address. A request that asks for no upgrade is not answered: the stream is closed.
+    /// address. A request that asks for no upgrade is not answered: the stream is closed. An engine that
+    /// speaks TLS speaks none on it.
     ///
     /// # Errors
     /// When the engine's backend is not [`Backend::Tokio`], when it is stopping, and when the shard's

@@ -21,7 +21,7 @@ use throng::{
     Accept, ClientCertificates, Conn, Credentials, Engine, Handler, Message, Origins, Page, Reject,
     Tls, Upgrade,
 };
-use throng_tests::engine::{config, until};
+use throng_tests::engine::{beside, config, until};
 use throng_tests::tls::{Authority, SERVER, Signed, server_name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -78,12 +78,8 @@ fn serve(tls: &Tls, config: throng::Config) -> Engine {
         .unwrap()
         .tls(tls.clone());
     let page = Page::new("/", "text/html", "<p>a page");
-    builder
-        .config(config)
-        .page(page)
-        .handler(Telling)
-        .start()
-        .unwrap()
+    let builder = builder.config(config).page(page).handler(Telling);
+    beside(|| builder.start()).unwrap()
 }
 
 async fn secure(

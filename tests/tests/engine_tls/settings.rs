@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use throng::{Config, Engine, StartError};
-use throng_tests::engine::config;
+use throng_tests::engine::{beside, config};
 use throng_tests::tls::{Authority, SERVER};
 use tokio_tungstenite::tungstenite::Message as Sent;
 
@@ -37,7 +37,8 @@ fn files() -> Files {
 
 fn start(config: Config) -> Result<Engine, StartError> {
     let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    builder.config(config).handler(Telling).start()
+    let builder = builder.config(config).handler(Telling);
+    beside(|| builder.start())
 }
 
 #[tokio::test]

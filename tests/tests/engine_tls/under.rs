@@ -1,13 +1,13 @@
-//! What lies over TLS and beside it: compression, and sockets without it.
+//! What lies over TLS and beside it: compression, and sockets and streams without it.
 
 use std::os::unix::net::UnixStream;
 
-use throng::{Compression, Engine};
-use throng_tests::engine::{Client, Heard, config};
+use throng::{Backend, Compression, Engine, Peer};
+use throng_tests::engine::{Client, Heard, beside, config};
 use tokio::task::block_in_place;
 
 use super::{Telling, World, connect, heard, secure, world};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message as Sent;
 
 /// Long, and compressible.
@@ -52,15 +52,14 @@ async fn unix_sockets_stay_as_they_are() {
     let World { tls, client, .. } = world();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
-    let engine = Engine::builder()
+    let builder = Engine::builder()
         .bind("127.0.0.1:0")
         .unwrap()
         .unix(&path)
         .tls(tls.clone())
         .config(config())
-        .handler(Telling)
-        .start()
-        .unwrap();
+        .handler(Telling);
+    let engine = beside(|| builder.start()).unwrap();
     let mut over_tls = connect(&engine, &client).await;
     heard(&mut over_tls).await;
     let mut over_unix = block_in_place(|| {
@@ -81,4 +80,28 @@ async fn unix_sockets_stay_as_they_are() {
     assert_eq!(heard(&mut over_tls).await, Sent::text("from one"));
     block_in_place(|| assert_eq!(over_unix.hear(), Heard::Text("from one".into())));
     assert_eq!(tls.counts().completed, 1);
+}
+
+/// Streams that are handed to an engine which speaks TLS are taken as they are: whoever made them has seen to
+/// that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_handed_over_stay_as_they_are() {
+    let World { tls, client, .. } = world();
+    let engine = super::serve(&tls, config().backend(Backend::Tokio));
+    assert_eq!(engine.backend(), Backend::Tokio);
+    let mut over_tls = connect(&engine, &client).await;
+    heard(&mut over_tls).await;
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    engine.adopt(near, Peer::Unix).unwrap();
+    let handshake = tokio_tungstenite::client_async("ws://localhost/", far);
+    let (mut over_pipe, _) = handshake.await.unwrap();
+    let told = "secure false to nobody with 0 certificates of 0 bytes";
+    assert_eq!(over_pipe.next().await.unwrap().unwrap(), Sent::text(told));
+    over_tls.send(Sent::text("to all")).await.unwrap();
+    assert_eq!(heard(&mut over_tls).await, Sent::text("from one"));
+    assert_eq!(
+        over_pipe.next().await.unwrap().unwrap(),
+        Sent::text("from one")
+    );
+    engine.drain_async(std::time::Duration::ZERO).await;
 }
