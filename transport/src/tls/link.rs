@@ -86,7 +86,8 @@ pub(super) struct Given {
 }
 
 impl Batch {
-    /// Plain bytes of its records that are not whole without its last `unsent` bytes.
+    /// Plain bytes in it of which the system has none when it lacks the last `unsent` bytes: one at least
+    /// of a record that is not whole, and fewer with every byte beyond what a record adds to them.
     fn plain_of(self, unsent: usize) -> usize {
         if self.plain == 0 || unsent >= self.sealed {
             return self.plain;
@@ -96,9 +97,11 @@ impl Batch {
         }
         // All records but the last are full.
         let records = self.plain.div_ceil(MAX_RECORD);
-        let length = MAX_RECORD + (self.sealed - self.plain) / records;
-        let whole = (self.sealed - unsent) / length;
-        self.plain.saturating_sub(whole * MAX_RECORD)
+        let added = (self.sealed - self.plain) / records;
+        let taken = self.sealed - unsent;
+        let whole = taken / (MAX_RECORD + added);
+        let begun = (taken % (MAX_RECORD + added)).saturating_sub(added);
+        self.plain.saturating_sub(whole * MAX_RECORD + begun)
     }
 }
 
@@ -127,7 +130,7 @@ impl Given {
         self.wait == wait && self.has_plain()
     }
 
-    /// Plain bytes that cannot be read when the system lacks the last `unsent` bytes.
+    /// Plain bytes that the system has not when it lacks the last `unsent` bytes.
     pub(super) fn plain_of(&self, unsent: usize) -> usize {
         let before = unsent.saturating_sub(self.last.sealed);
         let older = before.saturating_sub(self.before.sealed);
@@ -297,19 +300,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_record_that_is_not_whole_count_as_unsent() {
+    fn every_byte_taken_shows_and_a_record_that_is_not_whole_is_unsent() {
         let mut given = Given::default();
         given.note(batch(40_000), 1);
         given.note(batch(1000), 1);
         assert_eq!(given.plain_of(0), 0);
-        assert_eq!(given.plain_of(1), 1000);
-        assert_eq!(given.plain_of(1022), 1000);
+        assert_eq!(given.plain_of(1), 1);
+        assert_eq!(given.plain_of(999), 999);
+        assert_eq!(given.plain_of(1000), 1000);
+        assert_eq!(given.plain_of(1000 + OVERHEAD), 1000);
+        assert_eq!(given.plain_of(1001 + OVERHEAD), 1001);
         let last_of_three = 40_000 - 2 * MAX_RECORD;
-        assert_eq!(given.plain_of(1023), 1000 + last_of_three);
-        assert_eq!(
-            given.plain_of(1022 + last_of_three + OVERHEAD + 1),
-            1000 + last_of_three + MAX_RECORD
-        );
+        let last_two = 1000 + last_of_three + 2 * OVERHEAD;
+        assert_eq!(given.plain_of(last_two), 1000 + last_of_three);
+        assert_eq!(given.plain_of(last_two + 7), 1000 + last_of_three + 7);
         assert_eq!(given.plain_of(usize::MAX), 41_000);
     }
 

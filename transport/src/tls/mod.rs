@@ -9,8 +9,8 @@
 //! - **Sent** bytes are gathered into records as large as they may be, so that the small messages of a
 //!   turn do not cost one each, up to [`SEALED_AT_ONCE`] at a time: what a slow peer does not take stays
 //!   as it was given, and shared. [`Sent::Done`] says that the driver within was given all of it, encrypted,
-//!   and says so too; should that stall, so does this. Bytes of a record that the system has not taken
-//!   whole are unsent.
+//!   and says so too; should that stall, so does this. Of a record that the system has not taken
+//!   whole something is unsent, less with every byte that it takes.
 //! - **Handshakes** are bounded: [`TlsOptions::max_handshakes`] at once, beyond which sockets are refused
 //!   before anything is computed for them, and [`STEPS_PER_WAIT`] steps per wait. How long one may
 //!   take is the service's to bound, by closing the socket. What is sent meanwhile waits.
