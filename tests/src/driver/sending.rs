@@ -7,8 +7,9 @@ use throng_transport::{ChunkPool, Driver, SendQueue, Sent, Slice};
 use super::rig::{End, PATIENCE, TICK, queue_of, read_some};
 use super::{Buffers, Bytes, Far, Fixture, Random, Rig};
 
-/// What a reader can take at most without being seen to.
-const A_LITTLE: usize = 128 * 1024;
+/// What a reader can take at most without being seen to. Linux opens a TCP window that was closed once a
+/// sixteenth of the receive buffer is free, which grows by itself, and frees segments as a whole.
+const A_LITTLE: usize = 512 * 1024;
 /// Turns of the case that keeps writing into one pool.
 const TURNS: u64 = 300;
 
