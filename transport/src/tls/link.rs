@@ -327,7 +327,8 @@ mod tests {
         };
         given.note(notify, 1);
         assert_eq!(given.plain_of(24), 0);
-        assert_eq!(given.plain_of(25), 500);
+        assert_eq!(given.plain_of(25), 1);
+        assert_eq!(given.plain_of(24 + 500), 500);
     }
 
     #[test]
