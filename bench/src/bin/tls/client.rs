@@ -21,6 +21,8 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrad
 const MAX_RESPONSE: usize = 4096;
 /// How long a server may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The first byte of a ping.
+const PING: u8 = 0x89;
 /// The longest payload of a frame whose length takes two bytes (RFC 6455 §5.2).
 pub(crate) const MAX_SIZE: usize = u16::MAX as usize;
 
@@ -77,15 +79,26 @@ impl Client {
         self.0.write_all(message)
     }
 
-    /// Reads the echo of a message of so many bytes.
+    /// Reads the echo of a message of so many bytes, and the pings before it.
     pub(crate) fn read_echo(&mut self, size: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         let header = header(size, 0);
-        buffer.resize(header.len() + size, 0);
-        self.0.read_exact(buffer)?;
-        if buffer.starts_with(&header) {
-            Ok(())
-        } else {
-            Err(io::Error::other("that is no echo"))
+        loop {
+            let mut start = [0; 2];
+            self.0.read_exact(&mut start)?;
+            let is_ping = start[0] == PING;
+            if !is_ping && !header.starts_with(&start) {
+                return Err(io::Error::other("that is no echo"));
+            }
+            let rest = if is_ping {
+                usize::from(start[1])
+            } else {
+                header.len() - start.len() + size
+            };
+            buffer.resize(rest, 0);
+            self.0.read_exact(buffer)?;
+            if !is_ping {
+                return Ok(());
+            }
         }
     }
 }

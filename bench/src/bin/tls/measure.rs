@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use throng_loadtest::{ProcessCpu, ProcessMemory, machine};
@@ -51,18 +53,34 @@ impl Drop for Server {
 
 /// Starts a server on its core, and measures it from another.
 pub(crate) fn measure(command: &mut Command, settings: &Settings) -> Result<Cost, Error> {
-    // A child stays where its parent was.
-    machine::pin("server-cpu", settings.server_cpu)?;
-    let server = begin(command)?;
-    machine::pin("load-cpu", settings.load_cpu)?;
+    // A child stays where the thread was that has started it.
+    let server = on_core("server-cpu", settings.server_cpu, || begin(command))?;
+    on_core("load-cpu", settings.load_cpu, || load(&server, settings))
+}
+
+/// Does something in a thread that is confined to a core. This one is not: who is cannot choose another.
+fn on_core<T: Send>(
+    setting: &'static str,
+    core: usize,
+    act: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let pinned = || {
+        machine::pin(setting, core)?;
+        act()
+    };
+    let outcome = thread::scope(|scope| scope.spawn(pinned).join());
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn load(server: &Server, settings: &Settings) -> Result<Cost, Error> {
     let window = Duration::from_secs_f64(settings.seconds);
     // First of all: what handshakes leave behind is no part of an idle connection.
-    let (memory, message) = echo(&server, settings, window)?;
+    let (memory, message) = echo(server, settings, window)?;
     Ok(Cost {
         memory,
         message,
-        full: handshakes(&server, false, window)?,
-        resumed: handshakes(&server, true, window)?,
+        full: handshakes(server, false, window)?,
+        resumed: handshakes(server, true, window)?,
     })
 }
 
