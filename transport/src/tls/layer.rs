@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::config::Tls;
 use super::link::{Given, Link, Links};
-use super::session::{MAX_UNFINISHED, Outgoing};
+use super::session::Outgoing;
 use crate::buffer::{ChunkPool, SendQueue};
 use crate::driver::{RECEIVED_PER_WAIT, Service, SocketKey};
 use crate::secured::Secured;
@@ -163,12 +163,7 @@ impl Layer {
         let Some(link) = self.links.get(key) else {
             return;
         };
-        if link.session.is_handshaking() {
-            if link.session.kept() > MAX_UNFINISHED && link.failure.is_none() {
-                let reason = "a handshake that does not end";
-                link.failure = Some(io::Error::new(io::ErrorKind::InvalidData, reason));
-            }
-        } else {
+        if !link.session.is_handshaking() {
             link.flags.is_counted = false;
             self.under_way -= 1;
             let secured = link.session.secured();

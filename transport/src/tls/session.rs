@@ -24,7 +24,8 @@ const LONGEST: usize = HEADER + MAX_RECORD + 2048;
 const RECORD_OVERHEAD: usize = 64;
 /// Bytes of an unfinished handshake that are kept of a peer: a message of 64 KiB in its records, which
 /// is the longest that rustls accepts. A receive buffer full may come on top, until it is looked at.
-pub(super) const MAX_UNFINISHED: usize = 80 * 1024;
+/// Afterwards a record is kept at the most: the one message that peers send then has 5 bytes.
+const MAX_UNFINISHED: usize = 80 * 1024;
 
 /// The server's side of one TLS connection, without I/O. Between two records it holds no buffer.
 pub(super) struct Session {
@@ -94,6 +95,29 @@ impl Session {
     ///
     /// After an error the session is over; an alert that tells the peer why is in `outgoing`.
     pub(super) fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<(), rustls::Error> {
+        self.take_in(bytes, plain, outgoing)?;
+        self.judge_kept()
+    }
+
+    /// A message that is not whole is kept in all of its records, whatever they are padded with.
+    fn judge_kept(&self) -> Result<(), rustls::Error> {
+        let (most, what) = if self.is_handshaking() {
+            (MAX_UNFINISHED, "a handshake that does not end")
+        } else {
+            (LONGEST, "a message of the handshake that does not end")
+        };
+        if self.kept.len() > most {
+            return Err(rustls::Error::General(what.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn take_in(
         &mut self,
         mut bytes: &mut [u8],
         plain: &mut Vec<u8>,

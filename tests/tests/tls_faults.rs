@@ -1,0 +1,276 @@
+//! Peers that break the rules of TLS, or nearly: what is kept of them is bounded, and what they say does no
+//! harm to what is said to them afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, ProtocolVersion};
+use throng_tests::driver::{Buffers, Build, Connection, Fixture, OverTcp, PATIENCE, Record, TICK};
+use throng_tests::tls::{Authority, SERVER, server_name};
+use throng_transport::poll::{PollDriver, PollOptions};
+use throng_transport::tls::{Credentials, Pipe, Tls, TlsDriver, TlsOptions, TlsStream};
+use throng_transport::{Driver, Socket, SocketKey};
+
+/// Bytes that a wait receives at the most.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// The most that is kept of a message of the handshake: before the handshake is done, and after.
+const MOST: (usize, usize) = (80 * 1024, 5 + 16 * 1024 + 2048);
+/// Types of records (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// A `KeyUpdate` that says to be 64 KiB long.
+const ENDLESS: [u8; 4] = [24, 0, 0xff, 0xff];
+
+#[derive(Debug)]
+struct Polling;
+
+impl Build for Polling {
+    type Driver = PollDriver;
+
+    fn build(receive_buffer: usize) -> PollDriver {
+        let options = PollOptions {
+            expected_sockets: 0,
+            receive_buffer,
+            epoch: Instant::now(),
+        };
+        PollDriver::new(&options).unwrap_or_else(|error| panic!("no driver: {error}"))
+    }
+}
+
+/// A driver, what it has told, and what its peers trust.
+struct World {
+    fixture: OverTcp<Polling>,
+    driver: TlsDriver<PollDriver>,
+    record: Record,
+    tls: Tls,
+    client: Arc<ClientConfig>,
+}
+
+/// A peer that makes its records itself.
+struct Forger {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl World {
+    fn new(max_handshakes: usize) -> World {
+        let authority = Authority::new();
+        let signed = authority.sign(SERVER);
+        let tls = Tls::new(Credentials::pem(&signed.certificate, &signed.key)).unwrap();
+        let mut client = authority.client(None);
+        client.enable_secret_extraction = true;
+        let options = TlsOptions {
+            receive_buffer: RECEIVE_BUFFER,
+            expected_sockets: 0,
+            max_handshakes,
+            secures_foreign: false,
+        };
+        World {
+            fixture: OverTcp::default(),
+            driver: TlsDriver::new(Polling::build(RECEIVE_BUFFER), tls.clone(), &options),
+            record: Record::new(RECEIVE_BUFFER),
+            tls,
+            client: Arc::new(client),
+        }
+    }
+
+    /// Has the driver adopt a socket in this slot. The other end.
+    fn open(&mut self, slot: u32) -> (SocketKey, TcpStream) {
+        let (socket, far) = self.fixture.pair(Buffers::Default);
+        let key = SocketKey {
+            slot,
+            generation: 1,
+        };
+        self.record.connections.insert(key, Connection::default());
+        self.driver.adopt(key, socket).unwrap();
+        (key, far)
+    }
+
+    fn wait(&mut self) {
+        self.record.before_wait();
+        self.driver.wait(Some(TICK), &mut self.record).unwrap();
+    }
+
+    fn client(&self) -> ClientConnection {
+        ClientConnection::new(Arc::clone(&self.client), server_name()).unwrap()
+    }
+
+    fn failure(&self, key: SocketKey) -> Option<ErrorKind> {
+        let failed = &self.record.connections[&key].failed;
+        failed.as_ref().map(std::io::Error::kind)
+    }
+
+    fn is_secured(&self, key: SocketKey) -> bool {
+        self.record.secured.iter().any(|(other, _)| *other == key)
+    }
+
+    /// Goes on with the handshake until it is done on both sides.
+    fn shake_hands(&mut self, key: SocketKey, far: &mut TcpStream, client: &mut ClientConnection) {
+        let begun = Instant::now();
+        while client.is_handshaking() || !self.is_secured(key) || client.wants_write() {
+            assert!(begun.elapsed() < PATIENCE, "a handshake that does not end");
+            while client.wants_write() {
+                client.write_tls(far).unwrap();
+            }
+            self.wait();
+            if client.read_tls(far).is_ok() {
+                client.process_new_packets().unwrap();
+            }
+        }
+    }
+
+    /// A connection whose peer makes its records itself from now on.
+    fn forged(&mut self) -> (SocketKey, TcpStream, Forger) {
+        let (key, mut far) = self.open(0);
+        let mut client = self.client();
+        self.shake_hands(key, &mut far, &mut client);
+        (key, far, Forger::after(client))
+    }
+
+    /// The same without a driver.
+    fn forged_pipe(&mut self) -> (TcpStream, Socket, Pipe, Forger) {
+        let (key, far, forger) = self.forged();
+        let begun = Instant::now();
+        let detached = loop {
+            if let Some(detached) = self.driver.detach(key) {
+                break detached;
+            }
+            assert!(begun.elapsed() < PATIENCE, "tickets that are never sent");
+            self.wait();
+        };
+        self.record.connections.get_mut(&key).unwrap().released = true;
+        let stream = detached.socket.into_foreign::<TlsStream>().unwrap();
+        let (socket, pipe) = stream.into_parts().unwrap();
+        (far, socket, pipe, forger)
+    }
+
+    /// Writes, waiting where there is no room, until all is written or the connection is lost. How much.
+    fn write(&mut self, key: SocketKey, far: &mut TcpStream, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        let begun = Instant::now();
+        while written < bytes.len() && self.failure(key).is_none() {
+            assert!(begun.elapsed() < PATIENCE, "there is never room");
+            match far.write(&bytes[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return written,
+            }
+            self.wait();
+        }
+        written
+    }
+}
+
+impl Forger {
+    fn after(client: ClientConnection) -> Forger {
+        let suite = client.negotiated_cipher_suite().unwrap();
+        let aead = suite.tls13().unwrap().aead_alg;
+        let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+        let encrypter = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => aead.encrypter(key, iv),
+            _ => panic!("secrets of a kind not known"),
+        };
+        Forger {
+            encrypter,
+            sequence,
+        }
+    }
+
+    /// A record of that type with this in it and so much padding.
+    fn record(&mut self, kind: u8, content: &[u8], padding: usize) -> Vec<u8> {
+        let mut payload = content.to_vec();
+        let mut last = kind;
+        if padding > 0 {
+            payload.push(kind);
+            payload.resize(content.len() + padding, 0);
+            last = 0;
+        }
+        let message = OutboundPlainMessage {
+            typ: last.into(),
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(&payload),
+        };
+        let record = self.encrypter.encrypt(message, self.sequence).unwrap();
+        self.sequence += 1;
+        record.encode()
+    }
+
+    /// One byte of a message in a record as long as can be.
+    fn padded(&mut self) -> Vec<u8> {
+        self.record(HANDSHAKE, &[0], 16_000)
+    }
+}
+
+/// A record that is not encrypted.
+fn plain_record(content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[HANDSHAKE, 3, 1], &length[..], content].concat()
+}
+
+#[test]
+fn a_message_without_end_is_given_up_after_the_handshake() {
+    let mut world = World::new(10);
+    let (key, mut far, mut forger) = world.forged();
+    let first = forger.record(HANDSHAKE, &ENDLESS, 0);
+    let mut written = world.write(key, &mut far, &first);
+    while world.failure(key).is_none() {
+        let record = forger.padded();
+        written += world.write(key, &mut far, &record);
+        assert!(
+            written < 2 * RECEIVE_BUFFER + MOST.1,
+            "{written} bytes are kept"
+        );
+        world.wait();
+    }
+    assert_eq!(world.failure(key), Some(ErrorKind::InvalidData));
+}
+
+#[test]
+fn a_message_without_end_is_given_up_by_a_pipe() {
+    let mut world = World::new(10);
+    let (_far, _socket, mut pipe, mut forger) = world.forged_pipe();
+    let mut first = forger.record(HANDSHAKE, &ENDLESS, 0);
+    let mut kept = first.len();
+    pipe.receive(&mut first).unwrap();
+    loop {
+        let mut record = forger.padded();
+        let received = pipe.receive(&mut record);
+        kept += record.len();
+        if let Err(error) = received {
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+            break;
+        }
+        assert!(kept <= MOST.1, "{kept} bytes are kept");
+    }
+    assert!(pipe.receive(&mut forger.padded()).is_err(), "it is over");
+}
+
+#[test]
+fn a_hello_without_end_is_given_up() {
+    let mut world = World::new(10);
+    let (key, mut far) = world.open(0);
+    let mut records = plain_record(&[1, 0, 0xff, 0xff]);
+    for _ in 0..60_000 {
+        records.extend_from_slice(&plain_record(&[0]));
+    }
+    let mut written = 0;
+    for part in records.chunks(8 * 1024) {
+        written += world.write(key, &mut far, part);
+        if world.failure(key).is_some() {
+            break;
+        }
+    }
+    while world.failure(key).is_none() {
+        world.wait();
+    }
+    assert_eq!(world.failure(key), Some(ErrorKind::InvalidData));
+    // What the system holds comes on top.
+    assert!(written < records.len(), "{written} bytes are kept");
+    assert_eq!(world.tls.counts().failed, 1);
+}
