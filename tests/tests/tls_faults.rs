@@ -22,6 +22,7 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 const MOST: (usize, usize) = (80 * 1024, 5 + 16 * 1024 + 2048);
 /// Types of records (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
 /// A `KeyUpdate` that says to be 64 KiB long.
 const ENDLESS: [u8; 4] = [24, 0, 0xff, 0xff];
 
@@ -273,4 +274,42 @@ fn a_hello_without_end_is_given_up() {
     // What the system holds comes on top.
     assert!(written < records.len(), "{written} bytes are kept");
     assert_eq!(world.tls.counts().failed, 1);
+}
+
+/// Half a message, then what may not follow it: rustls remembers where the half was. Whoever goes on writing is
+/// told that it is over.
+#[test]
+fn what_is_written_behind_a_fault_is_refused() {
+    let mut world = World::new(10);
+    let (_far, _socket, mut pipe, mut forger) = world.forged_pipe();
+    let mut half = forger.record(HANDSHAKE, &[24, 0], 0);
+    pipe.receive(&mut half).unwrap();
+    pipe.seal(b"between").unwrap();
+    let mut other = forger.record(APPLICATION_DATA, b"hello", 0);
+    let error = pipe
+        .receive(&mut other)
+        .expect_err("a message within a message");
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
+    let records = pipe.records().bytes();
+    assert!(pipe.seal(b"behind").is_err());
+    assert!(pipe.receive(&mut other).is_err());
+    pipe.finish().unwrap();
+    assert_eq!(pipe.records().bytes(), records, "nothing is said any more");
+}
+
+#[test]
+fn a_fault_amid_a_message_ends_a_connection_and_no_other() {
+    let mut world = World::new(10);
+    let (key, mut far, mut forger) = world.forged();
+    let half = forger.record(HANDSHAKE, &[24, 0], 0);
+    world.write(key, &mut far, &half);
+    let other = forger.record(APPLICATION_DATA, b"hello", 0);
+    world.write(key, &mut far, &other);
+    while world.failure(key).is_none() {
+        world.wait();
+    }
+    assert_eq!(world.failure(key), Some(ErrorKind::InvalidData));
+    let (next, mut far) = world.open(1);
+    let mut client = world.client();
+    world.shake_hands(next, &mut far, &mut client);
 }

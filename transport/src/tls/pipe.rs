@@ -75,7 +75,7 @@ impl Pipe {
     /// Makes records of plain bytes.
     ///
     /// # Errors
-    /// When the handshake is not done, or the keys are used up.
+    /// When the handshake is not done, the connection is over, or the keys are used up.
     pub fn seal(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut queue = SendQueue::new();
         queue.push(
@@ -92,12 +92,13 @@ impl Pipe {
             .map_err(io::Error::other)
     }
 
-    /// Says that nothing more will be sent. More calls do nothing.
+    /// Says that nothing more will be sent. More calls do nothing, nor does the first one after a fault of
+    /// the peer's, when an alert was the last word.
     ///
     /// # Errors
     /// As for [`Pipe::seal`].
     pub fn finish(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.is_finished, true) {
+        if std::mem::replace(&mut self.is_finished, true) || self.session.is_over() {
             return Ok(());
         }
         let mut outgoing = Outgoing {

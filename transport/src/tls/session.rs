@@ -35,6 +35,9 @@ pub(super) struct Session {
     server_name: Option<Box<str>>,
     is_hello_read: bool,
     is_peer_done: bool,
+    /// There was an error: rustls is not asked again, since it may remember where in bytes that are gone
+    /// it was.
+    is_over: bool,
 }
 
 /// Where a [`Session`] writes the records that are to be sent.
@@ -52,6 +55,7 @@ impl Session {
             server_name: None,
             is_hello_read: false,
             is_peer_done: false,
+            is_over: false,
         })
     }
 
@@ -63,6 +67,11 @@ impl Session {
     /// Whether the peer has said that it sends no more.
     pub(super) fn is_peer_done(&self) -> bool {
         self.is_peer_done
+    }
+
+    /// Whether there was an error, after which nothing is received or sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Bytes received that wait for more.
@@ -100,8 +109,21 @@ impl Session {
         plain: &mut Vec<u8>,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<(), rustls::Error> {
-        self.take_in(bytes, plain, outgoing)?;
-        self.judge_kept()
+        self.go_on()?;
+        let outcome = self.take_in(bytes, plain, outgoing);
+        let outcome = outcome.and_then(|()| self.judge_kept());
+        if outcome.is_err() {
+            (self.is_over, self.kept) = (true, Vec::new());
+        }
+        outcome
+    }
+
+    /// Refuses to where it is over.
+    fn go_on(&self) -> Result<(), rustls::Error> {
+        if self.is_over {
+            return Err(rustls::Error::General("it is over".to_owned()));
+        }
+        Ok(())
     }
 
     /// A message that is not whole is kept in all of its records, whatever they are padded with.
@@ -267,10 +289,18 @@ impl Session {
             &mut Outgoing<'_>,
         ) -> Result<(), rustls::Error>,
     ) -> Result<(), rustls::Error> {
+        self.go_on()?;
         loop {
             // What is kept was processed as far as it goes: nothing is received here.
             let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.kept);
-            match state? {
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    (self.is_over, self.kept) = (true, Vec::new());
+                    return Err(error);
+                }
+            };
+            match state {
                 ConnectionState::WriteTraffic(mut traffic) => return write(&mut traffic, outgoing),
                 ConnectionState::EncodeTlsData(mut record) => {
                     outgoing.write(RECORD_OVERHEAD, |out| Ok(record.encode(out)?))?;
