@@ -313,3 +313,24 @@ fn a_fault_amid_a_message_ends_a_connection_and_no_other() {
     let mut client = world.client();
     world.shake_hands(next, &mut far, &mut client);
 }
+
+/// rustls moves the parts of a hello together in the bytes that it is shown; whom the peer asks for is known all
+/// the same.
+#[test]
+fn a_hello_in_three_records_says_whom_it_asks_for() {
+    for parts in [1, 3, 7] {
+        let mut world = World::new(10);
+        let (key, mut far) = world.open(0);
+        let mut client = world.client();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let message = &hello[5..];
+        for part in message.chunks(message.len().div_ceil(parts)) {
+            world.write(key, &mut far, &plain_record(part));
+            world.wait();
+        }
+        world.shake_hands(key, &mut far, &mut client);
+        let (_, secured) = &world.record.secured[0];
+        assert_eq!(secured.server_name.as_deref(), Some(SERVER), "{parts} parts");
+    }
+}

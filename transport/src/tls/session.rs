@@ -32,12 +32,20 @@ pub(super) struct Session {
     tls: UnbufferedServerConnection,
     /// What was received and is not a whole record, or a whole message of the handshake.
     kept: Vec<u8>,
-    server_name: Option<Box<str>>,
-    is_hello_read: bool,
+    hello: Hello,
     is_peer_done: bool,
     /// There was an error: rustls is not asked again, since it may remember where in bytes that are gone
     /// it was.
     is_over: bool,
+}
+
+/// What the peer began with, read beside rustls, whose connection of this form does not tell whom it asks for.
+/// It is read apart from what is kept, in which rustls moves the parts of a message.
+enum Hello {
+    Unheard,
+    Begun(Box<Acceptor>),
+    /// It asks for that server, or for none, or was none.
+    Read(Option<Box<str>>),
 }
 
 /// Where a [`Session`] writes the records that are to be sent.
@@ -52,8 +60,7 @@ impl Session {
         Ok(Session {
             tls,
             kept: Vec::new(),
-            server_name: None,
-            is_hello_read: false,
+            hello: Hello::Unheard,
             is_peer_done: false,
             is_over: false,
         })
@@ -81,11 +88,16 @@ impl Session {
 
     /// Memory of what is kept.
     pub(super) fn held(&self) -> usize {
-        self.kept.capacity()
+        let of_hello = match self.hello {
+            Hello::Begun(_) => self.kept.len(),
+            _ => 0,
+        };
+        self.kept.capacity() + of_hello
     }
 
     /// Keeps bytes for a later [`Session::receive`].
     pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.hello.hear(bytes);
         self.kept.extend_from_slice(bytes);
     }
 
@@ -110,12 +122,18 @@ impl Session {
         outgoing: &mut Outgoing<'_>,
     ) -> Result<(), rustls::Error> {
         self.go_on()?;
+        self.hello.hear(bytes);
         let outcome = self.take_in(bytes, plain, outgoing);
         let outcome = outcome.and_then(|()| self.judge_kept());
         if outcome.is_err() {
-            (self.is_over, self.kept) = (true, Vec::new());
+            self.give_up();
         }
         outcome
+    }
+
+    fn give_up(&mut self) {
+        (self.is_over, self.kept) = (true, Vec::new());
+        self.hello = Hello::Read(None);
     }
 
     /// Refuses to where it is over.
@@ -172,7 +190,6 @@ impl Session {
         plain: &mut Vec<u8>,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<(), rustls::Error> {
-        self.read_hello();
         let mut kept = std::mem::take(&mut self.kept);
         let consumed = self.process(&mut kept, plain, outgoing)?;
         if consumed < kept.len() {
@@ -180,20 +197,6 @@ impl Session {
             self.kept = kept;
         }
         Ok(())
-    }
-
-    /// Finds out which server the peer asks for, which this form of rustls' connection does not tell.
-    fn read_hello(&mut self) {
-        if self.is_hello_read || !self.is_handshaking() {
-            return;
-        }
-        let mut acceptor = Acceptor::default();
-        let mut hello = self.kept.as_slice();
-        while acceptor.read_tls(&mut hello).is_ok_and(|count| count > 0) {}
-        if let Ok(Some(accepted)) = acceptor.accept() {
-            let name = accepted.client_hello().server_name().map(Box::from);
-            (self.server_name, self.is_hello_read) = (name, true);
-        }
     }
 
     /// Processes records until it lacks bytes. How many were consumed.
@@ -296,7 +299,7 @@ impl Session {
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
-                    (self.is_over, self.kept) = (true, Vec::new());
+                    self.give_up();
                     return Err(error);
                 }
             };
@@ -316,9 +319,43 @@ impl Session {
     pub(super) fn secured(&self) -> Secured {
         let certificates = self.tls.peer_certificates().unwrap_or_default();
         Secured {
-            server_name: self.server_name.clone(),
+            server_name: self.hello.server_name(),
             peer_certificates: certificates.iter().map(|der| Box::from(&**der)).collect(),
             is_resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}
+
+impl Hello {
+    /// Takes note of what was received, until the hello is whole.
+    fn hear(&mut self, mut bytes: &[u8]) {
+        if matches!(self, Hello::Unheard) && !bytes.is_empty() {
+            *self = Hello::Begun(Box::default());
+        }
+        while let Hello::Begun(acceptor) = self
+            && !bytes.is_empty()
+        {
+            let is_read = acceptor.read_tls(&mut bytes).is_ok_and(|count| count > 0);
+            let accepted = if is_read {
+                acceptor.accept()
+            } else {
+                return *self = Hello::Read(None);
+            };
+            match accepted {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(Box::from);
+                    *self = Hello::Read(name);
+                }
+                Err(_) => *self = Hello::Read(None),
+            }
+        }
+    }
+
+    fn server_name(&self) -> Option<Box<str>> {
+        match self {
+            Hello::Read(name) => name.clone(),
+            _ => None,
         }
     }
 }
