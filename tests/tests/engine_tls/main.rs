@@ -320,6 +320,40 @@ async fn sessions_are_resumed_and_http_is_agreed_on() {
     assert_eq!((tls.counts().completed, tls.counts().resumed), (3, 2));
 }
 
+/// A ticket would outlive the certificate that it was given for.
+#[tokio::test]
+async fn clients_who_show_certificates_are_verified_each_time() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let signed = clients.sign("somebody");
+    let server = credentials(&authority.sign(SERVER));
+    let asking = server.clone().client_ca_pem(clients.pem());
+    let tls = Tls::new(asking.clone()).unwrap();
+    let engine = serve(&tls, config());
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let client = Arc::new(authority.client_of(&[version], Some(&signed)));
+        for _ in 0..2 {
+            let mut socket = connect(&engine, &client).await;
+            heard(&mut socket).await;
+            let (_, session) = socket.get_ref().get_ref();
+            assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full));
+        }
+        // Nor does a ticket from before they were asked for help.
+        tls.replace(server.clone()).unwrap();
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut socket = connect(&engine, &client).await;
+            heard(&mut socket).await;
+            let (_, session) = socket.get_ref().get_ref();
+            assert_eq!(session.handshake_kind(), Some(kind));
+        }
+        tls.replace(asking.clone()).unwrap();
+        let mut socket = connect(&engine, &client).await;
+        heard(&mut socket).await;
+        let (_, session) = socket.get_ref().get_ref();
+        assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full));
+    }
+    assert_eq!((tls.counts().completed, tls.counts().resumed), (10, 2));
+}
+
 #[tokio::test]
 async fn certificates_change_while_connections_live_on() {
     let folder = tempfile::tempdir().unwrap();

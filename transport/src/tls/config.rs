@@ -36,7 +36,8 @@ const HTTP: &[u8] = b"http/1.1";
 /// ```
 ///
 /// Sessions are resumed by tickets that hold all there is to know, under keys that change every few
-/// hours and are the same for all shards.
+/// hours and are the same for all shards; but where clients are asked for certificates there are none,
+/// so that each time what is shown is verified.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -164,7 +165,13 @@ impl Credentials {
         };
         let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
         let mut config = builder.with_cert_resolver(resolver);
-        config.ticketer = Arc::clone(tickets);
+        if self.clients.is_some() {
+            // A ticket holds the client's certificate, which is not verified again when it comes back: it
+            // would let in who is let in no more.
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = Arc::clone(tickets);
+        }
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(tame(config))
     }
@@ -303,7 +310,7 @@ impl Tls {
     pub fn reload(&self) -> Result<(), TlsError> {
         let source = self.0.source.lock().unwrap_or_else(PoisonError::into_inner);
         let credentials = source.as_ref().ok_or(TlsError::NothingToReload)?;
-        self.put(self.rebuild(credentials)?);
+        self.put(credentials.build(&self.0.tickets)?);
         Ok(())
     }
 
@@ -313,7 +320,7 @@ impl Tls {
     /// What is wrong with them; then everything stays as it was.
     pub fn replace(&self, credentials: Credentials) -> Result<(), TlsError> {
         let mut source = self.0.source.lock().unwrap_or_else(PoisonError::into_inner);
-        self.put(self.rebuild(&credentials)?);
+        self.put(credentials.build(&self.0.tickets)?);
         *source = Some(credentials);
         Ok(())
     }
@@ -335,16 +342,6 @@ impl Tls {
             failed: read(&counters.failed),
             refused: read(&counters.refused),
         }
-    }
-
-    /// A ticket holds the client's certificate, which is not verified again when it comes back: where
-    /// they are asked for, tickets from before are worth nothing.
-    fn rebuild(&self, credentials: &Credentials) -> Result<ServerConfig, TlsError> {
-        if credentials.clients.is_none() {
-            return credentials.build(&self.0.tickets);
-        }
-        let tickets = ring::Ticketer::new().map_err(TlsError::Refused)?;
-        credentials.build(&tickets)
     }
 
     fn put(&self, config: ServerConfig) {
