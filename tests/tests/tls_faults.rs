@@ -100,6 +100,13 @@ impl World {
         ClientConnection::new(Arc::clone(&self.client), server_name()).unwrap()
     }
 
+    /// What a handshake begins with: one record.
+    fn hello(&self) -> Vec<u8> {
+        let mut hello = Vec::new();
+        self.client().write_tls(&mut hello).unwrap();
+        hello
+    }
+
     fn failure(&self, key: SocketKey) -> Option<ErrorKind> {
         let failed = &self.record.connections[&key].failed;
         failed.as_ref().map(std::io::Error::kind)
@@ -312,6 +319,48 @@ fn a_fault_amid_a_message_ends_a_connection_and_no_other() {
     let (next, mut far) = world.open(1);
     let mut client = world.client();
     world.shake_hands(next, &mut far, &mut client);
+}
+
+/// Those who say nothing, or less than a record, keep nobody out; those who begin do, and are refused
+/// themselves when they are too many.
+#[test]
+fn who_says_nothing_keeps_nobody_out() {
+    let mut world = World::new(2);
+    let mut others = Vec::new();
+    for slot in 0..40 {
+        let (key, mut far) = world.open(slot);
+        if slot % 2 == 0 {
+            world.write(key, &mut far, &[HANDSHAKE, 3, 1, 2, 0, 1]);
+        }
+        others.push((key, far));
+    }
+    let (newcomer, mut far) = world.open(100);
+    let mut client = world.client();
+    world.shake_hands(newcomer, &mut far, &mut client);
+    let mut begin = |world: &mut World, slot| {
+        let (key, mut far) = world.open(slot);
+        let hello = world.hello();
+        world.write(key, &mut far, &hello);
+        others.push((key, far));
+        key
+    };
+    let (one, two) = (begin(&mut world, 101), begin(&mut world, 102));
+    let three = begin(&mut world, 103);
+    assert_eq!(world.failure(one), None);
+    assert_eq!(world.failure(two), None);
+    while world.failure(three).is_none() {
+        world.wait();
+    }
+    assert_eq!(world.failure(three), Some(ErrorKind::ResourceBusy));
+    let counts = world.tls.counts();
+    assert_eq!((counts.completed, counts.refused, counts.failed), (1, 1, 0));
+    // There is room again once one of those who began has gone.
+    world.driver.close(one);
+    let (next, mut far) = world.open(104);
+    let mut client = world.client();
+    world.shake_hands(next, &mut far, &mut client);
+    let counts = world.tls.counts();
+    assert_eq!((counts.completed, counts.refused, counts.failed), (2, 1, 1));
 }
 
 /// rustls moves the parts of a hello together in the bytes that it is shown; whom the peer asks for is known all

@@ -217,8 +217,8 @@ table::settings! {
         #[serde(deserialize_with = "form::optional_path")]
         pub tls_client_ca: Option<PathBuf> = None, set from impl Into<Option<PathBuf>> => Into::into;
 
-        /// TLS handshakes that may be under way at once on each shard; one more connection is closed
-        /// before anything is computed for it. Without TLS it means nothing.
+        /// TLS handshakes that may be under way at once on each shard; who begins one more is cut before
+        /// anything is computed for it. Who says nothing has begun none. Without TLS it means nothing.
         ///
         /// Default: 256. Bounds: 1 to 65,536.
         #[serde(deserialize_with = "form::count")]

@@ -402,14 +402,25 @@ async fn handshakes_are_bounded_in_number_and_time() {
         .handshake_timeout(Duration::from_millis(300));
     let engine = serve(&tls, limits);
     let address = engine.local_addr().unwrap();
+    // Who says nothing, or too little to be computed, counts as nobody.
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut trickling = TcpStream::connect(address).await.unwrap();
     trickling.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+    heard(&mut connect(&engine, &client).await).await;
+    // Two begin and do not go on; all that they are told is the server's part.
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&hello(&client)).await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        begun.push(stream);
+    }
     let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(&hello(&client)).await.unwrap();
     let mut nothing = Vec::new();
     // Refused at once, or reset; in any case before the others.
     let _ = third.read_to_end(&mut nothing).await;
-    until("counted", || tls.counts().refused == 1);
+    assert_eq!((tls.counts().refused, tls.counts().completed), (1, 1));
     for stream in [&mut silent, &mut trickling] {
         let _ = stream.read_to_end(&mut nothing).await;
     }
@@ -417,8 +428,16 @@ async fn handshakes_are_bounded_in_number_and_time() {
         nothing.is_empty(),
         "there is nothing to be said: {nothing:?}"
     );
-    until("counted", || tls.counts().failed == 2);
+    until("counted", || tls.counts().failed == 4);
     heard(&mut connect(&engine, &client).await).await;
+}
+
+/// What a handshake begins with.
+fn hello(client: &Arc<ClientConfig>) -> Vec<u8> {
+    let client = rustls::ClientConnection::new(Arc::clone(client), server_name());
+    let mut hello = Vec::new();
+    client.unwrap().write_tls(&mut hello).unwrap();
+    hello
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ pub struct TlsCounts {
     /// Not completed: the peer broke the rules, showed no certificate that is valid, left, or took too
     /// long.
     pub failed: u64,
-    /// Refused before they began, since too many were under way.
+    /// Refused before anything was computed for them, since too many were under way.
     pub refused: u64,
 }
 

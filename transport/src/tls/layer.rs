@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use super::TlsOptions;
 use super::config::Tls;
 use super::link::{Given, Link, Links};
 use super::session::Outgoing;
@@ -16,8 +17,9 @@ use crate::socket::{Peer, Socket};
 pub(super) struct Layer {
     pub(super) tls: Tls,
     pub(super) links: Links,
-    /// Handshakes under way.
+    /// Handshakes under way, and how many there may be.
     pub(super) under_way: usize,
+    max_handshakes: usize,
     pub(super) pool: ChunkPool,
     /// What is being handed to the inner driver.
     pub(super) batch: SendQueue,
@@ -44,11 +46,12 @@ pub(super) struct Delivery {
 }
 
 impl Layer {
-    pub(super) fn new(tls: Tls, receive_buffer: usize, expected_sockets: usize) -> Layer {
+    pub(super) fn new(tls: Tls, options: &TlsOptions) -> Layer {
         Layer {
             tls,
-            links: Links::with_capacity(expected_sockets),
+            links: Links::with_capacity(options.expected_sockets),
             under_way: 0,
+            max_handshakes: options.max_handshakes,
             pool: ChunkPool::new(),
             batch: SendQueue::new(),
             gathered: Vec::new(),
@@ -56,7 +59,7 @@ impl Layer {
             touched: Vec::new(),
             delivery: Delivery {
                 due: VecDeque::new(),
-                receive_buffer,
+                receive_buffer: options.receive_buffer,
                 wait: 0,
                 budget: 0,
             },
@@ -83,10 +86,17 @@ impl Layer {
     /// Forgets a link.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<Box<Link>> {
         let link = self.links.remove(key)?;
-        if link.flags.is_counted {
-            self.under_way -= 1;
+        self.under_way -= usize::from(link.flags.is_counted);
+        if link.flags.is_new {
             self.tls.counters().count_failed();
         }
+        Some(link)
+    }
+
+    /// Gives a link away.
+    pub(super) fn give_away(&mut self, key: SocketKey) -> Option<Box<Link>> {
+        let link = self.links.remove(key)?;
+        self.under_way -= usize::from(link.flags.is_counted);
         Some(link)
     }
 
@@ -105,7 +115,7 @@ impl Layer {
             link.failure = Some(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         link.judge_end();
-        if link.flags.is_counted {
+        if link.flags.is_new {
             self.advance(key, service);
         }
         let Some(link) = self.links.get(key) else {
@@ -119,17 +129,37 @@ impl Layer {
         }
     }
 
-    /// Keeps bytes of a handshake: work that takes long waits for its turn.
+    /// Keeps bytes of a handshake: work that takes long waits for its turn. Those who have sent nothing
+    /// that can be computed cost no more than without TLS, and keep nobody out.
     fn keep(&mut self, key: SocketKey, bytes: &[u8]) {
         let Some(link) = self.links.get(key) else {
             return;
         };
         link.session.keep(bytes);
-        let is_ready = link.session.has_record();
-        if is_ready && !std::mem::replace(&mut link.flags.is_stepping, true) {
-            self.stepping.push_back(key);
+        if link.session.has_record() {
+            if !link.flags.is_counted {
+                if self.under_way >= self.max_handshakes {
+                    return self.refuse(key);
+                }
+                self.under_way += 1;
+                link.flags.is_counted = true;
+            }
+            if !std::mem::replace(&mut link.flags.is_stepping, true) {
+                self.stepping.push_back(key);
+            }
         }
         self.touch(key);
+    }
+
+    /// One handshake too many: nothing is computed for it, not even an alert.
+    fn refuse(&mut self, key: SocketKey) {
+        if let Some(link) = self.links.get(key) {
+            let reason = "too many TLS handshakes are under way";
+            link.failure = Some(io::Error::new(io::ErrorKind::ResourceBusy, reason));
+            link.flags.is_new = false;
+            self.tls.counters().count_refused();
+            self.touch(key);
+        }
     }
 
     /// Takes in what was received of a link elsewhere, for the following wait to deliver.
@@ -137,7 +167,7 @@ impl Layer {
         let Some(link) = self.links.get(key) else {
             return;
         };
-        if link.flags.is_counted {
+        if link.flags.is_new {
             return self.keep(key, &records);
         }
         if records.is_empty() {
@@ -164,8 +194,8 @@ impl Layer {
             return;
         };
         if !link.session.is_handshaking() {
-            link.flags.is_counted = false;
-            self.under_way -= 1;
+            link.flags.is_new = false;
+            self.under_way -= usize::from(std::mem::take(&mut link.flags.is_counted));
             let secured = link.session.secured();
             self.tls.counters().count_done(secured.is_resumed);
             service.secured(key, secured);
@@ -311,7 +341,7 @@ impl<S: Service> Service for Relay<'_, S> {
         if link.failure.is_some() || link.session.is_peer_done() {
             return;
         }
-        if !link.flags.is_counted {
+        if !link.flags.is_new {
             return self.layer.receive(key, bytes, self.service);
         }
         self.layer.keep(key, bytes);

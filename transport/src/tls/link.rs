@@ -37,7 +37,9 @@ pub(super) struct Link {
 /// What is under way, has been said, or was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
-    /// Counts as one of the handshakes under way.
+    /// Its handshake is not done yet.
+    pub(super) is_new: bool,
+    /// Counts as one of the handshakes under way: there was something to compute for it.
     pub(super) is_counted: bool,
     /// The service waits to be told that its send is done.
     pub(super) is_sending: bool,

@@ -11,9 +11,10 @@
 //!   as it was given, and shared. [`Sent::Done`] says that the driver within was given all of it, encrypted,
 //!   and says so too; should that stall, so does this. Of a record that the system has not taken
 //!   whole something is unsent, less with every byte that it takes.
-//! - **Handshakes** are bounded: [`TlsOptions::max_handshakes`] at once, beyond which sockets are refused
-//!   before anything is computed for them, and [`STEPS_PER_WAIT`] steps per wait. How long one may
-//!   take is the service's to bound, by closing the socket. What is sent meanwhile waits.
+//! - **Handshakes** are bounded: [`TlsOptions::max_handshakes`] at once, beyond which sockets fail before
+//!   anything is computed for them, and [`STEPS_PER_WAIT`] steps per wait. One is under way from the first
+//!   whole record on: who says nothing keeps nobody out. How long one may take is the service's to bound, by
+//!   closing the socket. What is sent meanwhile waits.
 //! - **The end.** [`Driver::finish`] and [`Driver::close`] say `close_notify` first. A peer that ends its
 //!   stream without it has ended all the same: protocols above that need to know whether all was said
 //!   have ends of their own, as WebSocket does, and many peers never send it. But a stream that ends
@@ -62,7 +63,7 @@ pub struct TlsOptions {
     pub receive_buffer: usize,
     /// How many sockets room is made for at once. There may be more; then the table grows.
     pub expected_sockets: usize,
-    /// Handshakes that may be under way at once.
+    /// Handshakes that may be under way at once: whose peers have sent a record.
     pub max_handshakes: usize,
     /// Whether sockets that are not the system's ([`Socket::foreign`]) speak TLS, too. Whoever made them
     /// may have seen to that already.
@@ -95,7 +96,6 @@ pub struct TlsOptions {
 pub struct TlsDriver<D> {
     inner: D,
     layer: Box<Layer>,
-    max_handshakes: usize,
     secures_foreign: bool,
 }
 
@@ -104,20 +104,14 @@ impl<D: Driver> TlsDriver<D> {
     pub fn new(inner: D, tls: Tls, options: &TlsOptions) -> TlsDriver<D> {
         TlsDriver {
             inner,
-            layer: Box::new(Layer::new(
-                tls,
-                options.receive_buffer,
-                options.expected_sockets,
-            )),
-            max_handshakes: options.max_handshakes,
+            layer: Box::new(Layer::new(tls, options)),
             secures_foreign: options.secures_foreign,
         }
     }
 
     /// Takes over a link whose socket the inner driver has, and delivers what it holds already.
     fn take_over(&mut self, key: SocketKey, mut link: Link) {
-        link.flags.is_counted = link.session.is_handshaking();
-        self.layer.under_way += usize::from(link.flags.is_counted);
+        link.flags.is_new = link.session.is_handshaking();
         link.judge_end();
         self.layer.links.insert(key.slot, link);
         self.layer.touch(key);
@@ -287,9 +281,8 @@ impl<D: Driver> Driver for TlsDriver<D> {
 
     /// Takes over a connected socket, whose peer is expected to begin a handshake, or a [`TlsStream`].
     ///
-    /// # Errors
-    /// As [`Driver::adopt`] says; and [`io::ErrorKind::ResourceBusy`] when too many handshakes are
-    /// under way.
+    /// It fails with [`io::ErrorKind::ResourceBusy`] when too many handshakes are under way once its peer
+    /// begins one.
     fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()> {
         if self.layer.links.is_taken(key.slot) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -309,11 +302,6 @@ impl<D: Driver> Driver for TlsDriver<D> {
         if socket.is_unix() || (socket.is_foreign() && !self.secures_foreign) {
             return self.inner.adopt(key, socket);
         }
-        if self.layer.under_way >= self.max_handshakes {
-            self.layer.tls.counters().count_refused();
-            let reason = "too many TLS handshakes are under way";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, reason));
-        }
         let session = Session::new(self.layer.tls.current())?;
         self.inner.adopt(key, socket)?;
         self.take_over(key, Link::new(key.generation, session));
@@ -330,10 +318,7 @@ impl<D: Driver> Driver for TlsDriver<D> {
             return None;
         }
         let under = self.inner.detach(key)?;
-        if std::mem::take(&mut link.flags.is_counted) {
-            self.layer.under_way -= 1;
-        }
-        let link = self.layer.remove(key)?;
+        let link = self.layer.give_away(key)?;
         Some(link.into_detached(under))
     }
 
