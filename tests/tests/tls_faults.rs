@@ -380,6 +380,10 @@ fn a_hello_in_three_records_says_whom_it_asks_for() {
         }
         world.shake_hands(key, &mut far, &mut client);
         let (_, secured) = &world.record.secured[0];
-        assert_eq!(secured.server_name.as_deref(), Some(SERVER), "{parts} parts");
+        assert_eq!(
+            secured.server_name.as_deref(),
+            Some(SERVER),
+            "{parts} parts"
+        );
     }
 }

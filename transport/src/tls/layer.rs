@@ -4,14 +4,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::TlsOptions;
 use super::config::Tls;
 use super::link::{Given, Link, Links};
 use super::session::Outgoing;
+use super::{SEALED_AT_ONCE, TlsOptions};
 use crate::buffer::{ChunkPool, SendQueue};
 use crate::driver::{RECEIVED_PER_WAIT, Service, SocketKey};
 use crate::secured::Secured;
 use crate::socket::{Peer, Socket};
+
+/// Bytes of records that are kept for reuse. Nobody can ask for them back, as a memory budget would, so that
+/// they are few: what one connection is sent at once.
+const POOLED: usize = SEALED_AT_ONCE;
 
 /// All of a [`TlsDriver`](super::TlsDriver) but the driver within.
 pub(super) struct Layer {
@@ -52,7 +56,7 @@ impl Layer {
             links: Links::with_capacity(options.expected_sockets),
             under_way: 0,
             max_handshakes: options.max_handshakes,
-            pool: ChunkPool::new(),
+            pool: ChunkPool::keeping(POOLED),
             batch: SendQueue::new(),
             gathered: Vec::new(),
             stepping: VecDeque::new(),

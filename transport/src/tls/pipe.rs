@@ -30,7 +30,7 @@ impl TlsStream {
     pub fn into_parts(mut self) -> io::Result<(Socket, Pipe)> {
         let mut pipe = Pipe {
             session: self.session,
-            pool: ChunkPool::new(),
+            pool: ChunkPool::keeping(0),
             records: SendQueue::new(),
             gathered: Vec::new(),
             plain: Vec::new(),
