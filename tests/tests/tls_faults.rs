@@ -3,18 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, ProtocolVersion};
+use throng::internals::Solo;
+use throng::{Accept, Config, Conn, Handler, Message, Reject, Upgrade};
 use throng_tests::driver::{Buffers, Build, Connection, Fixture, OverTcp, PATIENCE, Record, TICK};
 use throng_tests::tls::{Authority, SERVER, server_name};
 use throng_transport::poll::{PollDriver, PollOptions};
 use throng_transport::tls::{Credentials, Pipe, Tls, TlsDriver, TlsOptions, TlsStream};
-use throng_transport::{Driver, Socket, SocketKey};
+use throng_transport::{Driver, Peer, Service, Socket, SocketKey, Turn};
 
 /// Bytes that a wait receives at the most.
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -386,4 +388,38 @@ fn a_hello_in_three_records_says_whom_it_asks_for() {
             "{parts} parts"
         );
     }
+}
+
+/// A service that says nothing.
+struct Silent;
+
+impl Handler for Silent {
+    type State = ();
+
+    fn on_upgrade(&self, _: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
+}
+
+/// An engine answers a request that takes too long, but not who has not even begun to speak TLS.
+#[test]
+fn a_handshake_that_takes_too_long_is_cut() {
+    let mut world = World::new(10);
+    let timeout = Duration::from_secs(5);
+    let settings = Config::default().handshake_timeout(timeout);
+    let mut shard = Solo::new(settings, Silent, world.driver.waker(), 1).unwrap();
+    let (socket, mut far) = world.fixture.pair(Buffers::Default);
+    let peer = Peer::Tcp(far.local_addr().unwrap());
+    shard.accepted(socket, peer);
+    shard.begin(Duration::from_millis(1));
+    shard.turn(&mut world.driver);
+    assert_eq!(world.tls.counts().failed, 0);
+    shard.begin(timeout + Duration::from_secs(1));
+    shard.turn(&mut world.driver);
+    assert_eq!(world.tls.counts().failed, 1, "it does not linger");
+    far.set_nonblocking(false).unwrap();
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
 }

@@ -155,6 +155,13 @@ pub trait Driver {
     /// failed, the answer is 0, and the following `wait` tells.
     fn unsent(&mut self, key: SocketKey) -> usize;
 
+    /// Whether nothing can be said to the peer yet, as long as a layer of the driver (TLS) comes to terms
+    /// with it. What is sent waits for that.
+    fn is_mute(&mut self, key: SocketKey) -> bool {
+        let _ = key;
+        false
+    }
+
     /// Stops delivering received bytes.
     fn pause(&mut self, key: SocketKey);
 

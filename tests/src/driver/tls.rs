@@ -294,6 +294,10 @@ impl<D: Driver, T: Far> Driver for Pumping<D, T> {
         self.inner.unsent(key)
     }
 
+    fn is_mute(&mut self, key: SocketKey) -> bool {
+        self.inner.is_mute(key)
+    }
+
     fn pause(&mut self, key: SocketKey) {
         self.inner.pause(key);
     }

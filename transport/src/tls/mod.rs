@@ -372,6 +372,13 @@ impl<D: Driver> Driver for TlsDriver<D> {
         }
     }
 
+    fn is_mute(&mut self, key: SocketKey) -> bool {
+        match self.layer.links.get(key) {
+            Some(link) => link.session.is_handshaking(),
+            None => self.inner.is_mute(key),
+        }
+    }
+
     fn pause(&mut self, key: SocketKey) {
         match self.layer.links.get(key) {
             Some(link) => link.flags.is_paused = true,
