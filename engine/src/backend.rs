@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
 #[cfg(feature = "tls")]
-use throng_transport::tls::{Credentials, Tls, TlsDriver, TlsError, TlsOptions};
+use throng_transport::tls::{Credentials, Tls, TlsDriver, TlsOptions};
 #[cfg(all(unix, feature = "tokio"))]
 use throng_transport::tokio::{TokioDriver, TokioOptions};
 #[cfg(target_os = "linux")]
@@ -32,18 +32,21 @@ pub(crate) enum ShardDriver {
     TokioTls(Box<TlsDriver<TokioDriver>>),
 }
 
-/// What the settings say of TLS.
+/// The TLS that is spoken: what was given in code, or what the settings say.
 #[cfg(feature = "tls")]
-pub(crate) fn tls_of(config: &Config) -> Result<Option<Tls>, TlsError> {
+pub(crate) fn choose_tls(given: Option<Tls>, config: &Config) -> Result<Option<Tls>, StartError> {
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) else {
-        return Ok(None);
+        return Ok(given);
     };
+    if given.is_some() {
+        return Err(StartError::TlsTwice);
+    }
     let credentials = Credentials::files(certificate, key);
     let credentials = match &config.tls_client_ca {
         Some(authorities) => credentials.client_ca_file(authorities),
         None => credentials,
     };
-    Tls::new(credentials).map(Some)
+    Ok(Some(Tls::new(credentials)?))
 }
 
 /// Calls the method on whichever driver it is.

@@ -166,9 +166,7 @@ impl<H: Handler> Builder<H> {
             return Err(StartError::NowhereToListen);
         }
         #[cfg(feature = "tls")]
-        let tls = self
-            .tls
-            .map_or_else(|| crate::backend::tls_of(&self.config), |tls| Ok(Some(tls)))?;
+        let tls = crate::backend::choose_tls(self.tls, &self.config)?;
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
         let drivers = ShardDriver::for_shards(&self.config, epoch)?;

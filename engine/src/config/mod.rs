@@ -197,7 +197,7 @@ table::settings! {
         pub backlog: u32 = 4096, within counts(1..=bounds::MAX_LISTEN_BACKLOG);
 
         /// The file with the engine's certificate (PEM, its chain behind it): every TCP listener speaks
-        /// TLS then. [`Builder::tls`](crate::Builder::tls) goes before it.
+        /// TLS then. An engine does not start with this and [`Builder::tls`](crate::Builder::tls).
         ///
         /// Default: none. Needs [`tls_key`](field@Config::tls_key), and the crate's feature `tls`.
         #[serde(deserialize_with = "form::optional_path")]

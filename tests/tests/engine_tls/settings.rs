@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use throng::{Config, Engine, StartError};
+use throng::{Config, Engine, StartError, Tls};
 use throng_tests::engine::{beside, config};
 use throng_tests::tls::{Authority, SERVER};
 use tokio_tungstenite::tungstenite::Message as Sent;
@@ -96,4 +96,20 @@ fn files_that_cannot_be_used_keep_an_engine_from_starting() {
             && told.contains("nobody's.key cannot be read: "),
         "{told}"
     );
+}
+
+/// Which of them holds is not to be guessed: the one may let in whom the other does not.
+#[test]
+fn tls_in_code_and_by_the_settings_keeps_an_engine_from_starting() {
+    let files = files();
+    let path = |name| files.folder.path().join(name);
+    let settings = config()
+        .tls_certificate(path("server.pem"))
+        .tls_key(path("server.key"))
+        .tls_client_ca(path("clients.pem"));
+    let tls = Tls::from_pem_files(path("server.pem"), path("server.key")).unwrap();
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap().tls(tls);
+    let builder = builder.config(settings).handler(Telling);
+    let error = beside(|| builder.start()).expect_err("there are two");
+    assert!(matches!(error, StartError::TlsTwice), "{error:?}");
 }
