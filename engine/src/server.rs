@@ -179,7 +179,10 @@ impl<H: Handler> Builder<H> {
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
-        let shared = Arc::new(Shared::new(self.config, epoch, senders));
+        let shared = Shared::new(self.config, epoch, senders);
+        #[cfg(feature = "tls")]
+        let shared = shared.speaking(tls);
+        let shared = Arc::new(shared);
         #[cfg(feature = "http")]
         let side_door = SideDoor::start(pages, SideLimits::default())?;
         let mut engine = Engine {

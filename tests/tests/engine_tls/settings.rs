@@ -58,6 +58,29 @@ async fn a_certificate_and_its_key_make_an_engine_speak_tls() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_the_settings_changes_while_the_engine_runs() {
+    let files = files();
+    let path = |name| files.folder.path().join(name);
+    let settings = config()
+        .tls_certificate(path("server.pem"))
+        .tls_key(path("server.key"));
+    let engine = start(settings).unwrap();
+    let handle = engine.handle();
+    let signed = files.servers.sign(SERVER);
+    std::fs::write(path("server.pem"), &signed.certificate).unwrap();
+    std::fs::write(path("server.key"), &signed.key).unwrap();
+    handle.tls().unwrap().reload().unwrap();
+    let client = Arc::new(files.servers.client(None));
+    let mut client = connect(&engine, &client).await;
+    heard(&mut client).await;
+    let (_, session) = client.get_ref().get_ref();
+    assert_eq!(session.peer_certificates().unwrap()[0], signed.der());
+    assert_eq!(handle.tls().unwrap().counts().completed, 1);
+    let without = start(config()).unwrap();
+    assert!(without.tls().is_none());
+}
+
+#[tokio::test]
 async fn an_authority_makes_clients_show_certificates() {
     let files = files();
     let path = |name| files.folder.path().join(name);
