@@ -23,6 +23,7 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 /// The most that is kept of a message of the handshake: before the handshake is done, and after.
 const MOST: (usize, usize) = (80 * 1024, 5 + 16 * 1024 + 2048);
 /// Types of records (RFC 8446 §5.1).
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 /// A `KeyUpdate` that says to be 64 KiB long.
@@ -422,4 +423,26 @@ fn a_handshake_that_takes_too_long_is_cut() {
     far.set_nonblocking(false).unwrap();
     far.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(far.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn what_follows_an_end_is_not_kept() {
+    let mut world = World::new(10);
+    let (_far, _socket, mut pipe, mut forger) = world.forged_pipe();
+    let mut said = forger.record(APPLICATION_DATA, b"the last", 0);
+    let notify = forger.record(ALERT, &[1, 0], 0);
+    said.extend_from_slice(&notify);
+    said.extend_from_slice(&forger.record(APPLICATION_DATA, &[7; 10_000], 0));
+    // In two parts: what lies with what was kept, and what comes on top.
+    let mut rest = said.split_off(20);
+    pipe.receive(&mut said).unwrap();
+    pipe.receive(&mut rest).unwrap();
+    pipe.receive(&mut [7; 100]).unwrap();
+    assert!(pipe.is_peer_done());
+    let mut plain = [0; 100];
+    assert_eq!(pipe.read(&mut plain), 8);
+    assert_eq!(&plain[..8], b"the last");
+    assert!(format!("{pipe:?}").contains("kept: 0"), "{pipe:?}");
+    pipe.seal(b"heard").unwrap();
+    pipe.finish().unwrap();
 }

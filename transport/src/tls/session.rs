@@ -27,6 +27,9 @@ const RECORD_OVERHEAD: usize = 64;
 /// Afterwards a record is kept at the most: the one message that peers send then has 5 bytes.
 const MAX_UNFINISHED: usize = 80 * 1024;
 
+/// What is left in memory that many times as large is moved elsewhere.
+const ROOMY: usize = 4;
+
 /// The server's side of one TLS connection, without I/O. Between two records it holds no buffer.
 pub(super) struct Session {
     tls: UnbufferedServerConnection,
@@ -163,7 +166,7 @@ impl Session {
         plain: &mut Vec<u8>,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<(), rustls::Error> {
-        while !self.kept.is_empty() {
+        while !self.kept.is_empty() && !self.is_peer_done {
             // Only what completes a record is copied; what follows is decrypted where it lies.
             let wanted = match missing(&self.kept) {
                 // Records of an unfinished message, which have to stay together.
@@ -178,9 +181,11 @@ impl Session {
                 return Ok(());
             }
         }
-        if !bytes.is_empty() {
+        if !bytes.is_empty() && !self.is_peer_done {
             let consumed = self.process(bytes, plain, outgoing)?;
-            self.kept.extend_from_slice(&bytes[consumed..]);
+            if !self.is_peer_done {
+                self.kept.extend_from_slice(&bytes[consumed..]);
+            }
         }
         Ok(())
     }
@@ -192,7 +197,13 @@ impl Session {
     ) -> Result<(), rustls::Error> {
         let mut kept = std::mem::take(&mut self.kept);
         let consumed = self.process(&mut kept, plain, outgoing)?;
-        if consumed < kept.len() {
+        // Whoever has said that it sends no more is not listened to (RFC 8446 §6.1).
+        if self.is_peer_done || consumed == kept.len() {
+            return Ok(());
+        }
+        if kept.len() - consumed < kept.capacity() / ROOMY {
+            self.kept = kept.split_off(consumed);
+        } else {
             kept.drain(..consumed);
             self.kept = kept;
         }
