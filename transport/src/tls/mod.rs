@@ -4,8 +4,9 @@
 //! service sees plain bytes, and the [contract](crate::driver) holds on both sides. [`Tls`] says who the
 //! server is, and can be changed while it runs.
 //!
-//! - **Received** records are decrypted in the buffer that they arrived in; what is not whole yet is kept
-//!   until it is. Between two records a connection holds no buffer.
+//! - **Received** records are decrypted in the buffer that they arrived in, but rustls hands each out in memory
+//!   of its own, from which it is copied once more, to be delivered together with the others. What is not
+//!   whole yet is kept until it is. Between two records a connection holds no buffer.
 //! - **Sent** bytes are gathered into records as large as they may be, so that the small messages of a
 //!   turn do not cost one each, up to [`SEALED_AT_ONCE`] at a time: what a slow peer does not take stays
 //!   as it was given, and shared. [`Sent::Done`] says that the driver within was given all of it, encrypted,
