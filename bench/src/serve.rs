@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use throng::Config;
-use throng_loadtest::embedded::{Service, start};
+use throng::{Config, Credentials, Tls};
+use throng_loadtest::embedded::{Service, start_as};
 use throng_loadtest::machine;
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,6 +32,9 @@ pub struct Serve {
     /// The driver of the sockets
     #[arg(long, value_enum, default_value = "auto")]
     pub backend: Backend,
+    /// Speaks TLS, by a certificate that it has made and signed itself; throng only
+    #[arg(long)]
+    pub tls: bool,
     /// Pins all threads to this core
     #[arg(long, value_name = "CORE")]
     pub cpu: Option<usize>,
@@ -134,6 +137,9 @@ pub enum ServeError {
     /// The engine did not start.
     #[error("{0}")]
     Start(#[from] throng::StartError),
+    /// No certificate could be made.
+    #[error("no certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
     /// The floor failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -164,6 +170,9 @@ impl Serve {
         let refused = |setting, value: &dyn fmt::Display, reason| {
             Err(throng_loadtest::Error::setting(setting, value, reason).into())
         };
+        if self.tls {
+            return refused("tls", &true, "the floor speaks no TLS");
+        }
         if self.shards != 1 {
             return refused("shards", &self.shards, "must be 1: the floor is one thread");
         }
@@ -210,7 +219,11 @@ impl Serve {
         };
         let config = Config::default().shards(self.shards).backend(backend);
         let begin = || {
-            let engine = start(service, self.listen, config)?;
+            let mut builder = throng::Engine::builder().bind(self.listen)?;
+            if self.tls {
+                builder = builder.tls(tls()?);
+            }
+            let engine = start_as(service, builder, config)?;
             announce(engine.local_addr().unwrap_or(self.listen))?;
             Ok::<_, ServeError>(engine)
         };
@@ -231,6 +244,13 @@ impl Serve {
         begin()?.wait();
         Ok(())
     }
+}
+
+/// TLS by a certificate made now, that nobody has signed.
+fn tls() -> Result<Tls, ServeError> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let credentials = Credentials::pem(made.cert.pem(), made.signing_key.serialize_pem());
+    Ok(Tls::new(credentials).map_err(throng::StartError::from)?)
 }
 
 /// The runtime whose tasks the shards are.

@@ -268,6 +268,7 @@ fn the_floor_refuses_what_takes_looking_at_requests() {
         listen: "127.0.0.1:0".parse().unwrap(),
         shards: 1,
         backend: Backend::Auto,
+        tls: false,
         cpu: None,
         size: Some(20),
     };

@@ -5,6 +5,8 @@ use std::io;
 use std::time::Instant;
 
 use throng_transport::poll::{PollDriver, PollOptions};
+#[cfg(feature = "tls")]
+use throng_transport::tls::{Credentials, Tls, TlsDriver, TlsOptions};
 #[cfg(all(unix, feature = "tokio"))]
 use throng_transport::tokio::{TokioDriver, TokioOptions};
 #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
@@ -26,6 +28,31 @@ pub(crate) enum ShardDriver {
     Tokio(TokioDriver),
     #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
     TokioUring(Box<TokioUringDriver>),
+    #[cfg(feature = "tls")]
+    PollTls(TlsDriver<PollDriver>),
+    #[cfg(all(target_os = "linux", feature = "tls"))]
+    UringTls(Box<TlsDriver<UringDriver>>),
+    #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+    TokioTls(Box<TlsDriver<TokioDriver>>),
+    #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
+    TokioUringTls(Box<TlsDriver<TokioUringDriver>>),
+}
+
+/// The TLS that is spoken: what was given in code, or what the settings say.
+#[cfg(feature = "tls")]
+pub(crate) fn choose_tls(given: Option<Tls>, config: &Config) -> Result<Option<Tls>, StartError> {
+    let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) else {
+        return Ok(given);
+    };
+    if given.is_some() {
+        return Err(StartError::TlsTwice);
+    }
+    let credentials = Credentials::files(certificate, key);
+    let credentials = match &config.tls_client_ca {
+        Some(authorities) => credentials.client_ca_file(authorities),
+        None => credentials,
+    };
+    Ok(Some(Tls::new(credentials)?))
 }
 
 /// Calls the method on whichever driver it is.
@@ -39,6 +66,14 @@ macro_rules! on_driver {
             ShardDriver::Tokio($inner) => $call,
             #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
             ShardDriver::TokioUring($inner) => $call,
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls($inner) => $call,
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls($inner) => $call,
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls($inner) => $call,
+            #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
+            ShardDriver::TokioUringTls($inner) => $call,
         }
     };
 }
@@ -75,6 +110,64 @@ impl ShardDriver {
             ShardDriver::Tokio(_) => Backend::Tokio,
             #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
             ShardDriver::TokioUring(_) => Backend::TokioUring,
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls(_) => Backend::Poll,
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls(_) => Backend::Uring,
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls(_) => Backend::Tokio,
+            #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
+            ShardDriver::TokioUringTls(_) => Backend::TokioUring,
+        }
+    }
+
+    /// The same drivers, whose TCP sockets speak TLS if there is any.
+    #[cfg(feature = "tls")]
+    pub(crate) fn all_with_tls(
+        drivers: Vec<ShardDriver>,
+        tls: Option<&Tls>,
+        config: &Config,
+    ) -> Vec<ShardDriver> {
+        let Some(tls) = tls else {
+            return drivers;
+        };
+        let drivers = drivers.into_iter();
+        drivers.map(|driver| driver.with_tls(tls, config)).collect()
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(self, tls: &Tls, config: &Config) -> ShardDriver {
+        let options = TlsOptions {
+            receive_buffer: config.read_buffer_size,
+            expected_sockets: expected_per_shard(config),
+            max_handshakes: config.max_tls_handshakes,
+            secures_foreign: false,
+        };
+        let tls = tls.clone();
+        // Each kind is named: one that was forgotten would speak without TLS.
+        match self {
+            ShardDriver::Poll(driver) => {
+                ShardDriver::PollTls(TlsDriver::new(driver, tls, &options))
+            }
+            #[cfg(target_os = "linux")]
+            ShardDriver::Uring(driver) => {
+                ShardDriver::UringTls(Box::new(TlsDriver::new(*driver, tls, &options)))
+            }
+            #[cfg(all(unix, feature = "tokio"))]
+            ShardDriver::Tokio(driver) => {
+                ShardDriver::TokioTls(Box::new(TlsDriver::new(driver, tls, &options)))
+            }
+            #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+            ShardDriver::TokioUring(driver) => {
+                ShardDriver::TokioUringTls(Box::new(TlsDriver::new(*driver, tls, &options)))
+            }
+            secured @ ShardDriver::PollTls(_) => secured,
+            #[cfg(target_os = "linux")]
+            secured @ ShardDriver::UringTls(_) => secured,
+            #[cfg(all(unix, feature = "tokio"))]
+            secured @ ShardDriver::TokioTls(_) => secured,
+            #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+            secured @ ShardDriver::TokioUringTls(_) => secured,
         }
     }
 

@@ -40,6 +40,15 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What `tls_certificate`, `tls_key` or `tls_client_ca` name cannot be used; nothing was bound.
+    #[cfg(feature = "tls")]
+    #[error("tls_certificate, tls_key, tls_client_ca: {0}")]
+    Tls(#[from] throng_transport::tls::TlsError),
+    /// There is [`Builder::tls`](crate::Builder::tls), and settings name certificates, too: which of them
+    /// holds is not to be guessed. Nothing was bound.
+    #[cfg(feature = "tls")]
+    #[error("tls_certificate, tls_key, tls_client_ca: Builder::tls was called, too")]
+    TlsTwice,
     /// The system refused a thread, or descriptors for a driver.
     #[error("cannot start the engine: {0}")]
     System(#[from] io::Error),

@@ -26,6 +26,8 @@ use crate::shard::{
 use crate::shared::Shared;
 #[cfg(all(unix, feature = "tokio"))]
 use crate::tasks::wait_in_place;
+#[cfg(feature = "tls")]
+use throng_transport::tls::Tls;
 
 thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -98,6 +100,13 @@ impl EngineHandle {
     /// A connection, by its id. Nothing is checked: when it is gone, nobody receives what is sent.
     pub fn connection(&self, id: ConnectionId) -> ConnectionHandle {
         ConnectionHandle::new(self.clone(), id)
+    }
+
+    /// The TLS that the engine speaks, whether it was given in code or by the settings: to
+    /// [reload](Tls::reload) it, or to count handshakes.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
     }
 
     /// Open connections.

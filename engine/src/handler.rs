@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use throng_transport::Peer;
+use throng_transport::{Peer, Secured};
 
 use crate::conn::Conn;
 use crate::event::Close;
@@ -129,6 +129,7 @@ pub struct Upgrade<'a> {
     pub(crate) request: &'a UpgradeRequest<'a, 'a>,
     pub(crate) peer: Peer,
     pub(crate) subprotocol: Option<&'a str>,
+    pub(crate) secured: Option<&'a Secured>,
 }
 
 impl<'a> Upgrade<'a> {
@@ -192,6 +193,23 @@ impl<'a> Upgrade<'a> {
     /// The address the connection comes from; `None` over a Unix socket.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer.address()
+    }
+
+    /// Whether the connection speaks TLS with this engine. Behind a proxy that does it is not.
+    pub fn is_secure(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// The client's certificate and those that lead to its authority, as DER, verified; empty when it
+    /// showed none.
+    pub fn peer_certificates(&self) -> &'a [Box<[u8]>] {
+        self.secured
+            .map_or(&[], |secured| &secured.peer_certificates)
+    }
+
+    /// The server's name that the client asked TLS for (SNI), in lower case. The client's to choose.
+    pub fn server_name(&self) -> Option<&'a str> {
+        self.secured?.server_name.as_deref()
     }
 }
 

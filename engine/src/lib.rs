@@ -74,3 +74,7 @@ pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Lane, Receipt};
 pub use throng_transport::Peer;
+#[cfg(feature = "tls")]
+pub use throng_transport::tls::{
+    ClientCertificates, Credentials, Tls, TlsCounts, TlsError, rustls,
+};

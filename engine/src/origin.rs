@@ -48,7 +48,8 @@ enum Rule {
 type Check = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl Origins {
-    /// Pages of the host and port that they connect to, by `http` or `https`.
+    /// Pages of the host and port that they connect to, by `http` or `https`; where the engine speaks
+    /// TLS, by `https` alone.
     ///
     /// Host and port of the origin are compared with those of the request's `Host`; a port left
     /// out is the default one of the origin's scheme. Behind a proxy that rewrites `Host`, use a
@@ -94,10 +95,23 @@ impl Origins {
     /// whatever else is no origin is refused by [`same_origin`](Origins::same_origin) and
     /// [`list`](Origins::list).
     pub fn allows(&self, origin: Option<&str>, host: &str) -> bool {
+        self.allows_on(origin, host, false)
+    }
+
+    /// The same; over TLS the engine's own origin is one of `https` alone, or whoever can change what
+    /// another page says on its way could speak for this one.
+    pub(crate) fn allows_on(&self, origin: Option<&str>, host: &str, is_secure: bool) -> bool {
         let Some(text) = origin else { return true };
         match &self.0 {
             Rule::SameOrigin => match (Origin::parse(text), Authority::parse(host)) {
-                (Some(origin), Some(here)) => origin.is_web() && origin.is_at(&here),
+                (Some(origin), Some(here)) => {
+                    let is_ours = if is_secure {
+                        origin.is_secure()
+                    } else {
+                        origin.is_web()
+                    };
+                    is_ours && origin.is_at(&here)
+                }
                 _ => false,
             },
             Rule::List(entries) => Origin::parse(text)

@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
+#[cfg(feature = "tls")]
+use throng_transport::tls::Tls;
 use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptions, runtime};
 
 use crate::backend::ShardDriver;
@@ -40,6 +42,8 @@ pub struct Builder<H> {
     config: Config,
     #[cfg(feature = "http")]
     pages: Vec<Page>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     handler: H,
 }
 
@@ -99,6 +103,31 @@ impl<H> Builder<H> {
         self
     }
 
+    /// Has every TCP listener speak TLS, and nothing else. Unix sockets stay as they are, and so do streams
+    /// that are handed over. A shard that has [`max_tls_handshakes`](field@Config::max_tls_handshakes) under
+    /// way refuses further ones.
+    ///
+    /// ```no_run
+    /// use throng::{Engine, Tls};
+    ///
+    /// let tls = Tls::from_pem_files("server.pem", "server.key")?;
+    /// let engine = Engine::builder()
+    ///     .bind("0.0.0.0:443")?
+    ///     .tls(tls.clone())
+    ///     .on_message(|conn, message| {
+    ///         conn.send(message);
+    ///     })
+    ///     .start()?;
+    /// // Later, when the certificate was renewed; connections live on.
+    /// tls.reload()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Builder<H> {
+        self.tls = Some(tls);
+        self
+    }
+
     /// What serves the connections.
     pub fn handler<T: Handler>(self, handler: T) -> Builder<T> {
         Builder {
@@ -107,6 +136,8 @@ impl<H> Builder<H> {
             config: self.config,
             #[cfg(feature = "http")]
             pages: self.pages,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             handler,
         }
     }
@@ -132,17 +163,24 @@ impl<H: Handler> Builder<H> {
         if self.addresses.is_empty() && self.inherited.is_empty() {
             return Err(StartError::NowhereToListen);
         }
+        #[cfg(feature = "tls")]
+        let tls = crate::backend::choose_tls(self.tls, &self.config)?;
         let epoch = Instant::now();
         let listening = Listening::open(self.addresses, self.inherited, &self.config)?;
         let drivers = ShardDriver::for_shards(&self.config, epoch)?;
         if let Some(driver) = drivers.first() {
             self.config.backend = driver.backend();
         }
+        #[cfg(feature = "tls")]
+        let drivers = ShardDriver::all_with_tls(drivers, tls.as_ref(), &self.config);
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
-        let shared = Arc::new(Shared::new(self.config, epoch, senders));
+        let shared = Shared::new(self.config, epoch, senders);
+        #[cfg(feature = "tls")]
+        let shared = shared.speaking(tls);
+        let shared = Arc::new(shared);
         #[cfg(feature = "http")]
         let side_door = SideDoor::start(pages, SideLimits::default())?;
         let mut engine = Engine {
@@ -191,9 +229,27 @@ impl Engine {
             #[cfg(target_os = "linux")]
             ShardDriver::Uring(driver) => self.threads.push(spawn(*driver, parts)?),
             #[cfg(all(unix, feature = "tokio"))]
-            ShardDriver::Tokio(driver) => self.tasks()?.spawn(driver, parts),
+            ShardDriver::Tokio(driver) => {
+                let tasks = self.tasks()?;
+                tasks.spawn(tasks.shard(driver, parts).run());
+            }
             #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
-            ShardDriver::TokioUring(driver) => self.tasks()?.spawn_here(*driver, parts),
+            ShardDriver::TokioUring(driver) => {
+                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+            }
+            #[cfg(feature = "tls")]
+            ShardDriver::PollTls(driver) => self.threads.push(spawn(driver, parts)?),
+            #[cfg(all(target_os = "linux", feature = "tls"))]
+            ShardDriver::UringTls(driver) => self.threads.push(spawn(*driver, parts)?),
+            #[cfg(all(unix, feature = "tokio", feature = "tls"))]
+            ShardDriver::TokioTls(driver) => {
+                let tasks = self.tasks()?;
+                tasks.spawn(tasks.shard(*driver, parts).run());
+            }
+            #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
+            ShardDriver::TokioUringTls(driver) => {
+                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+            }
         }
         Ok(())
     }
@@ -376,6 +432,8 @@ impl Engine {
             config: Config::default(),
             #[cfg(feature = "http")]
             pages: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
             handler: (),
         }
     }

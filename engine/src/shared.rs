@@ -10,11 +10,16 @@ use crate::fanout::Fanout;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
 use crate::shard::{MailSender, WindowsInUse};
+#[cfg(feature = "tls")]
+use throng_transport::tls::Tls;
 
 /// One engine's common knowledge. Handles keep it alive; it keeps no shard alive.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// What TCP listeners speak.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     /// The moment that shards measure time from.
     pub(crate) epoch: Instant,
     pub(crate) directory: Arc<Directory>,
@@ -38,6 +43,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The same with TLS, if there is any.
+    #[cfg(feature = "tls")]
+    pub(crate) fn speaking(self, tls: Option<Tls>) -> Shared {
+        Shared { tls, ..self }
+    }
+
     pub(crate) fn new(config: Config, epoch: Instant, mail: Vec<MailSender>) -> Shared {
         let bound = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
         let limits = RoomLimits {
@@ -52,6 +63,8 @@ impl Shared {
             fanout: Fanout::new(&config),
             windows: WindowsInUse::default(),
             config,
+            #[cfg(feature = "tls")]
+            tls: None,
             epoch,
             directory: Arc::new(Directory::new(limits)),
             mail,

@@ -7,9 +7,6 @@ use std::task::{Context, Poll};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use throng_transport::runtime::{AsyncDriver, run_async};
-use throng_transport::tokio::TokioDriver;
-#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
-use throng_transport::tokio_uring::TokioUringDriver;
 use throng_transport::{Peer, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
@@ -46,21 +43,21 @@ impl Tasks {
     }
 
     /// Has the runtime run a shard, on whichever of its threads.
-    pub(crate) fn spawn<H: Handler>(&self, driver: TokioDriver, parts: ShardParts<H>) {
-        self.runtime
-            .spawn(OnShard(Box::pin(self.serve(driver, parts).run())));
+    pub(crate) fn spawn(&self, shard: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(OnShard(Box::pin(shard)));
     }
 
-    /// Has the runtime run a shard on this thread, of which its driver is.
+    /// Has the tokio-uring runtime that the caller is in run a shard, on this thread.
     ///
     /// # Panics
-    /// Outside a tokio-uring runtime.
+    /// Outside such a runtime.
     #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
-    pub(crate) fn spawn_here<H: Handler>(&self, driver: TokioUringDriver, parts: ShardParts<H>) {
-        spawn_local(OnShard(Box::pin(self.serve(driver, parts).run())));
+    pub(crate) fn spawn_here(shard: impl Future<Output = ()> + 'static) {
+        spawn_local(OnShard(Box::pin(shard)));
     }
 
-    fn serve<D: AsyncDriver, H: Handler>(&self, driver: D, parts: ShardParts<H>) -> Serving<D, H> {
+    /// What one of these tasks is to run.
+    pub(crate) fn shard<D, H: Handler>(&self, driver: D, parts: ShardParts<H>) -> Serving<D, H> {
         Serving {
             driver,
             guarded: Guarded(Some(Shard::new(parts))),
@@ -79,14 +76,14 @@ impl Tasks {
 ///
 /// Whenever it is dropped, it is in this order: the sockets are closed and the handler has heard of that
 /// before whoever waits for the task is told.
-struct Serving<D, H: Handler> {
+pub(crate) struct Serving<D, H: Handler> {
     driver: D,
     guarded: Guarded<H>,
     _running: Sender<()>,
 }
 
 impl<D: AsyncDriver, H: Handler> Serving<D, H> {
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         if let Some(shard) = &mut self.guarded.0 {
             match run_async(&mut self.driver, shard).await {
                 Ok(()) => drop(self.guarded.0.take()),
@@ -182,7 +179,8 @@ impl EngineHandle {
     /// Hands a stream to one of the shards, which does the opening handshake on it and serves it as a
     /// connection like any other: an in-memory pipe, one that is encrypted, one that hyper has given
     /// up. `peer` is what [`Conn::peer`](crate::Conn::peer) says; [`Peer::Unix`] for who has no
-    /// address. A request that asks for no upgrade is not answered: the stream is closed.
+    /// address. A request that asks for no upgrade is not answered: the stream is closed. An engine that
+    /// speaks TLS speaks none on it.
     ///
     /// # Errors
     /// When the engine's shards are not tasks of a runtime ([`Backend::Tokio`](crate::Backend::Tokio),

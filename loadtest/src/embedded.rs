@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use throng::{Accept, Config, Conn, Engine, Handler, Message, Reject, StartError, Upgrade};
+use throng::{
+    Accept, Builder, Config, Conn, Engine, Handler, Message, Reject, StartError, Upgrade,
+};
 
 /// What a server does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +24,20 @@ pub enum Service {
 /// # Errors
 /// As [`throng::Builder::start`].
 pub fn start(service: Service, address: SocketAddr, config: Config) -> Result<Engine, StartError> {
+    start_as(service, Engine::builder().bind(address)?, config)
+}
+
+/// The same by a builder that knows where to listen, and what the settings do not say.
+///
+/// # Errors
+/// As [`throng::Builder::start`].
+pub fn start_as(
+    service: Service,
+    builder: Builder<()>,
+    config: Config,
+) -> Result<Engine, StartError> {
     let config = config.origins(throng::Origins::danger_allow_any_origin());
-    let builder = Engine::builder().bind(address)?.config(config);
+    let builder = builder.config(config);
     match service {
         Service::Echo => {
             let builder = builder.on_message(|conn, message| {

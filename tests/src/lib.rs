@@ -6,3 +6,4 @@ pub mod engine;
 pub mod hostile;
 pub mod rules;
 pub mod sim;
+pub mod tls;

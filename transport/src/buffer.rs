@@ -216,8 +216,8 @@ impl Ring {
 
 /// Writes bytes into pooled chunks and hands out [`Slice`]s over them.
 ///
-/// Owned by one thread; its slices may go anywhere. Keeps at most [`MAX_POOLED_BYTES`] for
-/// reuse beside the current chunk; more are allocated when receivers are slow, and freed with
+/// Owned by one thread; its slices may go anywhere. Keeps at most [`MAX_POOLED_BYTES`], or what it
+/// is told to, for reuse beside the current chunk; more are allocated when receivers are slow, and freed with
 /// their last slice.
 pub struct ChunkPool {
     current: Arc<Chunk>,
@@ -226,6 +226,7 @@ pub struct ChunkPool {
     written_before: usize,
     rings: [Ring; CLASSES],
     pooled_bytes: usize,
+    most_pooled: usize,
 }
 
 impl fmt::Debug for ChunkPool {
@@ -246,12 +247,18 @@ impl Default for ChunkPool {
 impl ChunkPool {
     /// A pool with one chunk.
     pub fn new() -> ChunkPool {
+        ChunkPool::keeping(MAX_POOLED_BYTES)
+    }
+
+    /// A pool with one chunk that keeps so many bytes for reuse at the most.
+    pub fn keeping(most_pooled: usize) -> ChunkPool {
         ChunkPool {
             current: Chunk::with_capacity(CHUNK_SIZE),
             written: 0,
             written_before: 0,
             rings: Default::default(),
             pooled_bytes: 0,
+            most_pooled,
         }
     }
 
@@ -382,7 +389,7 @@ impl ChunkPool {
 
     /// Keeps a chunk for reuse, if the cap allows.
     fn retire(&mut self, class: usize, chunk: Arc<Chunk>) {
-        if self.pooled_bytes + chunk.capacity() <= MAX_POOLED_BYTES {
+        if self.pooled_bytes + chunk.capacity() <= self.most_pooled {
             self.pooled_bytes += chunk.capacity();
             self.rings[class].retired.push_back(chunk);
         }

@@ -56,6 +56,7 @@ use std::time::Duration;
 use crate::buffer::SendQueue;
 use crate::listener::Listener;
 use crate::runtime::Waker;
+use crate::secured::Secured;
 use crate::socket::{Peer, Socket};
 
 /// Bytes after which a wait delivers no more: enough to make good use of a turn, little enough that
@@ -145,12 +146,21 @@ pub trait Driver {
     fn send(&mut self, key: SocketKey, queue: &mut SendQueue) -> Sent;
 
     /// Bytes of the pending send that the operating system has not taken; 0 when none is pending.
+    /// A send that was said to be done counts once the driver knows that it stalls, and being asked it
+    /// finds out if it can.
     /// It falls as the peer takes what was sent, which tells a slow peer from one that is gone.
     ///
     /// A driver that hears of room only once there is plenty offers the system the rest again
     /// before it answers, at most once per wait. When that completes the send, or finds it
     /// failed, the answer is 0, and the following `wait` tells.
     fn unsent(&mut self, key: SocketKey) -> usize;
+
+    /// Whether nothing can be said to the peer yet, as long as a layer of the driver (TLS) comes to terms
+    /// with it. What is sent waits for that.
+    fn is_mute(&mut self, key: SocketKey) -> bool {
+        let _ = key;
+        false
+    }
 
     /// Stops delivering received bytes.
     fn pause(&mut self, key: SocketKey);
@@ -202,4 +212,10 @@ pub trait Service {
 
     /// The waker was used since the last call.
     fn woken(&mut self);
+
+    /// The peer has proved what `secured` says, and nobody else hears what is said from now on. Comes
+    /// before the first bytes, from drivers with such a layer (TLS) only.
+    fn secured(&mut self, key: SocketKey, secured: Secured) {
+        let _ = (key, secured);
+    }
 }

@@ -18,10 +18,13 @@ pub mod memory;
 pub mod poll;
 mod readiness;
 pub mod runtime;
+mod secured;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod socket;
 mod table;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(all(unix, feature = "tokio"))]
 pub mod tokio;
 #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
@@ -33,4 +36,5 @@ pub use buffer::{ChunkPool, SendQueue, Slice};
 pub use driver::{Detached, Driver, Sent, Service, SocketKey};
 pub use listener::{BindAddress, ListenOptions, Listener};
 pub use runtime::{Next, Turn, Waker};
+pub use secured::Secured;
 pub use socket::{Peer, Socket, SocketOptions, StdStream};

@@ -102,6 +102,20 @@ impl Socket {
         }
     }
 
+    /// Whether this is a stream that was given to [`Socket::foreign`].
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.0, Kind::Foreign(_))
+    }
+
+    /// Whether this is a Unix socket of the system, whose bytes never leave the machine.
+    pub fn is_unix(&self) -> bool {
+        match &self.0 {
+            #[cfg(unix)]
+            Kind::System(SystemSocket(Stream::Unix(_))) => true,
+            _ => false,
+        }
+    }
+
     /// The socket of the system, for a driver that can adopt no other.
     pub(crate) fn into_system(self) -> io::Result<SystemSocket> {
         match self.0 {

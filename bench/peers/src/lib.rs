@@ -17,6 +17,7 @@ mod fastwebsockets;
 mod flow;
 mod room;
 mod sockudo_ws;
+mod tokio_rustls;
 mod tokio_tungstenite;
 mod upgrade;
 mod yawc;
@@ -26,12 +27,21 @@ mod yawc;
 pub enum Peer {
     /// <https://crates.io/crates/tokio-tungstenite>
     TokioTungstenite,
+    /// The same over <https://crates.io/crates/tokio-rustls>
+    TokioRustls,
     /// <https://crates.io/crates/fastwebsockets>
     Fastwebsockets,
     /// <https://crates.io/crates/sockudo-ws>
     SockudoWs,
     /// <https://crates.io/crates/yawc>
     Yawc,
+}
+
+impl Peer {
+    /// Whether it speaks TLS, by a certificate that it has made and signed itself.
+    pub fn is_secure(self) -> bool {
+        self == Peer::TokioRustls
+    }
 }
 
 /// What happens to a message.
@@ -78,6 +88,16 @@ pub async fn serve(
         (Peer::TokioTungstenite, Scenario::Room) => {
             let room = room::Room::default();
             let join = |tcp| tokio_tungstenite::join(tcp, buffer, room.clone());
+            accept(listener, join).await
+        }
+        (Peer::TokioRustls, Scenario::Echo) => {
+            let tls = tokio_rustls::acceptor().map_err(io::Error::other)?;
+            accept(listener, |tcp| tokio_rustls::echo(tls.clone(), tcp, buffer)).await
+        }
+        (Peer::TokioRustls, Scenario::Room) => {
+            let tls = tokio_rustls::acceptor().map_err(io::Error::other)?;
+            let room = room::Room::default();
+            let join = |tcp| tokio_rustls::join(tls.clone(), tcp, buffer, room.clone());
             accept(listener, join).await
         }
         (Peer::Fastwebsockets, Scenario::Echo) => accept(listener, fastwebsockets::echo).await,

@@ -8,18 +8,24 @@
 use ::tokio_tungstenite::accept_async_with_config;
 use ::tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use ::tokio_tungstenite::tungstenite::{Error, Message};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::flow;
 use crate::room::Room;
 
-pub(crate) async fn echo(tcp: TcpStream, buffer: usize) -> Result<(), Error> {
-    let ws = accept_async_with_config(tcp, Some(config(buffer))).await?;
+pub(crate) async fn echo<S>(stream: S, buffer: usize) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ws = accept_async_with_config(stream, Some(config(buffer))).await?;
     flow::echo(ws, is_data).await
 }
 
-pub(crate) async fn join(tcp: TcpStream, buffer: usize, room: Room<Message>) -> Result<(), Error> {
-    let ws = accept_async_with_config(tcp, Some(config(buffer))).await?;
+pub(crate) async fn join<S>(stream: S, buffer: usize, room: Room<Message>) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ws = accept_async_with_config(stream, Some(config(buffer))).await?;
     let (membership, inbox) = room.join();
     flow::join(ws, inbox, |message| membership.publish(&message), is_data).await
 }

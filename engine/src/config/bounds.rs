@@ -24,6 +24,8 @@ pub(super) const MAX_MESSAGE_SIZE: usize = 512 * MIB;
 pub(super) const FRAME_HEADER: usize = 10;
 pub(super) const MAX_QUEUE_MESSAGES: usize = 1 << 20;
 pub(super) const MAX_QUEUE_BYTES: usize = 1024 * MIB;
+/// Handshakes of one shard.
+pub(super) const MAX_TLS_HANDSHAKES: usize = 65_536;
 /// What `listen` takes on every system.
 pub(super) const MAX_LISTEN_BACKLOG: u32 = 65_535;
 pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
@@ -148,6 +150,35 @@ pub(super) fn check_memory_budget(config: &Config) -> Result<(), ConfigError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The files of TLS come together, and mean something only where it can be spoken.
+pub(super) fn check_tls(config: &Config) -> Result<(), ConfigError> {
+    let files = [
+        ("tls_certificate", &config.tls_certificate),
+        ("tls_key", &config.tls_key),
+        ("tls_client_ca", &config.tls_client_ca),
+    ];
+    let given = files
+        .into_iter()
+        .find_map(|(field, file)| Some((field, file.as_ref()?)));
+    let Some((field, file)) = given else {
+        return Ok(());
+    };
+    let rule = if cfg!(not(feature = "tls")) {
+        "needs the crate's feature tls"
+    } else if config.tls_certificate.is_none() {
+        "needs tls_certificate"
+    } else if config.tls_key.is_none() {
+        "needs tls_key"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::invalid(
+        field,
+        file.display().to_string(),
+        rule,
+    ))
 }
 
 pub(super) fn default_shards() -> usize {

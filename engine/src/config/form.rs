@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -18,6 +19,7 @@ pub(super) const ON: &str = "on";
 const COUNT: &str = "a whole number";
 const SIZE: &str = "a size such as \"512 KiB\", or a number of bytes";
 const TIME: &str = "a duration such as \"25s\", \"500ms\" or \"1m 30s\"";
+const PATH: &str = "the path of a file";
 const FLAG: &str = "true or false";
 
 pub(super) fn count<'de, D, T>(input: D) -> Result<T, D::Error>
@@ -71,6 +73,15 @@ pub(super) fn optional_time<'de, D: Deserializer<'de>>(
     input.deserialize_any(Optional(Form {
         expects: TIME,
         read: read_time,
+    }))
+}
+
+pub(super) fn optional_path<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    input.deserialize_any(Optional(Form {
+        expects: PATH,
+        read: |text| (!text.is_empty()).then(|| text.into()),
     }))
 }
 

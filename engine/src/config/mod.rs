@@ -8,6 +8,7 @@ mod form;
 mod read;
 mod table;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits::{MAX_FANOUT_WORKERS, MAX_SHARDS};
@@ -195,6 +196,34 @@ table::settings! {
         #[serde(deserialize_with = "form::count")]
         pub backlog: u32 = 4096, within counts(1..=bounds::MAX_LISTEN_BACKLOG);
 
+        /// The file with the engine's certificate (PEM, its chain behind it): every TCP listener speaks
+        /// TLS then. An engine does not start with this and [`Builder::tls`](crate::Builder::tls).
+        ///
+        /// Default: none. Needs [`tls_key`](field@Config::tls_key), and the crate's feature `tls`.
+        #[serde(deserialize_with = "form::optional_path")]
+        pub tls_certificate: Option<PathBuf> = None,
+            set from impl Into<Option<PathBuf>> => Into::into;
+
+        /// The file with the private key of [`tls_certificate`](field@Config::tls_certificate) (PEM).
+        ///
+        /// Default: none.
+        #[serde(deserialize_with = "form::optional_path")]
+        pub tls_key: Option<PathBuf> = None, set from impl Into<Option<PathBuf>> => Into::into;
+
+        /// The file with the certificates (PEM) of those whose clients may connect; all others may
+        /// not.
+        ///
+        /// Default: none, and clients need no certificate.
+        #[serde(deserialize_with = "form::optional_path")]
+        pub tls_client_ca: Option<PathBuf> = None, set from impl Into<Option<PathBuf>> => Into::into;
+
+        /// TLS handshakes that may be under way at once on each shard; who begins one more is cut before
+        /// anything is computed for it. Who says nothing has begun none. Without TLS it means nothing.
+        ///
+        /// Default: 256. Bounds: 1 to 65,536.
+        #[serde(deserialize_with = "form::count")]
+        pub max_tls_handshakes: usize = 256, within counts(1..=bounds::MAX_TLS_HANDSHAKES);
+
         /// The web origins whose pages may connect; others are answered `403`.
         ///
         /// In text `"same-origin"`, `"danger-allow-any-origin"`, or a list of entries as
@@ -360,6 +389,7 @@ impl Config {
             ));
         }
         bounds::check_memory_budget(self)?;
+        bounds::check_tls(self)?;
         let refers_back = self.compression.as_ref();
         if refers_back.is_some_and(|compression| compression.server_context_takeover)
             && self.overflow == Overflow::DropOldest

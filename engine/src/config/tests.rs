@@ -70,6 +70,10 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("memory_budget", "\"64 MiB\"", "64MiB"),
     ("read_buffer_size", "\"8KiB\"", "8192"),
     ("backlog", "17", "17"),
+    ("tls_certificate", "\"a.pem\"", "a.pem"),
+    ("tls_key", "\"a.key\"", " a.key "),
+    ("tls_client_ca", "\"/b.pem\"", "/b.pem"),
+    ("max_tls_handshakes", "18", "18"),
     (
         "origins",
         "[\"a.com\", \"https://*.b.com\"]",
@@ -109,6 +113,10 @@ fn read_texts() -> Config {
         .memory_budget(64 * MIB)
         .read_buffer_size(8 * KIB)
         .backlog(17)
+        .tls_certificate(PathBuf::from("a.pem"))
+        .tls_key(PathBuf::from("a.key"))
+        .tls_client_ca(PathBuf::from("/b.pem"))
+        .max_tls_handshakes(18)
         .origins(Origins::list(["a.com", "https://*.b.com"]))
         .subprotocols(["v2", "v1"])
         .max_rooms(5)
@@ -285,6 +293,7 @@ fn every_bound_is_checked() {
         ("read_buffer_size", |c| c.read_buffer_size(4095)),
         ("read_buffer_size", |c| c.read_buffer_size(16 * MIB + 1)),
         ("backlog", |c| c.backlog(65_536)),
+        ("max_tls_handshakes", |c| c.max_tls_handshakes(0)),
         ("max_rooms", |c| c.max_rooms(0)),
         ("max_room_members", |c| c.max_room_members(0)),
         ("max_rooms_per_connection", |c| {

@@ -7,13 +7,17 @@
 
 mod answer;
 mod page;
+#[cfg(feature = "tls")]
+mod secure;
 mod serve;
 mod side_door;
+mod visitor;
 
 pub use page::Page;
 
 pub(crate) use page::Pages;
 pub(crate) use side_door::{Entrance, Place, SideDoor, SideLimits};
+pub(crate) use visitor::Visitor;
 
 #[cfg(test)]
 mod tests;

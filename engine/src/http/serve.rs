@@ -19,7 +19,10 @@ use tokio::time::timeout;
 
 use super::answer::answer;
 use super::page::Pages;
+#[cfg(feature = "tls")]
+use super::secure::Secure;
 use super::side_door::{Guest, SideLimits};
+use super::visitor::Visitor;
 
 /// How many bytes are read away after an answer.
 const LINGER_BYTES: u64 = 1024 * 1024;
@@ -46,20 +49,30 @@ impl Desk {
 /// is between that client and its network.
 pub(super) async fn serve(guest: Guest, desk: Arc<Desk>) {
     let Guest {
-        stream,
+        visitor,
         head,
         place,
         seat,
     } = guest;
     let work = async {
-        match stream {
-            StdStream::Tcp(stream) => {
+        match visitor {
+            Visitor::Plain(StdStream::Tcp(stream)) => {
                 let (reader, writer) = TcpStream::from_std(stream)?.into_split();
                 exchange(reader, writer, head, place, &desk).await
             }
             #[cfg(unix)]
-            StdStream::Unix(stream) => {
+            Visitor::Plain(StdStream::Unix(stream)) => {
                 let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+                exchange(reader, writer, head, place, &desk).await
+            }
+            #[cfg(feature = "tls")]
+            Visitor::Secure(stream) => {
+                let (socket, pipe) = stream.into_parts()?;
+                let Ok(StdStream::Tcp(stream)) = socket.into_std() else {
+                    return Err(io::ErrorKind::Unsupported.into());
+                };
+                let stream = Secure::new(TcpStream::from_std(stream)?, pipe);
+                let (reader, writer) = tokio::io::split(stream);
                 exchange(reader, writer, head, place, &desk).await
             }
         }

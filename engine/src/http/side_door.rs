@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use throng_transport::StdStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use super::page::Pages;
 use super::serve::{Desk, serve};
+use super::visitor::Visitor;
 
 /// How long connections may take to finish once the side door stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -129,13 +129,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Moves a non-blocking socket to the side door, with the bytes already read from it. Where
+    /// Moves a stream, which does not block, to the side door, with the bytes already read from it. Where
     /// the side door has stopped meanwhile, the connection is closed. `seat` is dropped once it is.
-    pub(crate) fn hand_over(self, stream: StdStream, head: Vec<u8>, seat: impl Send + 'static) {
+    pub(crate) fn hand_over(
+        self,
+        visitor: impl Into<Visitor>,
+        head: Vec<u8>,
+        seat: impl Send + 'static,
+    ) {
         let Place { sender, permit } = self;
         // There is room for every permit: refused only where the thread has ended.
         let _ = sender.try_send(Errand::Serve(Guest {
-            stream,
+            visitor: visitor.into(),
             head,
             place: permit,
             seat: Box::new(seat),
@@ -150,7 +155,7 @@ enum Errand {
 
 /// A connection that has come to the side door.
 pub(super) struct Guest {
-    pub(super) stream: StdStream,
+    pub(super) visitor: Visitor,
     pub(super) head: Vec<u8>,
     pub(super) place: OwnedSemaphorePermit,
     /// What counts the connection where it came from.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use throng_transport::{Driver, Next, Peer, Service, Socket, SocketKey, Turn, Waker};
+use throng_transport::{Driver, Next, Peer, Secured, Service, Socket, SocketKey, Turn, Waker};
 
 use crate::config::{Config, ConfigError};
 use crate::handle::EngineHandle;
@@ -104,6 +104,10 @@ impl<H: Handler> Service for Solo<H> {
 
     fn woken(&mut self) {
         self.shard.woken();
+    }
+
+    fn secured(&mut self, key: SocketKey, secured: Secured) {
+        self.shard.secured(key, secured);
     }
 }
 

@@ -28,6 +28,11 @@ impl<'a> Origin<'a> {
         default_port(self.scheme).is_some()
     }
 
+    /// Whether its scheme is `https`.
+    pub(super) fn is_secure(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case("https")
+    }
+
     /// Whether it has this host and port, a port left out being the default one of its scheme.
     pub(super) fn is_at<N: AsRef<str>>(&self, place: &Authority<N>) -> bool {
         self.host.is(&place.host) && self.has_port(place.port)

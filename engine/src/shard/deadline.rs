@@ -69,6 +69,10 @@ impl Core {
         let is_over = connection.until.is_due(self.tick);
         match connection.phase {
             Phase::Open => self.handle_open_deadline(key, driver),
+            // An answer would wait for the end of what has taken too long already.
+            Phase::Handshake if is_over && driver.is_mute(key) => {
+                self.drop_connection(key, Release::Close);
+            }
             Phase::Handshake if is_over => {
                 self.refuse(key, 408, &[], "the upgrade request took too long");
             }

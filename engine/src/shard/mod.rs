@@ -51,8 +51,9 @@ pub(crate) use tally::{Tally, TallyShare};
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use throng_transport::driver::ACCEPTS_PER_WAIT;
-use throng_transport::{Peer, Socket, SocketKey};
+use throng_transport::{Peer, Secured, Socket, SocketKey};
 
 use crate::conn::Conn;
 use crate::event::Cause;
@@ -90,6 +91,8 @@ pub(crate) struct Shard<H: Handler> {
     has_mail: bool,
     /// Sockets accepted since the last turn.
     accepted: Vec<(Socket, Peer)>,
+    /// What TLS knows of connections that are not upgraded yet.
+    secured: HashMap<SocketKey, Secured>,
     /// Connections that leave for the side door.
     departing: Vec<Departure>,
     /// Slots whose timers fired; scratch.
@@ -112,6 +115,7 @@ impl<H: Handler> Shard<H> {
             mailbox: parts.mailbox,
             has_mail: false,
             accepted: Vec::with_capacity(ACCEPTS_PER_WAIT),
+            secured: HashMap::new(),
             departing: Vec::new(),
             fired: Vec::new(),
             draining: None,

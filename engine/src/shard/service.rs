@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use throng_transport::{Peer, Service, Socket, SocketKey};
+use throng_transport::{Peer, Secured, Service, Socket, SocketKey};
 
 use super::Shard;
 use super::connection::{Phase, Unhandled};
@@ -91,5 +91,11 @@ impl<H: Handler> Service for Shard<H> {
 
     fn woken(&mut self) {
         self.has_mail = true;
+    }
+
+    fn secured(&mut self, key: SocketKey, secured: Secured) {
+        if self.core.connections.get(key).is_some() {
+            self.secured.insert(key, secured);
+        }
     }
 }

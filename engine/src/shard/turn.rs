@@ -263,6 +263,7 @@ impl<H: Handler> Shard<H> {
 
     /// Takes a connection out of the shard. Its seat is the caller's.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
+        self.secured.remove(&key);
         let core = &mut self.core;
         let mut connection = core.connections.remove(key)?;
         core.wheel.clear(key.slot);

@@ -14,7 +14,7 @@ use crate::budget::Pressure;
 use crate::config::{Compression, Config};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
-use crate::http::Place;
+use crate::http::{Place, Visitor};
 use crate::limits::{REFUSAL_LINGER, RETRY_AFTER_SECONDS};
 use crate::protocol::Role;
 use crate::protocol::deflate::{Accepted, negotiate};
@@ -59,8 +59,9 @@ impl Departure {
         };
         let mut head = self.head;
         head.append(&mut undelivered);
-        if let Ok(stream) = socket.into_std() {
-            self.place.hand_over(stream, head, seat);
+        match Visitor::new(socket) {
+            Some(visitor) => self.place.hand_over(visitor, head, seat),
+            None => tracing::warn!("a stream that the side door cannot go on with"),
         }
     }
 
@@ -134,10 +135,14 @@ impl<H: Handler> Shard<H> {
             request,
             peer: self.core.connections[key.slot].peer(),
             subprotocol: chosen.map(|index| &*config.subprotocols[index]),
+            secured: self.secured.get(&key),
         };
         // Origins may be the service's code as well.
         let decision = guard(|| {
-            let is_allowed = config.origins.allows(request.origin(), request.host());
+            let is_allowed =
+                config
+                    .origins
+                    .allows_on(request.origin(), request.host(), upgrade.is_secure());
             is_allowed.then(|| self.handler.on_upgrade(&upgrade))
         });
         match decision {
@@ -223,6 +228,7 @@ impl<H: Handler> Shard<H> {
     }
 
     fn open(&mut self, key: SocketKey, state: H::State) {
+        self.secured.remove(&key);
         let tick = self.core.tick;
         let connection = &mut self.core.connections[key.slot];
         connection.phase = Phase::Open;

@@ -36,8 +36,11 @@ pub fn a_flood_does_not_hold_others_up<F: Fixture>() {
         });
     }
     let waits = rig.record.waits - before;
+    // A grain larger than the buffer is taken in piece by piece, and delivered so: no time passes in a
+    // wait that does but the one or the other.
+    let ways = 1 + u64::from(F::GRAIN > rig.receive_buffer);
     assert!(
-        waits <= ROUNDS as u64 * WAITS_PER_ROUND,
+        waits <= ROUNDS as u64 * WAITS_PER_ROUND * ways,
         "{ROUNDS} rounds of bystanders took {waits} waits"
     );
     assert!(rig.connection(flooding).received.len() > 4096);
@@ -78,7 +81,8 @@ pub fn floods_share<F: Fixture>() {
         let received = |key| rig.connection(key).received.len();
         let least = ends.iter().map(|(key, _)| received(*key)).min().unwrap();
         let most = ends.iter().map(|(key, _)| received(*key)).max().unwrap();
-        assert!(most - least <= 8 * BUFFER, "from {least} to {most} bytes");
+        let ahead = 8 * BUFFER + F::GRAIN;
+        assert!(most - least <= ahead, "from {least} to {most} bytes");
         least >= 20 * BUFFER
     });
 }

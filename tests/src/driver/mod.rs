@@ -18,7 +18,7 @@
 //!
 //! A driver over the system's sockets needs no fixture of its own: [`OverTcp`] and [`OverUnix`]
 //! are fixtures for anything that implements [`Build`]; so is [`OverDuplex`], for a driver that serves
-//! streams of tokio's.
+//! streams of tokio's. [`OverTls`] puts TLS above any fixture's driver.
 //!
 //! Most promises are checked not by a case but in every one: the service of the suite
 //! ([`Record`]) fails at the callback that breaks the contract, and scribbles over whatever
@@ -49,8 +49,10 @@ mod record;
 pub mod resets;
 mod rig;
 pub mod sending;
+mod simulated;
 mod suite;
 mod system;
+mod tls;
 pub mod urgency;
 pub mod waking;
 
@@ -64,9 +66,11 @@ pub use duplex::{OverBuffered, OverDuplex};
 pub use pattern::{Bytes, Random};
 pub use record::{Connection, Record};
 pub use rig::{PATIENCE, Rig, TICK};
+pub use simulated::{Calm, Rough, SimEnd, Simulated, Weather};
 #[cfg(unix)]
 pub use system::OverUnix;
 pub use system::{Build, OverTcp};
+pub use tls::{OverTls, Pumping, TlsFar};
 
 /// How much the system between the two ends of a pair may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,9 @@ pub trait Fixture: Default {
     type Driver: Driver;
     /// The other end of a pair.
     type Far: Far;
+
+    /// Bytes that come together or not at all, however little a wait delivers of them.
+    const GRAIN: usize = 1;
 
     /// A driver whose waits deliver at most `receive_buffer` bytes per socket.
     fn driver(&mut self, receive_buffer: usize) -> Self::Driver;

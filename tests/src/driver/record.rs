@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use throng_transport::{Peer, Service, Socket, SocketKey, Waker};
+use throng_transport::{Peer, Secured, Service, Socket, SocketKey, Waker};
 
 /// What is written over received bytes: they are the service's to change.
 const SCRIBBLE: u8 = 0xEE;
@@ -48,6 +48,8 @@ pub struct Record {
     pub accepted: Vec<(Socket, Peer)>,
     /// What accepting failed with.
     pub accept_failed: Vec<io::Error>,
+    /// Connections whose peers were told of, in order.
+    pub secured: Vec<(SocketKey, Secured)>,
     /// Calls of `woken`.
     pub woken: u64,
     /// Calls of `begin`: waits that returned.
@@ -173,6 +175,16 @@ impl Service for Record {
         let connection = self.open(key, "failed");
         connection.failed = Some(error);
         connection.pending = false;
+    }
+
+    fn secured(&mut self, key: SocketKey, secured: Secured) {
+        assert!(self.in_wait, "secured came before begin");
+        let twice = self.secured.iter().any(|(before, _)| *before == key);
+        assert!(!twice, "{key:?} was secured twice");
+        let connection = self.connections.get(&key);
+        let is_first = connection.is_none_or(|connection| connection.received.is_empty());
+        assert!(is_first, "{key:?} was given bytes before it was secured");
+        self.secured.push((key, secured));
     }
 
     fn woken(&mut self) {

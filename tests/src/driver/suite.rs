@@ -67,6 +67,8 @@ macro_rules! driver_suite {
             closing:
                 close_delivers_what_was_sent,
                 close_delivers_to_a_slow_reader,
+                what_is_done_arrives_whatever_follows,
+                finish_waits_for_what_is_done,
                 close_over_undelivered_bytes_delivers_what_was_sent,
                 finish_ends_our_side_only,
                 finish_waits_for_a_pending_send,

@@ -115,7 +115,13 @@ impl Client {
     /// An upgraded connection that offers to compress in these words, which are accepted. What it
     /// says by [`Client::compressed`] is.
     pub fn connect_compressed(address: SocketAddr, offer: &str) -> Client {
-        let mut client = Client::silent(address);
+        let stream = Client::silent(address).stream;
+        Client::compressed_over(stream, offer)
+    }
+
+    /// The same over a stream made elsewhere.
+    pub fn compressed_over(stream: impl Into<Socket>, offer: &str) -> Client {
+        let mut client = Client::over(stream);
         client.upgrade(&request(&format!("Sec-WebSocket-Extensions: {offer}\r\n")));
         let params = agreed(&client.response).expect("an answer to the offer");
         client.decoder = Decoder::with_compression(Role::Client, &params);

@@ -9,7 +9,7 @@
 
 mod client;
 mod gaps;
-#[cfg(unix)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere no shard is a task"))]
 mod runtime;
 mod service;
 pub mod trades;
@@ -22,6 +22,7 @@ use throng::{Backend, Cause, Close, Config, ConnectionId, Engine, Handler, Origi
 
 pub use client::{Client, Heard, frame, frame_with, request};
 pub use gaps::gap;
+pub use runtime::beside;
 pub use service::{Happening, Obedient};
 
 /// How long anything may take before a test gives it up: for a machine under heavy load.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use tokio::runtime::{Builder, EnterGuard, Runtime};
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 
 thread_local! {
     static ENTERED: EnterGuard<'static> = RUNTIME.enter();
@@ -13,7 +13,17 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     builder.worker_threads(4).enable_all().build().unwrap()
 });
 
-/// Enters a runtime that lives as long as the test program, for the rest of the thread.
+/// Enters a runtime that lives as long as the test program, for the rest of the thread. A thread that is in
+/// another one stays there.
 pub(super) fn enter() {
-    ENTERED.with(|_| ());
+    if Handle::try_current().is_err() {
+        ENTERED.with(|_| ());
+    }
+}
+
+/// Calls `start` in that runtime, from within another as well: a test may then hold up its own without
+/// holding up the shards that it has started.
+pub fn beside<T>(start: impl FnOnce() -> T) -> T {
+    let _entered = RUNTIME.enter();
+    start()
 }

@@ -325,3 +325,17 @@ fn send_queue_advances_over_slices() {
     assert_eq!(slice.split_to(4).as_bytes(), b"head");
     assert_eq!(slice.as_bytes(), b"tail");
 }
+
+#[test]
+fn a_pool_keeps_no_more_than_it_is_told_to() {
+    for (most, kept) in [(0, 0), (CHUNK_SIZE, 1), (3 * CHUNK_SIZE - 1, 2)] {
+        let mut pool = ChunkPool::keeping(most);
+        let slices: Vec<_> = (0..10)
+            .map(|_| pool.write(MAX_PACKED, |out| out.fill(1)))
+            .collect();
+        drop(slices);
+        assert_eq!(pool.pooled_bytes(), kept * CHUNK_SIZE);
+        // What is not kept is not missed either.
+        assert_eq!(pool.write(CHUNK_SIZE, |out| out.fill(2)).len(), CHUNK_SIZE);
+    }
+}
