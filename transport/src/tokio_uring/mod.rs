@@ -210,7 +210,12 @@ impl Driver for TokioUringDriver {
     }
 
     fn unsent(&mut self, key: SocketKey) -> usize {
-        self.tasked.readiness.unsent(key)
+        self.send_directly(key);
+        let handed_over = match self.tasked.readiness.socket(key) {
+            Some(RingStream::System(posting)) => posting.handed_over(),
+            _ => 0,
+        };
+        handed_over + self.tasked.readiness.unsent(key)
     }
 
     fn pause(&mut self, key: SocketKey) {

@@ -90,6 +90,12 @@ impl Posting {
         self.watch.transmit(queue)
     }
 
+    /// Bytes that were handed over and did not go to the ring yet.
+    pub(super) fn handed_over(&self) -> usize {
+        let letter = self.letter.as_ref();
+        letter.map_or(0, |letter| letter.queue.bytes())
+    }
+
     /// Sends what was handed over without the ring; what the system does not take stays.
     pub(super) fn send_directly(&mut self) -> io::Result<Sent> {
         let Some(letter) = &mut self.letter else {
