@@ -19,19 +19,6 @@ fn options(receive_buffer: usize) -> TokioOptions {
     }
 }
 
-/// Builds drivers with a runtime of their own, without threads.
-#[derive(Debug)]
-struct Alone;
-
-impl Build for Alone {
-    type Driver = TokioDriver;
-
-    fn build(receive_buffer: usize) -> TokioDriver {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        TokioDriver::with_runtime(&options(receive_buffer), runtime)
-    }
-}
-
 /// Builds drivers inside a runtime of several threads, which all of them share.
 #[derive(Debug)]
 struct Shared;
@@ -50,9 +37,10 @@ impl Build for Shared {
 
 mod tcp {
     use throng_tests::driver::OverTcp;
-    throng_tests::driver_suite!(OverTcp<super::Alone>; streams, resets, listening, descriptors);
+    use throng_tests::driver::builders::Tasked;
+    throng_tests::driver_suite!(OverTcp<Tasked>; streams, resets, listening, descriptors);
     #[cfg(target_os = "linux")]
-    throng_tests::driver_suite!(OverTcp<super::Alone>; urgency);
+    throng_tests::driver_suite!(OverTcp<Tasked>; urgency);
 }
 
 mod tcp_shared {
@@ -64,18 +52,21 @@ mod tcp_shared {
 
 #[test]
 fn reset_behind_the_end() {
+    use throng_tests::driver::builders::Tasked;
     use throng_tests::driver::{OverTcp, resets};
-    resets::reset_behind_the_end::<OverTcp<Alone>>();
+    resets::reset_behind_the_end::<OverTcp<Tasked>>();
 }
 
 mod unix {
     use throng_tests::driver::OverUnix;
-    throng_tests::driver_suite!(OverUnix<super::Alone>; streams, listening, descriptors);
+    use throng_tests::driver::builders::Tasked;
+    throng_tests::driver_suite!(OverUnix<Tasked>; streams, listening, descriptors);
 }
 
 mod duplex {
     use throng_tests::driver::OverDuplex;
-    throng_tests::driver_suite!(OverDuplex<super::Alone>; streams);
+    use throng_tests::driver::builders::Tasked;
+    throng_tests::driver_suite!(OverDuplex<Tasked>; streams);
 }
 
 mod duplex_shared {
@@ -85,7 +76,8 @@ mod duplex_shared {
 
 mod buffered {
     use throng_tests::driver::OverBuffered;
-    throng_tests::driver_suite!(OverBuffered<super::Alone>; streams);
+    use throng_tests::driver::builders::Tasked;
+    throng_tests::driver_suite!(OverBuffered<Tasked>; streams);
 }
 
 /// A stream that wakes whoever asks it, as one does that has used up its part of a turn, lets the

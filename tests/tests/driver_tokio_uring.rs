@@ -6,9 +6,8 @@
 
 use std::time::Instant;
 
-use throng_tests::driver::Build;
-use throng_transport::tokio_uring::{TokioUringDriver, TokioUringOptions};
-use tokio_uring::Runtime;
+use throng_tests::driver::builders::RingTasked;
+use throng_transport::tokio_uring::TokioUringOptions;
 
 fn options(receive_buffer: usize) -> TokioUringOptions {
     TokioUringOptions {
@@ -18,23 +17,9 @@ fn options(receive_buffer: usize) -> TokioUringOptions {
     }
 }
 
-/// Builds drivers with a runtime of their own, whose ring holds so many requests.
-#[derive(Debug)]
-struct Alone<const REQUESTS: u32>;
-
-impl<const REQUESTS: u32> Build for Alone<REQUESTS> {
-    type Driver = TokioUringDriver;
-
-    fn build(receive_buffer: usize) -> TokioUringDriver {
-        let mut builder = tokio_uring::builder();
-        let runtime = Runtime::new(builder.entries(REQUESTS)).unwrap();
-        TokioUringDriver::with_runtime(&options(receive_buffer), runtime)
-    }
-}
-
 /// As `tokio_uring::start` has it.
-type Usual = Alone<256>;
-type Tiny = Alone<2>;
+type Usual = RingTasked<256>;
+type Tiny = RingTasked<2>;
 
 mod tcp {
     use throng_tests::driver::OverTcp;

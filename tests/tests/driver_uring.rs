@@ -3,28 +3,8 @@
 
 #![cfg(target_os = "linux")]
 
-use std::time::Instant;
-
-use throng_tests::driver::Build;
-use throng_transport::uring::{REQUESTS, UringDriver, UringOptions};
-
-/// Builds the completion driver with a ring of so many requests.
-#[derive(Debug)]
-struct Completing<const REQUESTS: u32>;
-
-impl<const REQUESTS: u32> Build for Completing<REQUESTS> {
-    type Driver = UringDriver;
-
-    fn build(receive_buffer: usize) -> UringDriver {
-        let options = UringOptions {
-            expected_sockets: 0,
-            receive_buffer,
-            requests: REQUESTS,
-            epoch: Instant::now(),
-        };
-        UringDriver::new(&options).unwrap_or_else(|refusal| panic!("{refusal}"))
-    }
-}
+use throng_tests::driver::builders::Completing;
+use throng_transport::uring::REQUESTS;
 
 type Usual = Completing<REQUESTS>;
 type Tiny = Completing<2>;

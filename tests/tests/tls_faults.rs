@@ -12,9 +12,10 @@ use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMess
 use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, ProtocolVersion};
 use throng::internals::Solo;
 use throng::{Accept, Config, Conn, Handler, Message, Reject, Upgrade};
+use throng_tests::driver::builders::Polling;
 use throng_tests::driver::{Buffers, Build, Connection, Fixture, OverTcp, PATIENCE, Record, TICK};
 use throng_tests::tls::{Authority, SERVER, server_name};
-use throng_transport::poll::{PollDriver, PollOptions};
+use throng_transport::poll::PollDriver;
 use throng_transport::tls::{Credentials, Pipe, Tls, TlsDriver, TlsOptions, TlsStream};
 use throng_transport::{Driver, Peer, Service, Socket, SocketKey, Turn};
 
@@ -28,22 +29,6 @@ const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 /// A `KeyUpdate` that says to be 64 KiB long.
 const ENDLESS: [u8; 4] = [24, 0, 0xff, 0xff];
-
-#[derive(Debug)]
-struct Polling;
-
-impl Build for Polling {
-    type Driver = PollDriver;
-
-    fn build(receive_buffer: usize) -> PollDriver {
-        let options = PollOptions {
-            expected_sockets: 0,
-            receive_buffer,
-            epoch: Instant::now(),
-        };
-        PollDriver::new(&options).unwrap_or_else(|error| panic!("no driver: {error}"))
-    }
-}
 
 /// A driver, what it has told, and what its peers trust.
 struct World {

@@ -1,8 +1,8 @@
 //! What an idle TLS connection takes, counted by the allocator.
 
-use throng_tests::driver::{Build, OverTcp, OverTls, Rig};
+use throng_tests::driver::builders::Polling;
+use throng_tests::driver::{OverTcp, OverTls, Rig};
 use throng_tests::hostile::{Counting, Watch};
-use throng_transport::poll::{PollDriver, PollOptions};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -11,22 +11,6 @@ static ALLOCATOR: Counting = Counting;
 const CONNECTIONS: usize = 50;
 /// Bytes that one may take: what rustls keeps, keys foremost, and our entry. It is 3,538 with ring.
 const MOST: usize = 4 * 1024;
-
-#[derive(Debug)]
-struct Polling;
-
-impl Build for Polling {
-    type Driver = PollDriver;
-
-    fn build(receive_buffer: usize) -> PollDriver {
-        let options = PollOptions {
-            expected_sockets: 0,
-            receive_buffer,
-            epoch: std::time::Instant::now(),
-        };
-        PollDriver::new(&options).unwrap_or_else(|error| panic!("no driver: {error}"))
-    }
-}
 
 /// Connections that have talked, in records whole and split, hold little once they are silent.
 #[test]

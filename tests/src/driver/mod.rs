@@ -34,6 +34,7 @@
 
 pub mod accepting;
 pub mod back_pressure;
+pub mod builders;
 pub mod closing;
 pub mod detaching;
 #[cfg(unix)]
