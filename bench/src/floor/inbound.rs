@@ -20,6 +20,8 @@ pub(super) struct Inbound {
     head: Option<Vec<u8>>,
     /// Bytes received of a message that is not complete.
     partial: usize,
+    /// The first of them.
+    first: u8,
 }
 
 /// What some bytes amount to.
@@ -38,6 +40,7 @@ impl Inbound {
         Self {
             head: Some(Vec::new()),
             partial: 0,
+            first: 0,
         }
     }
 
@@ -58,11 +61,13 @@ impl Inbound {
         let total = self.partial + bytes.len();
         self.partial = total % frame;
         // Seldom looked at: between whole messages nothing is left over.
-        if self.partial == CLOSE_FRAME
-            && bytes.len() >= CLOSE_FRAME
-            && bytes[bytes.len() - CLOSE_FRAME] == CLOSE
-        {
-            return Ok(Received::Close);
+        if self.partial > 0 {
+            if let Some(begin) = bytes.len().checked_sub(self.partial) {
+                self.first = bytes[begin];
+            }
+            if self.partial == CLOSE_FRAME && self.first == CLOSE {
+                return Ok(Received::Close);
+            }
         }
         Ok(Received::Messages(total / frame))
     }
@@ -113,5 +118,16 @@ mod tests {
         let mut bytes = vec![0; 26 + CLOSE_FRAME];
         bytes[26] = CLOSE;
         assert_eq!(inbound.take(&bytes, 26).unwrap(), Received::Close);
+    }
+
+    #[test]
+    fn a_close_frame_may_come_in_pieces() {
+        let mut inbound = Inbound::new();
+        inbound.take(HEAD, 26).unwrap();
+        let mut bytes = vec![0; 26 + CLOSE_FRAME];
+        bytes[26] = CLOSE;
+        let (first, last) = bytes.split_at(26 + 3);
+        assert_eq!(inbound.take(first, 26).unwrap(), Received::Messages(1));
+        assert_eq!(inbound.take(last, 26).unwrap(), Received::Close);
     }
 }
