@@ -40,10 +40,10 @@ const KIND: u64 = 3 << 62;
 const ACCEPT: u64 = 1 << 62;
 const RECEIVE: u64 = 2 << 62;
 const SEND: u64 = 3 << 62;
-/// Completions that a wait is for,
-const ENOUGH: usize = 64;
-/// and microseconds after which one is enough. Zero would be to wait for all of them.
-const SOON: u32 = 1;
+/// A wait is for as many completions as the last one has brought, these at most,
+const ENOUGH: u32 = 64;
+/// and microseconds after which one is enough.
+const SOON: u32 = 50;
 /// The limit of a wait that has none: without any, the kernel would take `SOON` for the limit and
 /// return with nothing.
 const LONG: Duration = Duration::from_secs(3600);
@@ -53,6 +53,8 @@ pub(super) struct Ring {
     ring: ManuallyDrop<IoUring>,
     tape: ManuallyDrop<Box<Tape>>,
     buffers: Buffers,
+    /// Completions since the last wait.
+    completed: u32,
     /// The buffer of the last completion, if it was its last.
     spent: Option<u16>,
     /// A thread has taken it.
@@ -111,6 +113,7 @@ impl Ring {
             ring: ManuallyDrop::new(ring),
             tape: ManuallyDrop::new(Box::new(tape)),
             buffers,
+            completed: 0,
             spent: None,
             enabled: false,
         })
@@ -184,8 +187,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Hands over what was asked for, and waits: for a few completions that come soon, otherwise
-    /// for the first one, at most for `timeout`.
+    /// Hands over what was asked for, and waits: for a few completions that come soon, if the last wait
+    /// brought several; otherwise for the first one, at most for `timeout`.
     ///
     /// # Errors
     /// When the system refuses, or another thread has waited before.
@@ -195,8 +198,16 @@ impl Ring {
             self.enabled = true;
         }
         let limit = Timespec::from(timeout.unwrap_or(LONG));
-        let wait = SubmitArgs::new().min_wait_usec(SOON).timespec(&limit);
-        match self.ring.submitter().submit_with_args(ENOUGH, &wait) {
+        let enough = std::mem::take(&mut self.completed).clamp(1, ENOUGH);
+        let mut wait = SubmitArgs::new().timespec(&limit);
+        if enough > 1 {
+            wait = wait.min_wait_usec(SOON);
+        }
+        match self
+            .ring
+            .submitter()
+            .submit_with_args(enough as usize, &wait)
+        {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
             waited => waited.map(drop),
         }
@@ -209,6 +220,7 @@ impl Ring {
             self.buffers.give(buffer);
         }
         let entry = self.ring.completion().next()?;
+        self.completed += 1;
         let (result, flags) = (entry.result(), entry.flags());
         let (kind, key) = (entry.user_data() & KIND, entry.user_data() & !KIND);
         let more = cqueue::more(flags);
