@@ -42,7 +42,7 @@ pub const REQUESTS: u32 = 1024;
 /// Completions that the system keeps in the ring for each request that it holds. Beyond that it
 /// keeps them by itself, more slowly.
 const COMPLETIONS_PER_REQUEST: u32 = 4;
-/// Receives made in a wait, at most. Those for which there is no buffer are made in vain.
+/// Receives made in a wait, at most.
 const RECEIVES_PER_WAIT: usize = 64;
 /// How long a closed socket whose last send stalled is kept for its peer to take the rest.
 const PARTING_TIME: Duration = Duration::from_secs(5);
@@ -81,6 +81,12 @@ pub struct UringDriver {
     hungry: VecDeque<SocketKey>,
     /// The same of those that have received something in the last wait.
     fed: VecDeque<SocketKey>,
+    /// Receives that the next wait makes. Those for which there is no buffer are made in vain.
+    receives: usize,
+    /// Portions that the last wait has received.
+    received: usize,
+    /// There was no buffer for others.
+    ran_out: bool,
     /// Sockets to be watched.
     to_watch: Vec<SocketKey>,
     /// The places of listeners to be watched.
@@ -139,6 +145,9 @@ impl UringDriver {
             completions: VecDeque::new(),
             hungry: VecDeque::new(),
             fed: VecDeque::new(),
+            receives: RECEIVES_PER_WAIT,
+            received: 0,
+            ran_out: false,
             to_watch: Vec::new(),
             to_listen: Vec::new(),
             failure: None,
@@ -247,7 +256,8 @@ impl UringDriver {
             self.watch(key);
         }
         self.hungry.append(&mut self.fed);
-        for _ in 0..RECEIVES_PER_WAIT {
+        self.ration();
+        for _ in 0..self.receives {
             let Some(key) = self.hungry.pop_front() else {
                 break;
             };
@@ -263,6 +273,17 @@ impl UringDriver {
                 entry.receiving = Receiving::Yes;
             }
         }
+    }
+
+    /// Decides how many receives the next wait makes: after one that ran out of buffers, as many as it
+    /// had buffers for; twice as many again after one that did not.
+    fn ration(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        let receives = match std::mem::take(&mut self.ran_out) {
+            true => received,
+            false => 2 * self.receives,
+        };
+        self.receives = receives.clamp(1, RECEIVES_PER_WAIT);
     }
 
     /// Watches a socket for as long as it waits for something: room, or a failure that no receive tells
@@ -430,6 +451,7 @@ impl UringDriver {
             return;
         };
         entry.received_in = low(self.turn);
+        self.received += 1;
         if !entry.must_keep(self.turn) {
             return service.received(key, bytes);
         }
@@ -462,7 +484,8 @@ impl UringDriver {
             Ok(_) => {}
             Err(error) if is_passing(&error) => {}
             Err(error) => match error.raw_os_error() {
-                Some(libc::ENOBUFS | libc::ECANCELED) => {}
+                Some(libc::ENOBUFS) => self.ran_out = true,
+                Some(libc::ECANCELED) => {}
                 _ => {
                     entry.trouble().failure.get_or_insert(error);
                 }
