@@ -96,8 +96,10 @@ pub(super) struct Ring {
     ring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<BufferRing>,
     batch: Batch,
-    /// What a wait for more than one completion waits for them.
-    gathering: Option<Gathering>,
+    /// Whether a wait may be for more than one completion.
+    gathers: bool,
+    /// Completions taken since the last wait.
+    taken: u32,
     /// The ring was made on some thread and belongs to the first that enters it.
     is_enabled: bool,
     /// The system takes nothing any more: no more requests are made.
@@ -106,18 +108,11 @@ pub(super) struct Ring {
     pub(super) submission: u16,
 }
 
-/// A wait ends with so many completions, or with any once that time is over.
-#[derive(Clone, Copy, Debug)]
-struct Gathering {
-    completions: u32,
-    microseconds: u32,
-}
-
-/// The system lets a wait gather completions since Linux 6.12.
-const GATHERING: Gathering = Gathering {
-    completions: 64,
-    microseconds: 1,
-};
+/// A wait is for as many completions as the last one has brought, and for no more than these,
+const GATHERED_COMPLETIONS: u32 = 64;
+/// for so many microseconds; then for one. So whoever is alone is not made to wait for others, and those
+/// that come close to each other cost one wait. (Linux 6.12)
+const GATHERING_TIME: u32 = 50;
 
 /// A wait that gathers and has no end spins in the system: one without a limit has this one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -157,7 +152,7 @@ impl Ring {
         if !params.is_feature_skip_cqe_on_success() || !params.is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let gathering = params.is_feature_min_timeout().then_some(GATHERING);
+        let gathers = params.is_feature_min_timeout();
         let buffers = BufferRing::register(&ring.submitter(), receive_buffer)?;
         let requests = ring.params().sq_entries() as usize;
         Ok(Ring {
@@ -169,7 +164,8 @@ impl Ring {
                 vectors: Vec::with_capacity(GATHERED_IN_BATCH),
                 headers: Vec::with_capacity(requests),
             },
-            gathering,
+            gathers,
+            taken: 0,
             is_enabled: false,
             is_broken: false,
             submission: 0,
@@ -368,13 +364,16 @@ impl Ring {
             flags |= EnterFlags::GETEVENTS;
         }
         if let Parking::Until(timeout) = parking {
-            wanted = 1;
-            if let Some(gathering) = self.gathering {
-                wanted = gathering.completions;
-                arguments = arguments.min_wait_usec(gathering.microseconds);
+            wanted = self.taken.clamp(1, GATHERED_COMPLETIONS);
+            match self.gathers {
+                true if wanted > 1 => arguments = arguments.min_wait_usec(GATHERING_TIME),
+                _ => wanted = 1,
             }
             until = Timespec::from(timeout.unwrap_or(LONGEST_WAIT));
             arguments = arguments.timespec(&until);
+        }
+        if parking != Parking::No {
+            self.taken = 0;
         }
         let submitter = self.ring.submitter();
         // SAFETY: the arguments are of the kind that EXT_ARG says, and live until the call returns.
@@ -404,6 +403,7 @@ impl Ring {
     #[inline]
     pub(super) fn completion(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
+        self.taken += 1;
         let (result, flags) = (entry.result(), entry.flags());
         let received = match cqueue::buffer_select(flags) {
             Some(buffer) => {
