@@ -124,7 +124,7 @@ mod tests {
     fn a_close_frame_may_come_in_pieces() {
         let mut inbound = Inbound::new();
         inbound.take(HEAD, 26).unwrap();
-        let mut bytes = vec![0; 26 + CLOSE_FRAME];
+        let mut bytes = [0; 26 + CLOSE_FRAME];
         bytes[26] = CLOSE;
         let (first, last) = bytes.split_at(26 + 3);
         assert_eq!(inbound.take(first, 26).unwrap(), Received::Messages(1));

@@ -40,10 +40,13 @@ const KIND: u64 = 3 << 62;
 const ACCEPT: u64 = 1 << 62;
 const RECEIVE: u64 = 2 << 62;
 const SEND: u64 = 3 << 62;
-/// A wait is for as many completions as the last one has brought, these at most,
-const ENOUGH: u32 = 64;
-/// and microseconds after which one is enough.
+/// A wait is for as many completions as the last one has brought,
+/// and after so many microseconds one is enough.
 const SOON: u32 = 50;
+/// Where there were that many, it is
+const MANY: u32 = 16;
+/// for as many as these, since the kernel does not look for more than it is asked for, or for twenty.
+const ENOUGH: u32 = 128;
 /// The limit of a wait that has none: without any, the kernel would take `SOON` for the limit and
 /// return with nothing.
 const LONG: Duration = Duration::from_secs(3600);
@@ -198,7 +201,11 @@ impl Ring {
             self.enabled = true;
         }
         let limit = Timespec::from(timeout.unwrap_or(LONG));
-        let enough = std::mem::take(&mut self.completed).clamp(1, ENOUGH);
+        let enough = match std::mem::take(&mut self.completed) {
+            0 => 1,
+            MANY.. => ENOUGH,
+            completed => completed,
+        };
         let mut wait = SubmitArgs::new().timespec(&limit);
         if enough > 1 {
             wait = wait.min_wait_usec(SOON);
