@@ -108,11 +108,14 @@ pub(super) struct Ring {
     pub(super) submission: u16,
 }
 
-/// A wait is for as many completions as the last one has brought, and for no more than these,
-const GATHERED_COMPLETIONS: u32 = 64;
-/// for so many microseconds; then for one. So whoever is alone is not made to wait for others, and those
-/// that come close to each other cost one wait. (Linux 6.12)
+/// A wait is for as many completions as the last one has brought, for so many microseconds; then for one.
+/// So whoever is alone is not made to wait for others, and those that come close to each other cost
+/// one wait. (Linux 6.12)
 const GATHERING_TIME: u32 = 50;
+/// A wait after one that has brought so many,
+const MANY: u32 = 16;
+/// is for so many: the system stops looking when it has found what was asked for, and some more.
+const ENOUGH: u32 = 128;
 
 /// A wait that gathers and has no end spins in the system: one without a limit has this one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -170,6 +173,11 @@ impl Ring {
             is_broken: false,
             submission: 0,
         })
+    }
+
+    /// Whether the system has all that there is use for here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.gathers
     }
 
     /// Whether the ring must be entered before another send of so many slices, or another request.
@@ -364,10 +372,14 @@ impl Ring {
             flags |= EnterFlags::GETEVENTS;
         }
         if let Parking::Until(timeout) = parking {
-            wanted = self.taken.clamp(1, GATHERED_COMPLETIONS);
-            match self.gathers {
-                true if wanted > 1 => arguments = arguments.min_wait_usec(GATHERING_TIME),
-                _ => wanted = 1,
+            wanted = match self.taken {
+                0 | 1 => 1,
+                _ if !self.gathers => 1,
+                MANY.. => ENOUGH,
+                taken => taken,
+            };
+            if wanted > 1 {
+                arguments = arguments.min_wait_usec(GATHERING_TIME);
             }
             until = Timespec::from(timeout.unwrap_or(LONGEST_WAIT));
             arguments = arguments.timespec(&until);
