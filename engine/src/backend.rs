@@ -85,9 +85,8 @@ impl ShardDriver {
         epoch: Instant,
     ) -> Result<Vec<ShardDriver>, StartError> {
         match config.backend {
-            // Nothing was measured to be cheaper everywhere: io_uring seems to be for rooms of many
-            // members, and dearer for messages of many KiB (`compare --backend poll,uring`).
-            Backend::Auto | Backend::Poll => Ok(polls(config, epoch)?),
+            Backend::Auto => Ok(best(config, epoch)?),
+            Backend::Poll => Ok(polls(config, epoch)?),
             Backend::Uring => {
                 urings(config, epoch).map_err(|reason| unusable(Backend::Uring, &reason))
             }
@@ -97,6 +96,15 @@ impl ShardDriver {
             Backend::TokioUring => {
                 tokio_urings(config, epoch).map_err(|reason| unusable(Backend::TokioUring, &reason))
             }
+        }
+    }
+
+    /// Whether the system has all that the driver makes use of.
+    #[cfg(target_os = "linux")]
+    fn is_whole(&self) -> bool {
+        match self {
+            ShardDriver::Uring(driver) => driver.is_whole(),
+            _ => true,
         }
     }
 
@@ -197,6 +205,22 @@ fn polls(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
         .map(|_| PollDriver::new(&options).map(ShardDriver::Poll))
         .collect()
 }
+
+/// io_uring where it is whole, since that was measured to be cheaper than readiness nearly everywhere
+/// (`compare --backend poll,uring`); otherwise readiness.
+#[cfg(target_os = "linux")]
+fn best(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
+    let reason = match urings(config, epoch) {
+        Ok(drivers) if drivers.iter().all(ShardDriver::is_whole) => return Ok(drivers),
+        Ok(_) => "io_uring is slower than readiness before Linux 6.12".to_owned(),
+        Err(refusal) => refusal.to_string(),
+    };
+    tracing::info!(%reason, "shards run on readiness");
+    polls(config, epoch)
+}
+
+#[cfg(not(target_os = "linux"))]
+use polls as best;
 
 #[cfg(target_os = "linux")]
 fn urings(config: &Config, epoch: Instant) -> Result<Vec<ShardDriver>, Refusal> {

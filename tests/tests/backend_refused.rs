@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Instant;
 
 use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 use throng::{Backend, Engine, StartError};
 use throng_tests::engine::{Client, config};
+use throng_transport::uring::{UringDriver, UringOptions};
 
 const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
@@ -68,14 +72,67 @@ fn a_forced_choice_that_cannot_be_had_says_why() {
     }
 }
 
-#[test]
-fn auto_goes_on_by_readiness() {
-    for errno in [EPERM, ENOSYS, EINVAL, ENOMEM] {
-        let engine = refused(errno, || start(Backend::Auto).unwrap());
-        assert_eq!(engine.backend(), Backend::Poll);
-        let mut client = Client::connect(engine.local_addr().unwrap());
-        assert_eq!(client.ask("still here?"), "still here?");
+/// What `body` logs, from `info` on.
+fn logged(body: impl FnOnce()) -> String {
+    let (sender, lines) = channel();
+    let writer = move || Line(sender.clone());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, body);
+    lines.try_iter().collect()
+}
+
+/// Sends what is written to it.
+struct Line(Sender<String>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(String::from_utf8_lossy(bytes).into()).unwrap();
+        Ok(bytes.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn auto_says_why_and_goes_on_by_readiness() {
+    for (errno, why) in [
+        (EPERM, "seccomp"),
+        (ENOSYS, "hides it"),
+        (EINVAL, "Linux 6.1 is needed"),
+        (ENOMEM, "RLIMIT_MEMLOCK"),
+    ] {
+        refused(errno, move || {
+            let mut engine = None;
+            let log = logged(|| engine = Some(start(Backend::Auto).unwrap()));
+            assert_eq!(log.lines().count(), 1, "{log}");
+            assert!(log.contains("shards run on readiness"), "{log}");
+            assert!(log.contains(why), "{log}");
+            let engine = engine.unwrap();
+            assert_eq!(engine.backend(), Backend::Poll);
+            let mut client = Client::connect(engine.local_addr().unwrap());
+            assert_eq!(client.ask("still here?"), "still here?");
+        });
+    }
+}
+
+#[test]
+fn auto_is_io_uring_where_that_is_whole() {
+    let options = UringOptions {
+        receive_buffer: 4096,
+        expected_sockets: 1,
+        requests: 2,
+        epoch: Instant::now(),
+    };
+    let expected = match UringDriver::new(&options) {
+        Ok(driver) if driver.is_whole() => Backend::Uring,
+        _ => Backend::Poll,
+    };
+    let engine = start(Backend::Auto).unwrap();
+    assert_eq!(engine.backend(), expected);
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    assert_eq!(client.ask("on what?"), "on what?");
 }
 
 #[test]

@@ -49,7 +49,8 @@ macro_rules! choice {
 choice! {
     /// What moves the bytes between the engine and the network.
     pub enum Backend in "backend" {
-        /// Readiness, until another is measured to be cheaper everywhere.
+        /// On Linux 6.12 or later completions ([`Uring`](Backend::Uring)), where they are allowed; elsewhere
+        /// readiness ([`Poll`](Backend::Poll)), and on Linux one line of the log (`info`) says why.
         #[default]
         Auto = "auto",
         /// Readiness: epoll, kqueue, or what Windows has in their place.

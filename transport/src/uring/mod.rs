@@ -166,6 +166,14 @@ impl UringDriver {
     }
 }
 
+impl UringDriver {
+    /// Whether the system has all that the driver makes use of: buffers that several receives share, and
+    /// waits that gather what comes (Linux 6.12). Without, it costs more than readiness.
+    pub fn is_whole(&self) -> bool {
+        self.ring.is_whole()
+    }
+}
+
 /// Requests, and what came of them.
 impl UringDriver {
     /// Makes room for a number of requests.
