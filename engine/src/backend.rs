@@ -99,15 +99,6 @@ impl ShardDriver {
         }
     }
 
-    /// Whether the system has all that the driver makes use of.
-    #[cfg(target_os = "linux")]
-    fn is_whole(&self) -> bool {
-        match self {
-            ShardDriver::Uring(driver) => driver.is_whole(),
-            _ => true,
-        }
-    }
-
     /// Its kind.
     pub(crate) fn backend(&self) -> Backend {
         match self {
@@ -206,17 +197,23 @@ fn polls(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
         .collect()
 }
 
-/// io_uring where it is whole, since that was measured to be cheaper than readiness nearly everywhere
+/// io_uring where the system has all of it, since that was measured to be cheaper than readiness nearly everywhere
 /// (`compare --backend poll,uring`); otherwise readiness.
 #[cfg(target_os = "linux")]
 fn best(config: &Config, epoch: Instant) -> io::Result<Vec<ShardDriver>> {
     let reason = match urings(config, epoch) {
-        Ok(drivers) if drivers.iter().all(ShardDriver::is_whole) => return Ok(drivers),
-        Ok(_) => "io_uring is slower than readiness before Linux 6.12".to_owned(),
+        Ok(drivers) if drivers.iter().all(has_everything) => return Ok(drivers),
+        Ok(_) => "io_uring costs more than readiness before Linux 6.12".to_owned(),
         Err(refusal) => refusal.to_string(),
     };
     tracing::info!(%reason, "shards run on readiness");
     polls(config, epoch)
+}
+
+/// Whether the system has all that io_uring's driver makes use of.
+#[cfg(target_os = "linux")]
+fn has_everything(driver: &ShardDriver) -> bool {
+    matches!(driver, ShardDriver::Uring(driver) if driver.has_everything())
 }
 
 #[cfg(not(target_os = "linux"))]

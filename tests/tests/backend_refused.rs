@@ -18,14 +18,24 @@ const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const EINVAL: u32 = 22;
 const ENOSYS: u32 = 38;
-/// The same number on every architecture.
+/// The same numbers on every architecture.
 const IO_URING_SETUP: i64 = 425;
+const IO_URING_ENTER: i64 = 426;
 
 /// Calls `body` on a thread that is refused a ring with `errno`, as are the threads that it starts.
 fn refused<T: Send + 'static>(errno: u32, body: impl FnOnce() -> T + Send + 'static) -> T {
+    without(IO_URING_SETUP, errno, body)
+}
+
+/// Calls `body` on a thread whose system calls of that number fail, as do those of the threads that it starts.
+fn without<T: Send + 'static>(
+    call: i64,
+    errno: u32,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let refused = thread::spawn(move || {
         let filter = SeccompFilter::new(
-            BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+            BTreeMap::from([(call, Vec::new())]),
             SeccompAction::Allow,
             SeccompAction::Errno(errno),
             std::env::consts::ARCH.try_into().unwrap(),
@@ -117,8 +127,17 @@ fn auto_says_why_and_goes_on_by_readiness() {
     }
 }
 
+/// A filter may let a ring be made and not let it be used.
 #[test]
-fn auto_is_io_uring_where_that_is_whole() {
+fn a_ring_that_cannot_be_entered_is_none() {
+    let told = without(IO_URING_ENTER, EPERM, || start(Backend::Uring).unwrap_err());
+    assert!(told.to_string().contains("seccomp"), "{told}");
+    let engine = without(IO_URING_ENTER, EPERM, || start(Backend::Auto).unwrap());
+    assert_eq!(engine.backend(), Backend::Poll);
+}
+
+#[test]
+fn auto_is_io_uring_where_the_system_has_all_of_it() {
     let options = UringOptions {
         receive_buffer: 4096,
         expected_sockets: 1,
@@ -126,7 +145,7 @@ fn auto_is_io_uring_where_that_is_whole() {
         epoch: Instant::now(),
     };
     let expected = match UringDriver::new(&options) {
-        Ok(driver) if driver.is_whole() => Backend::Uring,
+        Ok(driver) if driver.has_everything() => Backend::Uring,
         _ => Backend::Poll,
     };
     let engine = start(Backend::Auto).unwrap();

@@ -27,7 +27,8 @@ const OWN_BUFFER: usize = 4096;
 const MAX_BUFFERS: u16 = 1 << 15;
 /// `IOU_PBUF_RING_INC`: a buffer is filled by as many receives as fit in it.
 const INCREMENTAL: u16 = 2;
-const PAGE: usize = 4096;
+/// What the system asks for is a page of its own, which has as much at most.
+const ALIGNMENT: usize = 64 * 1024;
 
 /// A ring of buffers that lie side by side.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct BufferRing {
     /// The ring's entries, then the buffers.
     memory: NonNull<u8>,
     layout: Layout,
+    /// A buffer holds what several sockets have received.
+    is_shared: bool,
     /// A power of two.
     count: u16,
     size: u32,
@@ -72,7 +75,8 @@ impl BufferRing {
     /// # Errors
     /// What the system says.
     pub(super) fn register(submitter: &Submitter<'_>, total: usize) -> io::Result<BufferRing> {
-        let shared = BufferRing::divided(total, SHARED_BUFFERS);
+        let mut shared = BufferRing::divided(total, SHARED_BUFFERS);
+        shared.is_shared = true;
         match shared.register_as(submitter, INCREMENTAL) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             result => return result.map(|()| shared),
@@ -94,7 +98,7 @@ impl BufferRing {
     fn allocate(count: u16, size: usize) -> BufferRing {
         let first = usize::from(count) * size_of::<BufRingEntry>();
         let bytes = first + usize::from(count) * size;
-        let Ok(layout) = Layout::from_size_align(bytes, PAGE) else {
+        let Ok(layout) = Layout::from_size_align(bytes, ALIGNMENT) else {
             unreachable!("{bytes} bytes are more than there can be")
         };
         // SAFETY: the layout has a size: there is at least one entry.
@@ -105,6 +109,7 @@ impl BufferRing {
         let mut ring = BufferRing {
             memory,
             layout,
+            is_shared: false,
             count,
             #[expect(clippy::cast_possible_truncation, reason = "of a setting of 32 bits")]
             size: size as u32,
@@ -123,6 +128,11 @@ impl BufferRing {
         // SAFETY: the memory begins with as many entries, is aligned to a page, and outlives the
         // ring: `Ring` drops that first, after cancelling what is under way.
         unsafe { submitter.register_buf_ring_with_flags(address, self.count, GROUP, flags) }
+    }
+
+    /// Whether a buffer holds what several sockets have received (Linux 6.12).
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Where the bytes are that a completion has told of: `len` of them, in the buffer of that number,

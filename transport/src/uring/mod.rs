@@ -3,7 +3,7 @@
 //! Every socket has one receive with the system, which ends only when something goes wrong. The
 //! system chooses where to put what it received from a ring of buffers; they all are as much as the
 //! contract lets a wait deliver, and all go back before the next one, so that bounds each wait. A
-//! socket whose receive ended because the buffers had run out is the next to be served.
+//! socket whose receive ended because the buffers had run out is served after those that wait already.
 //!
 //! Sends are gathered and submitted together, with the wait that follows or when one is in doubt, and
 //! do not wait: they are decided when that call returns. Only those of which something is left are
@@ -11,6 +11,7 @@
 //! that there is room.
 
 mod buffers;
+mod gathering;
 mod refusal;
 mod ring;
 mod sockets;
@@ -82,10 +83,10 @@ pub struct UringDriver {
     /// The same of those that have received something in the last wait.
     fed: VecDeque<SocketKey>,
     /// Receives that the next wait makes. Those for which there is no buffer are made in vain.
-    receives: usize,
-    /// Portions that the last wait has received.
-    received: usize,
-    /// There was no buffer for others.
+    ration: usize,
+    /// How many sockets the last wait has received from, more or less,
+    served: usize,
+    /// and whether there was no buffer for others.
     ran_out: bool,
     /// Sockets to be watched.
     to_watch: Vec<SocketKey>,
@@ -145,8 +146,8 @@ impl UringDriver {
             completions: VecDeque::new(),
             hungry: VecDeque::new(),
             fed: VecDeque::new(),
-            receives: RECEIVES_PER_WAIT,
-            received: 0,
+            ration: RECEIVES_PER_WAIT,
+            served: 0,
             ran_out: false,
             to_watch: Vec::new(),
             to_listen: Vec::new(),
@@ -169,8 +170,8 @@ impl UringDriver {
 impl UringDriver {
     /// Whether the system has all that the driver makes use of: buffers that several receives share, and
     /// waits that gather what comes (Linux 6.12). Without, it costs more than readiness.
-    pub fn is_whole(&self) -> bool {
-        self.ring.is_whole()
+    pub fn has_everything(&self) -> bool {
+        self.ring.has_everything()
     }
 }
 
@@ -265,7 +266,7 @@ impl UringDriver {
         }
         self.hungry.append(&mut self.fed);
         self.ration();
-        for _ in 0..self.receives {
+        for _ in 0..self.ration {
             let Some(key) = self.hungry.pop_front() else {
                 break;
             };
@@ -286,12 +287,12 @@ impl UringDriver {
     /// Decides how many receives the next wait makes: after one that ran out of buffers, as many as it
     /// had buffers for; twice as many again after one that did not.
     fn ration(&mut self) {
-        let received = std::mem::take(&mut self.received);
-        let receives = match std::mem::take(&mut self.ran_out) {
-            true => received,
-            false => 2 * self.receives,
+        let served = std::mem::take(&mut self.served);
+        let ration = match std::mem::take(&mut self.ran_out) {
+            true => served,
+            false => 2 * self.ration,
         };
-        self.receives = receives.clamp(1, RECEIVES_PER_WAIT);
+        self.ration = ration.clamp(1, RECEIVES_PER_WAIT);
     }
 
     /// Watches a socket for as long as it waits for something: room, or a failure that no receive tells
@@ -459,7 +460,7 @@ impl UringDriver {
             return;
         };
         entry.received_in = low(self.turn);
-        self.received += 1;
+        self.served += 1;
         if !entry.must_keep(self.turn) {
             return service.received(key, bytes);
         }

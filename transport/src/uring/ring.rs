@@ -19,9 +19,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
 use super::buffers::{BufferRing, GROUP, Received};
+use super::gathering::Gathering;
 use super::token::Token;
 use crate::buffer::{SendQueue, Slice};
 use crate::driver::SocketKey;
@@ -96,10 +97,11 @@ pub(super) struct Ring {
     ring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<BufferRing>,
     batch: Batch,
-    /// Whether a wait may be for more than one completion.
-    gathers: bool,
-    /// Completions taken since the last wait.
-    taken: u32,
+    /// How many completions a wait is for, where it may be for more than one.
+    gathering: Option<Gathering>,
+    /// How the system is told that a wait is no wait for a disk. It would have this thread's idleness
+    /// count as one, otherwise.
+    idle: EnterFlags,
     /// The ring was made on some thread and belongs to the first that enters it.
     is_enabled: bool,
     /// The system takes nothing any more: no more requests are made.
@@ -108,14 +110,8 @@ pub(super) struct Ring {
     pub(super) submission: u16,
 }
 
-/// A wait is for as many completions as the last one has brought, for so many microseconds; then for one.
-/// So whoever is alone is not made to wait for others, and those that come close to each other cost
-/// one wait. (Linux 6.12)
+/// Microseconds that a wait gathers completions for; then one is enough. (Linux 6.12)
 const GATHERING_TIME: u32 = 50;
-/// A wait after one that has brought so many,
-const MANY: u32 = 16;
-/// is for so many: the system stops looking when it has found what was asked for, and some more.
-const ENOUGH: u32 = 128;
 
 /// A wait that gathers and has no end spins in the system: one without a limit has this one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -155,7 +151,12 @@ impl Ring {
         if !params.is_feature_skip_cqe_on_success() || !params.is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let gathers = params.is_feature_min_timeout();
+        let gathering = params.is_feature_min_timeout().then(Gathering::default);
+        let idle = match params.is_feature_no_iowait() {
+            true => EnterFlags::NO_IOWAIT,
+            false => EnterFlags::empty(),
+        };
+        may_be_entered(&ring.submitter())?;
         let buffers = BufferRing::register(&ring.submitter(), receive_buffer)?;
         let requests = ring.params().sq_entries() as usize;
         Ok(Ring {
@@ -167,8 +168,8 @@ impl Ring {
                 vectors: Vec::with_capacity(GATHERED_IN_BATCH),
                 headers: Vec::with_capacity(requests),
             },
-            gathers,
-            taken: 0,
+            gathering,
+            idle,
             is_enabled: false,
             is_broken: false,
             submission: 0,
@@ -176,8 +177,8 @@ impl Ring {
     }
 
     /// Whether the system has all that there is use for here.
-    pub(super) fn is_whole(&self) -> bool {
-        self.gathers
+    pub(super) fn has_everything(&self) -> bool {
+        self.gathering.is_some() && self.buffers.is_shared()
     }
 
     /// Whether the ring must be entered before another send of so many slices, or another request.
@@ -274,6 +275,9 @@ impl Ring {
 
     /// Receives for as long as nothing goes wrong: a completion for each portion.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, token: Token) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.hurry();
+        }
         let request = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
         self.push(&request.user_data(token.to_bits()));
     }
@@ -372,20 +376,13 @@ impl Ring {
             flags |= EnterFlags::GETEVENTS;
         }
         if let Parking::Until(timeout) = parking {
-            wanted = match self.taken {
-                0 | 1 => 1,
-                _ if !self.gathers => 1,
-                MANY.. => ENOUGH,
-                taken => taken,
-            };
+            wanted = self.gathering.as_mut().map_or(1, Gathering::decide);
             if wanted > 1 {
                 arguments = arguments.min_wait_usec(GATHERING_TIME);
             }
+            flags |= self.idle;
             until = Timespec::from(timeout.unwrap_or(LONGEST_WAIT));
             arguments = arguments.timespec(&until);
-        }
-        if parking != Parking::No {
-            self.taken = 0;
         }
         let submitter = self.ring.submitter();
         // SAFETY: the arguments are of the kind that EXT_ARG says, and live until the call returns.
@@ -415,7 +412,9 @@ impl Ring {
     #[inline]
     pub(super) fn completion(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
-        self.taken += 1;
+        if let Some(gathering) = &mut self.gathering {
+            gathering.count(entry.user_data());
+        }
         let (result, flags) = (entry.result(), entry.flags());
         let received = match cqueue::buffer_select(flags) {
             Some(buffer) => {
@@ -430,6 +429,15 @@ impl Ring {
             result,
             flags,
         })
+    }
+}
+
+/// Whether we may enter a ring. This one is not enabled yet, which is what the system must say.
+fn may_be_entered(submitter: &Submitter<'_>) -> io::Result<()> {
+    // SAFETY: nothing is submitted, and there is no argument.
+    match unsafe { submitter.enter::<libc::sigset_t>(0, 0, 0, None) } {
+        Err(error) if error.raw_os_error() != Some(libc::EBADFD) => Err(error),
+        _ => Ok(()),
     }
 }
 
