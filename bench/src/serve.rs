@@ -30,7 +30,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
     /// The driver of the sockets
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_enum, default_value = "poll")]
     pub backend: Backend,
     /// Speaks TLS, by a certificate that it has made and signed itself; throng only
     #[arg(long)]
