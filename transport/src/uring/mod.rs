@@ -165,9 +165,7 @@ impl UringDriver {
             epoch: options.epoch,
         })
     }
-}
 
-impl UringDriver {
     /// Whether the system has all that the driver makes use of: buffers that several receives share, and
     /// waits that gather what comes (Linux 6.12). Without, it costs more than readiness.
     pub fn has_everything(&self) -> bool {
@@ -265,7 +263,7 @@ impl UringDriver {
             self.watch(key);
         }
         self.hungry.append(&mut self.fed);
-        self.ration();
+        self.decide_ration();
         for _ in 0..self.ration {
             let Some(key) = self.hungry.pop_front() else {
                 break;
@@ -286,7 +284,7 @@ impl UringDriver {
 
     /// Decides how many receives the next wait makes: after one that ran out of buffers, as many as it
     /// had buffers for; twice as many again after one that did not.
-    fn ration(&mut self) {
+    fn decide_ration(&mut self) {
         let served = std::mem::take(&mut self.served);
         let ration = match std::mem::take(&mut self.ran_out) {
             true => served,
