@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::notice::notice;
 use crate::owned::OwnedMessage;
 
 /// Messages that the overflow policy took from a connection, told once it reads again
@@ -15,31 +16,20 @@ pub struct Gap<'a> {
     pub room: Option<&'a str>,
     /// How many. A message that one of the same key replaced is not missed.
     pub missed: u64,
+    /// When it is told, in seconds since 1970.
+    #[serde(skip)]
+    pub timestamp: u64,
 }
 
 impl Gap<'_> {
     /// The gap as the text message that tells of it by default:
     ///
     /// ```json
-    /// {"type":"notify","event":"gap","data":{"room":"prices","missed":3}}
+    /// {"type":"notify","event":"gap","data":{"room":"prices","missed":3},"timestamp":1707552000}
     /// ```
     pub fn to_json(&self) -> OwnedMessage {
-        let envelope = Envelope {
-            kind: "notify",
-            event: "gap",
-            data: self,
-        };
-        // A string and a number can always be represented.
-        OwnedMessage::Text(serde_json::to_string(&envelope).unwrap_or_default())
+        OwnedMessage::Text(notice("gap", self, self.timestamp))
     }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    event: &'a str,
-    data: &'a Gap<'a>,
 }
 
 #[cfg(test)]
@@ -48,13 +38,21 @@ mod tests {
 
     #[test]
     fn it_is_told_so() {
-        let told = |room, missed| Gap { room, missed }.to_json();
+        let told = |room, missed| {
+            let timestamp = 1_707_552_000;
+            Gap {
+                room,
+                missed,
+                timestamp,
+            }
+            .to_json()
+        };
         let text = |text: &str| OwnedMessage::Text(text.to_owned());
-        let prices = r#"{"type":"notify","event":"gap","data":{"room":"prices","missed":3}}"#;
+        let prices = r#"{"type":"notify","event":"gap","data":{"room":"prices","missed":3},"timestamp":1707552000}"#;
         assert_eq!(told(Some("prices"), 3), text(prices));
-        let nowhere = r#"{"type":"notify","event":"gap","data":{"room":null,"missed":1}}"#;
+        let nowhere = r#"{"type":"notify","event":"gap","data":{"room":null,"missed":1},"timestamp":1707552000}"#;
         assert_eq!(told(None, 1), text(nowhere));
-        let odd = r#"{"type":"notify","event":"gap","data":{"room":"\"\n\\","missed":1}}"#;
+        let odd = r#"{"type":"notify","event":"gap","data":{"room":"\"\n\\","missed":1},"timestamp":1707552000}"#;
         assert_eq!(told(Some("\"\n\\"), 1), text(odd));
     }
 }

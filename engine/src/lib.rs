@@ -38,6 +38,7 @@ mod id;
 #[doc(hidden)]
 pub mod internals;
 mod limits;
+mod notice;
 mod origin;
 mod owned;
 pub mod protocol;

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::bounded;
 #[cfg(feature = "tls")]
@@ -177,7 +177,9 @@ impl<H: Handler> Builder<H> {
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
-        let shared = Shared::new(self.config, epoch, senders);
+        let unix_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let shared =
+            Shared::new(self.config, epoch, senders).at_unix_time(unix_epoch.unwrap_or_default());
         #[cfg(feature = "tls")]
         let shared = shared.speaking(tls);
         let shared = Arc::new(shared);

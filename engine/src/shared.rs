@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<Tls>,
     /// The moment that shards measure time from.
     pub(crate) epoch: Instant,
+    /// That moment since 1970. What is told to clients follows the monotonic clock from there.
+    pub(crate) unix_epoch: Duration,
     pub(crate) directory: Arc<Directory>,
     /// The mailboxes, by shard.
     pub(crate) mail: Vec<MailSender>,
@@ -43,6 +45,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The same with its epoch at this time since 1970.
+    pub(crate) fn at_unix_time(self, unix_epoch: Duration) -> Shared {
+        Shared { unix_epoch, ..self }
+    }
+
     /// The same with TLS, if there is any.
     #[cfg(feature = "tls")]
     pub(crate) fn speaking(self, tls: Option<Tls>) -> Shared {
@@ -66,6 +73,7 @@ impl Shared {
             #[cfg(feature = "tls")]
             tls: None,
             epoch,
+            unix_epoch: Duration::ZERO,
             directory: Arc::new(Directory::new(limits)),
             mail,
             admitted: AtomicUsize::new(0),

@@ -156,6 +156,11 @@ impl Core {
         self.shared.epoch + self.now.saturating_sub(self.tick.since(tick))
     }
 
+    /// The time in seconds since 1970.
+    pub(crate) fn unix_time(&self) -> u64 {
+        (self.shared.unix_epoch + self.now).as_secs()
+    }
+
     /// A random part of `whole`.
     pub(crate) fn random_part(&mut self, whole: Duration) -> Duration {
         whole.mul_f64(self.random.f64())

@@ -91,6 +91,7 @@ impl<H: Handler> Shard<H> {
             let gap = Gap {
                 room: room.as_deref(),
                 missed,
+                timestamp: self.core.unix_time(),
             };
             if let Some(message) = self.notice(key, &gap) {
                 self.core.push_notice(key.slot, &message, room, missed);

@@ -4,7 +4,9 @@
 pub fn gap(text: &str) -> Option<(Option<&str>, usize)> {
     let data = text
         .strip_prefix(r#"{"type":"notify","event":"gap","data":{"room":"#)?
-        .strip_suffix("}}")?;
+        .strip_suffix('}')?;
+    let (data, timestamp) = data.split_once(r#"},"timestamp":"#)?;
+    timestamp.parse::<u64>().ok()?;
     let (room, missed) = data.split_once(r#","missed":"#)?;
     let name = || room.strip_prefix('"')?.strip_suffix('"');
     let room = if room == "null" { None } else { Some(name()?) };
