@@ -1,5 +1,7 @@
 //! A connection as its handler sees it.
 
+mod jobs;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 use throng_transport::{Peer, SocketKey};
 
+use crate::attributes::Attributes;
 use crate::error::ReceiptError;
 use crate::event::{Cause, Counts};
 use crate::fanout::Later;
@@ -105,6 +108,13 @@ impl<S> Conn<'_, S> {
         To::all(FromHandler { core: self.core }, me)
     }
 
+    /// A message for all connections of a user ([`Conn::user_id`]), this one among them where it is the
+    /// user's, on all shards.
+    pub fn to_user<'p>(&'p mut self, user: &'p str) -> To<'p, FromHandler<'p>> {
+        let me = Some(self.id());
+        To::user(FromHandler { core: self.core }, user, me)
+    }
+
     /// Sends a ping with a payload of at most 125 bytes; what is beyond is cut off. The peer's
     /// pong counts as a sign of life.
     pub fn ping(&mut self, payload: &[u8]) {
@@ -197,6 +207,22 @@ impl<S> Conn<'_, S> {
         self.state
     }
 
+    /// What is kept of the connection beside its state: the value of that type.
+    pub fn attribute<T: 'static>(&self) -> Option<&T> {
+        let particulars = self.connection().particulars.as_ref()?;
+        particulars.attributes.get()?.get()
+    }
+
+    /// All that is kept of the connection beside its state. It ends with the connection, after
+    /// [`Handler::on_close`](crate::Handler::on_close).
+    pub fn attributes(&mut self) -> &mut Attributes {
+        let particulars = &mut self.core.connections[self.key.slot].particulars;
+        particulars
+            .get_or_insert_default()
+            .attributes
+            .get_mut_or_default()
+    }
+
     /// The connection's name in its engine.
     pub fn id(&self) -> ConnectionId {
         self.core.id(self.key)
@@ -212,9 +238,16 @@ impl<S> Conn<'_, S> {
         self.peer().address()
     }
 
-    /// The user that [`Accept::user_id`](crate::Accept::user_id) named.
+    /// Whose connection it is: whom [`Accept::user_id`](crate::Accept::user_id) or
+    /// [`Conn::set_user_id`] named.
     pub fn user_id(&self) -> Option<&str> {
         self.connection().particulars.as_ref()?.user_id.as_deref()
+    }
+
+    /// Says whose connection it is, where that is known only after it was opened; `None` makes it
+    /// nobody's. From now on it receives what is [sent to the user](Conn::to_user).
+    pub fn set_user_id<'u>(&mut self, user: impl Into<Option<&'u str>>) {
+        self.core.set_user(self.key, user.into().map(Box::from));
     }
 
     /// What [`Accept::metadata`](crate::Accept::metadata) gave under that name.

@@ -18,9 +18,9 @@ use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::receipt::PendingReceipt;
-use crate::room::{Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, Target};
+use crate::room::{Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, SharedRoom, Target};
 use crate::shard::{
-    Content, Dispatch, Frames, Lane, Mail, Receipt, SequencedRoom, TallyShare, Unnumbered,
+    Content, Dispatch, Frames, Group, Lane, Mail, Receipt, SequencedRoom, TallyShare, Unnumbered,
     encode_detached,
 };
 use crate::shared::Shared;
@@ -95,6 +95,21 @@ impl EngineHandle {
     /// A message for all connections.
     pub fn to_all(&self) -> To<'_, FromOutside<'_>> {
         To::all(FromOutside(self), None)
+    }
+
+    /// A message for all connections of a user ([`Accept::user_id`](crate::Accept::user_id)), on all
+    /// shards. When there are none, nobody receives it; a receipt tells.
+    ///
+    /// Messages that one thread publishes to one user reach each connection in that order.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::PublishError> {
+    /// engine.to_user("42").high().text("your order has shipped").publish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_user<'a>(&'a self, user: &'a str) -> To<'a, FromOutside<'a>> {
+        To::user(FromOutside(self), user, None)
     }
 
     /// A connection, by its id. Nothing is checked: when it is gone, nobody receives what is sent.
@@ -204,27 +219,35 @@ impl EngineHandle {
         let Some(room) = self.0.directory.get(room) else {
             return Ok(Vec::new());
         };
-        let shards: Vec<u8> = room.shards().collect();
+        self.members_of(&Group::Room(Arc::clone(&room.name)), &room)
+    }
+
+    fn members_of(
+        &self,
+        group: &Group,
+        shared: &SharedRoom,
+    ) -> Result<Vec<ConnectionId>, MembersError> {
+        let shards: Vec<u8> = shared.shards().collect();
         if shards.is_empty() {
             return Ok(Vec::new());
         }
         #[cfg(all(unix, feature = "tokio"))]
         if self.0.config.backend.has_tasks() {
-            return wait_in_place(|| self.ask_for_members(&room.name, &shards));
+            return wait_in_place(|| self.ask_for_members(group, &shards));
         }
-        self.ask_for_members(&room.name, &shards)
+        self.ask_for_members(group, &shards)
     }
 
     fn ask_for_members(
         &self,
-        room: &Arc<str>,
+        group: &Group,
         shards: &[u8],
     ) -> Result<Vec<ConnectionId>, MembersError> {
         let (answer, answers) = bounded(shards.len());
         let mut asked = 0;
         for &shard in shards {
             let mail = Mail::Members {
-                room: Arc::clone(room),
+                group: group.clone(),
                 answer: answer.clone(),
             };
             let posted = self.0.mail[usize::from(shard)].post_blocking(mail);
@@ -236,6 +259,73 @@ impl EngineHandle {
         }
         // A shard that has stopped meanwhile has no members.
         Ok(answers.iter().flatten().collect())
+    }
+
+    /// Users who have connections, of any number.
+    pub fn user_count(&self) -> usize {
+        self.0.users.len()
+    }
+
+    /// Connections of a user; 0 when there are none.
+    pub fn user_len(&self, user: &str) -> usize {
+        self.0.users.get(user).map_or(0, |user| user.members())
+    }
+
+    /// The connections of a user, in no particular order. Waits for the shards to answer, a turn each.
+    ///
+    /// # Errors
+    /// On a shard's own thread, and when the engine has stopped.
+    ///
+    /// # Panics
+    /// As [`EngineHandle::members`].
+    pub fn connections_of_user(&self, user: &str) -> Result<Vec<ConnectionId>, MembersError> {
+        if is_on_shard() {
+            return Err(MembersError::OnShard);
+        }
+        let Some(shared) = self.0.users.get(user) else {
+            return Ok(Vec::new());
+        };
+        self.members_of(&Group::User(Arc::clone(&shared.name)), &shared)
+    }
+
+    /// Closes all connections that a user has now, behind what has been sent to them
+    /// ([`Cause::Kicked`](crate::Cause::Kicked)). Never blocks. A code that may not be sent goes out as none; a reason
+    /// longer than 123 bytes is cut.
+    ///
+    /// # Errors
+    /// When the mailbox of a shard that has some of them is full, which leaves those there open, or when the
+    /// engine has stopped.
+    pub fn close_user(
+        &self,
+        user: &str,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), PublishError> {
+        let Some(shared) = self.0.users.get(user) else {
+            return Ok(());
+        };
+        let reason: Arc<str> = reason.into();
+        let close = |shard| {
+            let mail = Mail::CloseUser {
+                user: Arc::clone(&shared.name),
+                code,
+                reason: Arc::clone(&reason),
+            };
+            self.0.post(shard, mail)
+        };
+        let (mut addressed, mut refused) = (0, 0);
+        for shard in shared.shards() {
+            addressed += 1;
+            match close(shard) {
+                Ok(()) => {}
+                Err(PublishError::MailboxFull { .. }) => refused += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            0 => Ok(()),
+            _ => Err(PublishError::MailboxFull { refused, addressed }),
+        }
     }
 
     /// Cuts all connections (1001, without waiting for anybody) and stops the engine, without

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use throng_transport::{Peer, Secured};
 
+use crate::attributes::Attributes;
 use crate::conn::Conn;
 use crate::event::Close;
 use crate::gap::Gap;
@@ -222,6 +223,7 @@ pub struct Accept<S> {
     pub(crate) metadata: Vec<(String, String)>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) attributes: Attributes,
 }
 
 impl<S> Accept<S> {
@@ -233,6 +235,7 @@ impl<S> Accept<S> {
             metadata: Vec::new(),
             subprotocol: None,
             headers: Vec::new(),
+            attributes: Attributes::default(),
         }
     }
 
@@ -245,6 +248,12 @@ impl<S> Accept<S> {
     /// Something to be remembered of the connection ([`Conn::metadata`]).
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Accept<S> {
         self.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// Something to be kept for the connection beside its state ([`Conn::attributes`]).
+    pub fn attribute<T: Send + 'static>(mut self, value: T) -> Accept<S> {
+        self.attributes.insert(value);
         self
     }
 

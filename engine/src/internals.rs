@@ -81,12 +81,10 @@ pub struct RoomsBench(LocalRooms);
 
 impl Default for RoomsBench {
     fn default() -> Self {
-        let limits = RoomLimits {
-            rooms: usize::MAX,
-            members: usize::MAX,
-            rooms_of_connection: usize::MAX,
-        };
-        RoomsBench(LocalRooms::new(0, Arc::new(Directory::new(limits))))
+        RoomsBench(LocalRooms::new(
+            0,
+            Arc::new(Directory::new(RoomLimits::NONE)),
+        ))
     }
 }
 

@@ -20,6 +20,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod attributes;
 mod backend;
 mod budget;
 mod config;
@@ -51,6 +52,7 @@ mod shared;
 #[cfg(all(unix, feature = "tokio"))]
 mod tasks;
 
+pub use attributes::Attributes;
 pub use budget::MemoryUse;
 pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
 pub use conn::{Conn, Direct, FromHandler};
@@ -73,7 +75,7 @@ pub use publish::{Publication, Publisher, To};
 pub use receipt::PendingReceipt;
 pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
 pub use server::{Builder, DrainReport, Engine};
-pub use shard::{Lane, Receipt};
+pub use shard::{Job, Lane, Receipt, SpawnError};
 pub use throng_transport::Peer;
 #[cfg(feature = "tls")]
 pub use throng_transport::tls::{

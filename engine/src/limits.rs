@@ -35,6 +35,8 @@ pub(crate) const MAX_RUN_EXCEPTIONS: usize = 64;
 pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 /// Bytes in all batches of a shard after which they go out.
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
+/// Futures polled in one turn, and calls made whose time has come.
+pub(crate) const JOBS_PER_TURN: usize = 256;
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// A frame up to this size, published by another thread, is copied into a chunk of the shard's, beside

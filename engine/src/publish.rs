@@ -115,6 +115,16 @@ impl<'a, P> To<'a, P> {
         }
     }
 
+    pub(crate) fn user(publisher: P, user: &'a str, me: Option<ConnectionId>) -> To<'a, P> {
+        To {
+            publisher,
+            audience: Audience::new(Target::User(Cow::Borrowed(user))),
+            lane: Lane::Normal,
+            key: None,
+            me,
+        }
+    }
+
     /// Adds another room. Who is in several receives the message once.
     pub fn and_to(mut self, room: impl Into<Cow<'a, str>>) -> To<'a, P> {
         if let Target::Rooms(rooms) = &mut self.audience.target {

@@ -25,11 +25,15 @@ pub(crate) struct Shared {
     /// That moment since 1970. What is told to clients follows the monotonic clock from there.
     pub(crate) unix_epoch: Duration,
     pub(crate) directory: Arc<Directory>,
+    /// The users who are connected, each as a room of its connections.
+    pub(crate) users: Arc<Directory>,
     /// The mailboxes, by shard.
     pub(crate) mail: Vec<MailSender>,
     pub(crate) budget: Budget,
     /// The fan-out pool, where there is one.
     pub(crate) fanout: Option<Fanout>,
+    /// The runtime that the engine was started in, if any.
+    pub(crate) runtime: Ambient,
     /// What open connections compress with.
     pub(crate) windows: WindowsInUse,
     /// Sockets that count towards `max_connections`: in their handshake, open or closing.
@@ -68,6 +72,7 @@ impl Shared {
             max_surplus: max_surplus(&config),
             budget: Budget::new(config.memory_budget, mail.len()),
             fanout: Fanout::new(&config),
+            runtime: Ambient::current(),
             windows: WindowsInUse::default(),
             config,
             #[cfg(feature = "tls")]
@@ -75,6 +80,7 @@ impl Shared {
             epoch,
             unix_epoch: Duration::ZERO,
             directory: Arc::new(Directory::new(limits)),
+            users: Arc::new(Directory::new(RoomLimits::NONE)),
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -176,6 +182,12 @@ impl Shared {
                 set.insert(id.shard());
             }
             Target::Connection(_) => {}
+            Target::User(user) => {
+                let user = self.users.get(user);
+                user.iter()
+                    .flat_map(|u| u.shards())
+                    .for_each(|shard| set.insert(shard));
+            }
             Target::Rooms(rooms) => {
                 for name in rooms {
                     match local.and_then(|rooms| rooms.shared(name)) {
@@ -192,6 +204,36 @@ impl Shared {
         }
         set
     }
+}
+
+/// The tokio runtime that an engine was started in: futures beside its shards may use what is bound to one.
+#[derive(Debug)]
+pub(crate) struct Ambient {
+    #[cfg(any(feature = "http", feature = "tokio"))]
+    handle: Option<tokio::runtime::Handle>,
+}
+
+impl Ambient {
+    #[cfg(any(feature = "http", feature = "tokio"))]
+    fn current() -> Ambient {
+        Ambient {
+            handle: tokio::runtime::Handle::try_current().ok(),
+        }
+    }
+
+    #[cfg(not(any(feature = "http", feature = "tokio")))]
+    fn current() -> Ambient {
+        Ambient {}
+    }
+
+    /// Makes it the thread's, until what is returned is dropped.
+    #[cfg(any(feature = "http", feature = "tokio"))]
+    pub(crate) fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
+        self.handle.as_ref().map(tokio::runtime::Handle::enter)
+    }
+
+    #[cfg(not(any(feature = "http", feature = "tokio")))]
+    pub(crate) fn enter(&self) {}
 }
 
 /// What a socket counts as.

@@ -296,6 +296,13 @@ table::settings! {
         #[serde(deserialize_with = "form::count")]
         pub mailbox_capacity: usize = 16_384, within counts(1..=bounds::MAX_MAILBOX);
 
+        /// [Futures](crate::Conn::spawn) and [later calls](crate::Conn::after) that one connection may have
+        /// under way.
+        ///
+        /// Default: 64. Bounds: 1 to 65,536.
+        #[serde(deserialize_with = "form::count")]
+        pub max_jobs_per_connection: usize = 64, within counts(1..=bounds::MAX_JOBS);
+
         /// Threads of the fan-out pool, which serialise and compress what is heavy, so that neither a
         /// shard nor a publisher stalls for it; 0 has them do it themselves.
         ///

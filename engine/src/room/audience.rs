@@ -22,6 +22,8 @@ pub(crate) enum Target<'a> {
     All,
     Rooms(SmallVec<[Cow<'a, str>; 1]>),
     Connection(ConnectionId),
+    /// The connections of a user.
+    User(Cow<'a, str>),
 }
 
 impl<'a> Audience<'a> {
@@ -57,6 +59,7 @@ impl<'a> Audience<'a> {
                 Target::All => Target::All,
                 Target::Rooms(rooms) => Target::Rooms(owned(rooms)),
                 Target::Connection(id) => Target::Connection(id),
+                Target::User(user) => Target::User(Cow::Owned(user.into_owned())),
             },
             except_rooms: owned(self.except_rooms),
             except: self.except,

@@ -15,6 +15,14 @@ pub(crate) struct RoomLimits {
     pub(crate) rooms_of_connection: usize,
 }
 
+impl RoomLimits {
+    pub(crate) const NONE: RoomLimits = RoomLimits {
+        rooms: usize::MAX,
+        members: usize::MAX,
+        rooms_of_connection: usize::MAX,
+    };
+}
+
 /// What all shards know of a room.
 #[derive(Debug)]
 pub(crate) struct SharedRoom {

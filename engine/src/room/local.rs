@@ -203,13 +203,13 @@ impl LocalRooms {
     }
 
     /// Who of this shard belongs to the audience, connections excepted aside; `None` when it is one
-    /// connection, or one room without members here.
+    /// connection, a user, or one room without members here.
     ///
     /// One room and everybody are looked at as they are; for everything else the answer is computed,
     /// which takes memory where bitmaps are united.
     pub(crate) fn audience(&mut self, audience: &Audience<'_>) -> Option<Members<'_>> {
         match &audience.target {
-            Target::Connection(_) => return None,
+            Target::Connection(_) | Target::User(_) => return None,
             Target::All if audience.except_rooms.is_empty() => {
                 return Some(Members::Many(&self.everyone));
             }

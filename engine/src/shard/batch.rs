@@ -198,7 +198,7 @@ impl Core {
                     }
                 }
             }
-            Target::Connection(_) => {}
+            Target::Connection(_) | Target::User(_) => {}
         }
     }
 

@@ -7,10 +7,13 @@ use throng_transport::memory::Charge;
 
 use super::compress::Encoding;
 use super::dirty::Listed;
+use super::guard::Foreign;
 use super::hold::Held;
 use super::invalid::InvalidMessages;
+use super::jobs::JobList;
 use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
+use crate::attributes::Attributes;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
 use crate::room::RoomSet;
@@ -166,6 +169,8 @@ impl Unhandled {
 pub(crate) struct Particulars {
     pub(crate) user_id: Option<Box<str>>,
     pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) attributes: Foreign<Attributes>,
+    pub(super) jobs: JobList,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,

@@ -16,6 +16,7 @@ use super::connection::{Connection, Phase};
 use super::connections::Connections;
 use super::forward::Forwarding;
 use super::hold::HeldBack;
+use super::jobs::Jobs;
 use super::outbox::OutboxLimits;
 use super::run::Run;
 use super::timer::{Tick, Wheel};
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connections: Connections,
     pub(crate) rooms: LocalRooms,
+    /// The users who have connections here.
+    pub(crate) users: LocalRooms,
     pub(crate) wheel: Wheel,
     /// What single connections are sent.
     pub(crate) chunks: ChunkPool,
@@ -74,6 +77,7 @@ pub(crate) struct Core {
     /// What has been published to a room and not been queued for its members yet.
     pub(super) run: Option<Run>,
     pub(super) batches: Batches,
+    pub(super) jobs: Jobs,
     /// Slots of connections to be given up as slow consumers. Ending one may hand others more than
     /// they take, so that they are ended one after another, never one within another.
     pub(super) to_evict: VecDeque<u32>,
@@ -107,6 +111,7 @@ impl Core {
             shard,
             connections: Connections::new(expected, limits),
             rooms: LocalRooms::new(shard, Arc::clone(&shared.directory)),
+            users: LocalRooms::new(shard, Arc::clone(&shared.users)),
             wheel: Wheel::new(Tick::default(), expected),
             chunks: ChunkPool::new(),
             publications: ChunkPool::new(),
@@ -119,6 +124,7 @@ impl Core {
             unsettled: VecDeque::new(),
             run: None,
             batches: Batches::default(),
+            jobs: Jobs::new(shared.mail[usize::from(shard)].waker().clone()),
             to_evict: VecDeque::new(),
             defers_evictions: false,
             to_tell: Vec::new(),

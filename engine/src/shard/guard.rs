@@ -23,10 +23,29 @@ impl<T> Foreign<T> {
         Foreign(Some(it))
     }
 
+    /// The thing itself.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
     /// Calls it; `None` when it panicked.
     pub(crate) fn call<R>(mut self, call: impl FnOnce(T) -> R) -> Option<R> {
         let it = self.0.take()?;
         guard(move || call(it))
+    }
+}
+
+impl<T> Default for Foreign<T> {
+    /// Nothing.
+    fn default() -> Foreign<T> {
+        Foreign(None)
+    }
+}
+
+impl<T: Default> Foreign<T> {
+    /// The thing itself, made now if there is none.
+    pub(crate) fn get_mut_or_default(&mut self) -> &mut T {
+        self.0.get_or_insert_default()
     }
 }
 
@@ -35,7 +54,7 @@ impl<T> Drop for Foreign<T> {
         if let Some(it) = self.0.take()
             && guard(move || drop(it)).is_none()
         {
-            tracing::error!("what was handed over to make a message panicked when it was dropped");
+            tracing::error!("what the service had handed over panicked when it was dropped");
         }
     }
 }

@@ -38,9 +38,15 @@ pub(crate) enum Mail {
     },
     /// Serve a connection that another shard accepted.
     Adopt { socket: Socket, peer: Peer },
-    /// Say who is in a room.
+    /// The same for all connections of a user.
+    CloseUser {
+        user: Arc<str>,
+        code: CloseCode,
+        reason: Arc<str>,
+    },
+    /// Say who is in a group.
     Members {
-        room: Arc<str>,
+        group: Group,
         answer: Sender<Vec<ConnectionId>>,
     },
     /// Close all connections over a time and stop.
@@ -49,6 +55,15 @@ pub(crate) enum Mail {
         window: Duration,
         answer: Sender<ShardDrained>,
     },
+}
+
+/// Connections that have something in common.
+#[derive(Clone, Debug)]
+pub(crate) enum Group {
+    /// The members of a room.
+    Room(Arc<str>),
+    /// Those of a user.
+    User(Arc<str>),
 }
 
 /// Why mail was not taken.
@@ -105,6 +120,11 @@ impl MailSender {
             return Err(PostError::Stopped);
         }
         Ok(())
+    }
+
+    /// What wakes the shard.
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Wakes the shard.
@@ -165,7 +185,7 @@ mod tests {
 
     fn members(answer: &Sender<Vec<ConnectionId>>) -> Mail {
         Mail::Members {
-            room: Arc::from("tea"),
+            group: Group::Room(Arc::from("tea")),
             answer: answer.clone(),
         }
     }

@@ -21,6 +21,7 @@ mod guard;
 mod handover;
 mod hold;
 mod invalid;
+mod jobs;
 #[cfg(feature = "internals")]
 mod leftovers;
 mod mailbox;
@@ -34,7 +35,9 @@ mod tally;
 mod timer;
 mod turn;
 mod upgrade;
+mod users;
 
+pub use jobs::{Job, SpawnError};
 pub use outbox::Lane;
 pub use publish::Receipt;
 
@@ -44,7 +47,8 @@ pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use guard::{Foreign, guard};
-pub(crate) use mailbox::{Mail, MailSender, Mailbox, PostError, mailbox};
+pub(crate) use jobs::Call;
+pub(crate) use mailbox::{Group, Mail, MailSender, Mailbox, PostError, mailbox};
 pub(crate) use publish::encode_detached;
 pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
 pub(crate) use tally::{Tally, TallyShare};

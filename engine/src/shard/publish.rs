@@ -144,13 +144,18 @@ impl Core {
         self.deliver_run();
         let Core {
             rooms,
+            users,
             connections,
             compressors,
             shard,
             ..
         } = self;
         let room = rooms.name_in(audience).cloned();
-        let Some(members) = rooms.audience(audience) else {
+        let members = match &audience.target {
+            Target::User(user) => users.members(user),
+            _ => rooms.audience(audience),
+        };
+        let Some(members) = members else {
             return receipt;
         };
         let due = Due::of_audience(members.len());

@@ -1,7 +1,7 @@
 //! The turn: everything a shard does between two waits of its driver, in this order.
 //!
 //! 1. what was received and held back ([`hold`](super::hold)),
-//! 2. what other threads posted,
+//! 2. futures that were woken, and calls whose time has come ([`jobs`](super::jobs)); what other threads posted,
 //! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended, gap notices for those whose sends were completed,
@@ -21,7 +21,7 @@ use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 
 use super::connection::Connection;
 use super::core::{Farewell, Release};
-use super::mailbox::{Mail, PostError};
+use super::mailbox::{Group, Mail, PostError};
 use super::upgrade::GOING_DOWN;
 use super::{Shard, guard};
 use crate::conn::Conn;
@@ -34,6 +34,7 @@ impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
         let is_stopping = self.core.shared.is_stopping();
         self.handle_held();
+        self.work();
         self.take_mail(driver);
         self.handle_deadlines(driver);
         self.core.deliver_due_batches();
@@ -71,11 +72,13 @@ impl<H: Handler> Shard<H> {
         }
         let timer = core.wheel.next_due(core.now);
         let batch = core.batches.wait(core.now);
+        let job = core.jobs.wait(core.now);
         Next::Wait(
             [
                 retry,
                 timer,
                 batch,
+                job,
                 self.drain_step(),
                 self.core.thrift.wait,
             ]
@@ -125,8 +128,13 @@ impl<H: Handler> Shard<H> {
                 }
             }
             Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
-            Mail::Members { room, answer } => {
-                let slots = core.rooms.members(&room).into_iter().flatten();
+            Mail::CloseUser { user, code, reason } => core.close_user(&user, code, &reason),
+            Mail::Members { group, answer } => {
+                let slots = match group {
+                    Group::Room(room) => core.rooms.members(&room),
+                    Group::User(user) => core.users.members(&user),
+                };
+                let slots = slots.into_iter().flatten();
                 let keys = slots.filter_map(|slot| core.connections.key(slot));
                 let members = keys.map(|key| core.id(key)).collect();
                 // Whoever asked may have stopped waiting.
@@ -152,8 +160,10 @@ impl<H: Handler> Shard<H> {
     /// Tells the handler of connections that have ended; what it does then may end others.
     pub(super) fn settle(&mut self) {
         while let Some((key, cause)) = self.core.ended.pop_front() {
+            self.core.cancel_jobs(key);
             self.call_on_close(key, cause);
             self.core.leave_all(key);
+            self.core.leave_user(key.slot);
             self.core
                 .deliver_run_before_leave(Circle::Everyone, key.slot);
             self.core.rooms.exit(key.slot);

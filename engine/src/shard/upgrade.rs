@@ -9,7 +9,8 @@ use throng_transport::{Driver, SocketKey};
 use super::compress::Encoding;
 use super::connection::{NO_PROTOCOL, Particulars, Phase, Unhandled};
 use super::core::{Core, Release};
-use super::{Shard, guard};
+use super::{Foreign, Shard, guard};
+use crate::attributes::Attributes;
 use crate::budget::Pressure;
 use crate::config::{Compression, Config};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
@@ -170,7 +171,9 @@ impl<H: Handler> Shard<H> {
             metadata,
             mut subprotocol,
             headers,
+            attributes,
         } = accept;
+        let attributes = Foreign::new(attributes);
         let offers = |name: &String| request.protocols().any(|offered| offered == name);
         let is_offered = subprotocol.as_ref().is_none_or(offers);
         if !is_offered
@@ -210,6 +213,7 @@ impl<H: Handler> Shard<H> {
             user_id,
             metadata,
             subprotocol,
+            attributes,
             ..Particulars::default()
         };
         let connection = &mut self.core.connections[key.slot];
@@ -242,6 +246,7 @@ impl<H: Handler> Shard<H> {
         self.core.start_heartbeat(key.slot);
         self.core.deliver_run_of(Circle::Everyone);
         self.core.rooms.enter(key.slot);
+        self.core.enter_user(key.slot);
         self.core.shared.count_opened();
         self.call(key, H::on_open);
     }
@@ -382,8 +387,10 @@ impl Core {
 impl Particulars {
     /// Itself, unless it says nothing.
     fn into_box(self) -> Option<Box<Particulars>> {
-        let says_nothing =
-            self.user_id.is_none() && self.metadata.is_empty() && self.subprotocol.is_none();
+        let says_nothing = self.user_id.is_none()
+            && self.metadata.is_empty()
+            && self.subprotocol.is_none()
+            && self.attributes.get().is_none_or(Attributes::is_empty);
         (!says_nothing).then(|| Box::new(self))
     }
 }

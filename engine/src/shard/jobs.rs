@@ -1,0 +1,370 @@
+//! What goes on for a connection between its messages: futures beside the shard, and calls at a later
+//! moment.
+//!
+//! A future is polled on its connection's shard, in a step of the turn of its own, when it was woken; what it makes is
+//! handed to a function that has the connection in hand. All of a connection's jobs end with it.
+
+use std::any::Any;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use slab::Slab;
+use smallvec::SmallVec;
+use thiserror::Error;
+use throng_transport::{SocketKey, Waker};
+
+use super::core::Core;
+use super::guard::Foreign;
+use super::{Shard, guard};
+use crate::handler::Handler;
+use crate::limits::JOBS_PER_TURN;
+
+/// A connection's job that has not ended: [`Conn::spawn`](crate::Conn::spawn), [`Conn::after`](crate::Conn::after).
+///
+/// Dropping it changes nothing; [`Conn::cancel`](crate::Conn::cancel) ends the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Job(JobId);
+
+/// Why a job was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The connection has as many jobs as `max_jobs_per_connection` allows.
+    #[error("the connection has {max} jobs, the most allowed (max_jobs_per_connection)")]
+    TooManyJobs {
+        /// The bound.
+        max: usize,
+    },
+    /// The connection is closing or gone.
+    #[error("the connection is not open")]
+    NotOpen,
+}
+
+/// Called with the shard, the connection and its state, of the type that the job was begun with.
+pub(crate) type Call = Box<dyn FnOnce(&mut Core, SocketKey, &mut dyn Any) + Send>;
+
+/// A future and what follows it.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Call> + Send>>;
+
+/// The jobs of one connection.
+pub(crate) type JobList = SmallVec<[JobId; 2]>;
+
+/// A place in the slab, and the number of the job that it was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct JobId {
+    place: usize,
+    number: u64,
+}
+
+/// All jobs of a shard.
+pub(crate) struct Jobs {
+    slots: Slab<Slot>,
+    /// When calls are due, the earliest first. Those of jobs that have ended stay until their time.
+    due: BinaryHeap<Reverse<(Duration, JobId)>>,
+    /// Futures that were woken; each is in it once at most.
+    woken: Receiver<JobId>,
+    wake: Sender<JobId>,
+    waker: Waker,
+    begun: u64,
+}
+
+struct Slot {
+    number: u64,
+    key: SocketKey,
+    kind: Kind,
+}
+
+enum Kind {
+    /// `None` while it is polled.
+    Work(Option<Work>, Arc<Alarm>),
+    Call(Foreign<Call>),
+}
+
+/// Wakes a future's shard.
+struct Alarm {
+    id: JobId,
+    /// It is among those woken, and has not been polled since.
+    is_rung: AtomicBool,
+    wake: Sender<JobId>,
+    waker: Waker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            // Where the shard is gone there is nothing to wake.
+            let _ = self.wake.send(self.id);
+            self.waker.wake();
+        }
+    }
+}
+
+impl Jobs {
+    /// No jobs, of the shard that `waker` wakes.
+    pub(crate) fn new(waker: Waker) -> Jobs {
+        let (wake, woken) = unbounded();
+        Jobs {
+            slots: Slab::new(),
+            due: BinaryHeap::new(),
+            woken,
+            wake,
+            waker,
+            begun: 0,
+        }
+    }
+
+    fn insert(&mut self, key: SocketKey, kind: impl FnOnce(&Jobs, JobId) -> Kind) -> JobId {
+        self.begun += 1;
+        let id = JobId {
+            place: self.slots.vacant_key(),
+            number: self.begun,
+        };
+        let kind = kind(self, id);
+        self.slots.insert(Slot {
+            number: id.number,
+            key,
+            kind,
+        });
+        id
+    }
+
+    fn get(&mut self, id: JobId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(id.place);
+        slot.filter(|slot| slot.number == id.number)
+    }
+
+    fn remove(&mut self, id: JobId) -> Option<Slot> {
+        self.get(id)?;
+        let slot = self.slots.remove(id.place);
+        // Calls that were cancelled must not pile up.
+        if self.due.len() > 2 * self.slots.len() + 64 {
+            let slots = &self.slots;
+            let is_there =
+                |id: &JobId| slots.get(id.place).is_some_and(|it| it.number == id.number);
+            self.due.retain(|Reverse((_, id))| is_there(id));
+        }
+        Some(slot)
+    }
+
+    /// How long until the next call is due; nothing when there is something to do at once.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+        if !self.woken.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let Reverse((due, _)) = self.due.peek()?;
+        Some(due.saturating_sub(now))
+    }
+
+    /// Whether something was woken or is due.
+    #[inline]
+    fn have_work(&self, now: Duration) -> bool {
+        !self.woken.is_empty() || self.next_due(now).is_some()
+    }
+
+    fn next_due(&self, now: Duration) -> Option<JobId> {
+        let Reverse((due, id)) = self.due.peek()?;
+        (*due <= now).then_some(*id)
+    }
+}
+
+impl Core {
+    /// Begins a job of an open connection that is polled, for the first time in this turn or the next.
+    pub(crate) fn spawn(&mut self, key: SocketKey, work: Work) -> Result<Job, SpawnError> {
+        self.check_room_for_job(key)?;
+        let id = self.jobs.insert(key, |jobs, id| {
+            let alarm = Arc::new(Alarm {
+                id,
+                is_rung: AtomicBool::new(false),
+                wake: jobs.wake.clone(),
+                waker: jobs.waker.clone(),
+            });
+            alarm.wake_by_ref();
+            Kind::Work(Some(work), alarm)
+        });
+        self.list_job(key, id);
+        Ok(Job(id))
+    }
+
+    /// Has an open connection's `call` called when so much time has passed.
+    pub(crate) fn call_after(
+        &mut self,
+        key: SocketKey,
+        delay: Duration,
+        call: Call,
+    ) -> Result<Job, SpawnError> {
+        self.check_room_for_job(key)?;
+        let due = self.now + delay;
+        let id = self.jobs.insert(key, |_, _| Kind::Call(Foreign::new(call)));
+        self.jobs.due.push(Reverse((due, id)));
+        self.list_job(key, id);
+        Ok(Job(id))
+    }
+
+    /// Ends a job of a connection; returns whether it had not ended. A future is dropped.
+    pub(crate) fn cancel(&mut self, key: SocketKey, job: Job) -> bool {
+        if self.jobs.get(job.0).is_none_or(|slot| slot.key != key) {
+            return false;
+        }
+        self.end_job(job.0);
+        true
+    }
+
+    /// Ends all jobs of a connection.
+    pub(super) fn cancel_jobs(&mut self, key: SocketKey) {
+        let particulars = self.connections.get(key).map(|it| &mut it.particulars);
+        let Some(Some(particulars)) = particulars else {
+            return;
+        };
+        for id in std::mem::take(&mut particulars.jobs) {
+            if let Some(slot) = self.jobs.remove(id) {
+                drop_kind(slot.kind);
+            }
+        }
+    }
+
+    fn check_room_for_job(&mut self, key: SocketKey) -> Result<(), SpawnError> {
+        let max = self.shared.config.max_jobs_per_connection;
+        let Some(connection) = self.connections.open(key) else {
+            return Err(SpawnError::NotOpen);
+        };
+        let particulars = connection.particulars.as_ref();
+        if particulars.map_or(0, |it| it.jobs.len()) >= max {
+            return Err(SpawnError::TooManyJobs { max });
+        }
+        Ok(())
+    }
+
+    fn list_job(&mut self, key: SocketKey, id: JobId) {
+        let particulars = &mut self.connections[key.slot].particulars;
+        particulars.get_or_insert_default().jobs.push(id);
+    }
+
+    fn end_job(&mut self, id: JobId) {
+        let Some(slot) = self.jobs.remove(id) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get(slot.key)
+            && let Some(particulars) = &mut connection.particulars
+        {
+            particulars.jobs.retain(|listed| *listed != id);
+        }
+        drop_kind(slot.kind);
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Polls futures that were woken, and makes the calls that are due.
+    pub(super) fn work(&mut self) {
+        let now = self.core.now;
+        if !self.core.jobs.have_work(now) {
+            return;
+        }
+        let shared = Arc::clone(&self.core.shared);
+        let _entered = shared.runtime.enter();
+        for _ in 0..JOBS_PER_TURN {
+            let Ok(id) = self.core.jobs.woken.try_recv() else {
+                break;
+            };
+            self.poll_job(id);
+        }
+        for _ in 0..JOBS_PER_TURN {
+            let Some(id) = self.core.jobs.next_due(now) else {
+                break;
+            };
+            self.core.jobs.due.pop();
+            self.make_call(id);
+        }
+    }
+
+    fn poll_job(&mut self, id: JobId) {
+        let Some(slot) = self.core.jobs.get(id) else {
+            return;
+        };
+        let key = slot.key;
+        let Kind::Work(work, alarm) = &mut slot.kind else {
+            return;
+        };
+        let Some(mut polled) = work.take() else {
+            return;
+        };
+        let alarm = Arc::clone(alarm);
+        // Whatever wakes it from now on is not seen by this poll for sure.
+        alarm.is_rung.store(false, Ordering::Release);
+        let waker = alarm.into();
+        let outcome = guard(|| polled.as_mut().poll(&mut Context::from_waker(&waker)));
+        match outcome {
+            Some(Poll::Pending) => {
+                if let Some(slot) = self.core.jobs.get(id)
+                    && let Kind::Work(work, _) = &mut slot.kind
+                {
+                    *work = Some(polled);
+                }
+            }
+            Some(Poll::Ready(call)) => {
+                drop(Foreign::new(polled));
+                self.core.end_job(id);
+                self.call_back(key, Foreign::new(call));
+            }
+            None => {
+                drop(Foreign::new(polled));
+                self.core.end_job(id);
+                self.handle_panic(key);
+            }
+        }
+    }
+
+    fn make_call(&mut self, id: JobId) {
+        let Some(slot) = self.core.jobs.get(id) else {
+            return;
+        };
+        let key = slot.key;
+        // In its place is put what does nothing, to be ended.
+        let idle = Kind::Call(Foreign::new(Box::new(|_, _, _| {})));
+        let kind = std::mem::replace(&mut slot.kind, idle);
+        self.core.end_job(id);
+        if let Kind::Call(call) = kind {
+            self.call_back(key, call);
+        }
+    }
+
+    /// Hands the connection to what a job has left to be called, if it is still open.
+    fn call_back(&mut self, key: SocketKey, call: Foreign<Call>) {
+        if self.core.connections.open(key).is_none() {
+            return;
+        }
+        let Some(Some(state)) = self.states.get_mut(key.slot as usize) else {
+            return;
+        };
+        let core = &mut self.core;
+        if call.call(|call| call(core, key, state)).is_none() {
+            self.handle_panic(key);
+        }
+    }
+}
+
+/// A future is the service's, and so is its `Drop`.
+fn drop_kind(kind: Kind) {
+    match kind {
+        Kind::Work(work, _) => drop(Foreign::new(work)),
+        Kind::Call(call) => drop(call),
+    }
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs")
+            .field("len", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
