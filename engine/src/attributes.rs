@@ -44,6 +44,16 @@ impl Attributes {
         self.values.get_mut(&TypeId::of::<T>())?.downcast_mut()
     }
 
+    /// The value of that type, to be changed; its default is kept first where there is none.
+    pub fn get_or_default<T: Default + Send + 'static>(&mut self) -> &mut T {
+        let entry = self.values.entry(TypeId::of::<T>());
+        let value = entry.or_insert_with(|| Box::<T>::default());
+        match value.downcast_mut() {
+            Some(value) => value,
+            None => unreachable!("values are kept by their types"),
+        }
+    }
+
     /// Takes the value of that type out.
     pub fn remove<T: 'static>(&mut self) -> Option<T> {
         let value = self.values.remove(&TypeId::of::<T>())?;

@@ -4,7 +4,7 @@ mod jobs;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use throng_transport::{Peer, SocketKey};
@@ -15,6 +15,7 @@ use crate::event::{Cause, Counts};
 use crate::fanout::Later;
 use crate::handle::{ConnectionHandle, EngineHandle};
 use crate::id::ConnectionId;
+use crate::notice::Notify;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
@@ -35,6 +36,16 @@ pub struct Conn<'a, S> {
 impl<'a, S> Conn<'a, S> {
     pub(crate) fn new(core: &'a mut Core, key: SocketKey, state: &'a mut S) -> Conn<'a, S> {
         Conn { core, key, state }
+    }
+
+    /// The same, for a while.
+    pub(crate) fn reborrow(&mut self) -> Conn<'_, S> {
+        Conn::new(self.core, self.key, self.state)
+    }
+
+    /// A random number, from the shard's seed.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.core.random()
     }
 
     fn connection(&self) -> &Connection {
@@ -65,6 +76,18 @@ impl<S> Conn<'_, S> {
     /// strings.
     pub fn send_json(&mut self, value: &impl Serialize) -> Result<Receipt, serde_json::Error> {
         self.direct(self.id(), Lane::Normal).send_json(value)
+    }
+
+    /// Tells the peer of an event, as [`To::notify`] does.
+    ///
+    /// # Errors
+    /// As [`Conn::send_json`].
+    pub fn notify(
+        &mut self,
+        event: &str,
+        data: &impl Serialize,
+    ) -> Result<Receipt, serde_json::Error> {
+        self.send_json(&Notify::new(event, data, self.unix_time()))
     }
 
     /// Sends before everything on the normal lane that has not been sent.
@@ -264,6 +287,16 @@ impl<S> Conn<'_, S> {
         self.core.subprotocol(self.connection())
     }
 
+    /// The time in seconds since 1970, as in the timestamps of envelopes.
+    pub fn unix_time(&self) -> u64 {
+        self.core.unix_time()
+    }
+
+    /// The time since the engine's epoch, the same throughout a turn.
+    pub(crate) fn now(&self) -> Duration {
+        self.core.now
+    }
+
     /// When the connection was opened, to within 10 ms.
     pub fn connected_at(&self) -> Instant {
         self.core.instant(self.connection().since.opened)
@@ -408,6 +441,10 @@ impl sealed::Publish for FromHandler<'_> {
             Some(room) => core.publish_later_sequenced(&room, outgoing, later),
             None => core.publish_later(outgoing, later),
         }
+    }
+
+    fn unix_time(&self) -> u64 {
+        self.core.unix_time()
     }
 
     fn settle(receipt: &Receipt, tally: TallyShare) {

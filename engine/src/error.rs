@@ -40,6 +40,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// Something is wrong with the router's events; nothing was bound.
+    #[error(transparent)]
+    Router(#[from] crate::router::RouterError),
     /// What `tls_certificate`, `tls_key` or `tls_client_ca` name cannot be used; nothing was bound.
     #[cfg(feature = "tls")]
     #[error("tls_certificate, tls_key, tls_client_ca: {0}")]

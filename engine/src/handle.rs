@@ -13,6 +13,7 @@ use crate::entropy::system_entropy;
 use crate::error::{MembersError, PublishError, ReceiptError};
 use crate::fanout::{self, Later, Unmade};
 use crate::id::ConnectionId;
+use crate::notice::Notify;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
@@ -187,6 +188,12 @@ impl EngineHandle {
     /// The rooms that have members or were created, in no particular order.
     pub fn rooms(&self) -> Vec<RoomInfo> {
         self.0.directory.list()
+    }
+
+    /// The engine's time in seconds since 1970: that of the system when it was started, and the monotonic
+    /// clock from there.
+    pub fn unix_time(&self) -> u64 {
+        (self.0.unix_epoch + self.0.epoch.elapsed()).as_secs()
     }
 
     /// What the shards run on: where [`Backend::Auto`] was asked for, what that came to.
@@ -429,6 +436,10 @@ impl sealed::Publish for FromOutside<'_> {
         })
     }
 
+    fn unix_time(&self) -> u64 {
+        self.0.unix_time()
+    }
+
     fn settle(outcome: &Result<(), PublishError>, tally: TallyShare) {
         settle(*outcome, tally);
     }
@@ -549,6 +560,14 @@ impl ConnectionHandle {
     /// When `value` cannot be represented as JSON, and as [`ConnectionHandle::send`].
     pub fn send_json(&self, value: &impl Serialize) -> Result<(), SendJsonError> {
         Ok(self.send(Message::Text(&serde_json::to_string(value)?))?)
+    }
+
+    /// Tells the peer of an event, as [`To::notify`] does.
+    ///
+    /// # Errors
+    /// As [`ConnectionHandle::send_json`].
+    pub fn notify(&self, event: &str, data: &impl Serialize) -> Result<(), SendJsonError> {
+        self.send_json(&Notify::new(event, data, self.engine.unix_time()))
     }
 
     /// Closes the connection, behind what has been sent. A code that may not be sent

@@ -131,6 +131,8 @@ pub struct Upgrade<'a> {
     pub(crate) peer: Peer,
     pub(crate) subprotocol: Option<&'a str>,
     pub(crate) secured: Option<&'a Secured>,
+    /// In seconds since 1970.
+    pub(crate) unix_time: u64,
 }
 
 impl<'a> Upgrade<'a> {

@@ -35,6 +35,14 @@ pub(crate) const MAX_RUN_EXCEPTIONS: usize = 64;
 pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 /// Bytes in all batches of a shard after which they go out.
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
+/// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
+pub(crate) const MAX_BUCKETS: usize = 262_144;
+/// Events refused by a rate limit, with none let through between them, after which the connection is closed.
+pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 16;
+/// Users whose tokens are remembered as revoked.
+pub(crate) const MAX_REVOCATIONS: usize = 65_536;
+/// Tokens that do not hold, after which their connection is closed.
+pub(crate) const MAX_AUTH_FAILURES: u32 = 5;
 /// Futures polled in one turn, and calls made whose time has come.
 pub(crate) const JOBS_PER_TURN: usize = 256;
 /// Entries taken from a shard's mailbox in one turn.

@@ -9,11 +9,13 @@ use crate::error::ReceiptError;
 use crate::fanout::Later;
 use crate::handle::FromOutside;
 use crate::id::ConnectionId;
+use crate::notice::Notify;
 use crate::owned::OwnedMessage;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::receipt::PendingReceipt;
 use crate::room::{Audience, Position, Target};
+use crate::router::Codec;
 use crate::shard::{Lane, Make, Receipt, TallyShare};
 
 use self::sealed::Publish as _;
@@ -56,6 +58,9 @@ pub(crate) mod sealed {
 
         /// Sends on its way what `later` makes; the payload of `outgoing` is empty.
         fn publish_later(self, outgoing: &Outgoing<'_, '_>, later: Later) -> Self::Outcome;
+
+        /// The engine's time in seconds since 1970.
+        fn unix_time(&self) -> u64;
 
         /// Ends the publisher's own share in the whole receipt.
         fn settle(outcome: &Self::Outcome, tally: TallyShare);
@@ -261,6 +266,53 @@ impl<'a, P> To<'a, P> {
             to: self,
             content: Content::Later(Later::json(value)),
         }
+    }
+}
+
+/// Typed events, as clients of a [`Router`](crate::Router) expect them.
+impl<'a, P: Publisher> To<'a, P> {
+    /// A text message that tells clients of an event:
+    /// `{"type":"notify","event":"user.online","data":{…},"timestamp":1707552000}`.
+    ///
+    /// ```
+    /// # fn example(conn: &mut throng::Conn<'_, ()>) -> Result<(), serde_json::Error> {
+    /// let data = serde_json::json!({"user": conn.user_id()});
+    /// conn.to("general").notify("user.online", &data)?.publish();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When `data` cannot be represented: its `Serialize` fails, or a map has keys that are no
+    /// strings.
+    pub fn notify(
+        self,
+        event: &str,
+        data: &impl Serialize,
+    ) -> Result<Publication<'a, P>, serde_json::Error> {
+        let notify = Notify::new(event, data, self.publisher.unix_time());
+        let text = serde_json::to_string(&notify)?;
+        Ok(self.text(text))
+    }
+
+    /// The same by another codec.
+    ///
+    /// # Errors
+    /// When `data` cannot be represented, with the codec's reason.
+    pub fn notify_as<C: Codec>(
+        self,
+        codec: &C,
+        event: &str,
+        data: &impl Serialize,
+    ) -> Result<Publication<'a, P>, String> {
+        let mut message = Vec::new();
+        let notify = Notify::new(event, data, self.publisher.unix_time());
+        codec.write(&mut message, &notify)?;
+        if C::IS_BINARY {
+            return Ok(self.binary(message));
+        }
+        let text = String::from_utf8(message).map_err(|error| error.to_string())?;
+        Ok(self.text(text))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::handler::{Handler, OnMessage};
 use crate::http::{Page, Pages, SideDoor, SideLimits};
 use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
+use crate::router::{Codec, Router, Routes};
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
 #[cfg(all(unix, feature = "tokio"))]
@@ -140,6 +141,17 @@ impl<H> Builder<H> {
             tls: self.tls,
             handler,
         }
+    }
+
+    /// Serves the connections by a router's events.
+    ///
+    /// # Errors
+    /// What is wrong with what was registered.
+    pub fn router<S: Send + 'static, C: Codec>(
+        self,
+        router: Router<S, C>,
+    ) -> Result<Builder<Routes<S, C>>, StartError> {
+        Ok(self.handler(router.freeze()?))
     }
 
     /// A handler without state that lets everybody in and calls `on_message` for each message.

@@ -66,7 +66,28 @@ impl<S: Send + 'static> Conn<'_, S> {
             let output = future.await;
             with_conn::<S>(move |conn| then(conn, output))
         };
-        self.core.spawn(self.key, Box::pin(work))
+        self.core.spawn(self.key, Box::pin(work), None)
+    }
+
+    /// The same with a limit, if there is one: when that time is over, the future is dropped and
+    /// `overdue` called instead.
+    pub(crate) fn spawn_within<F, T>(
+        &mut self,
+        limit: Option<Duration>,
+        future: F,
+        then: impl FnOnce(&mut Conn<'_, S>, T) + Send + 'static,
+        overdue: impl FnOnce(&mut Conn<'_, S>) + Send + 'static,
+    ) -> Result<Job, SpawnError>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let work = async move {
+            let output = future.await;
+            with_conn::<S>(move |conn| then(conn, output))
+        };
+        let limit = limit.map(|limit| (limit, with_conn::<S>(overdue)));
+        self.core.spawn(self.key, Box::pin(work), limit)
     }
 
     /// Calls `then` with the connection in hand when so much time has passed, to within a turn, if the

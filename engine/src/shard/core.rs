@@ -167,6 +167,11 @@ impl Core {
         (self.shared.unix_epoch + self.now).as_secs()
     }
 
+    /// A random number.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random.u64(..)
+    }
+
     /// A random part of `whole`.
     pub(crate) fn random_part(&mut self, whole: Duration) -> Duration {
         whole.mul_f64(self.random.f64())

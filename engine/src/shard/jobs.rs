@@ -82,8 +82,13 @@ struct Slot {
 }
 
 enum Kind {
-    /// `None` while it is polled.
-    Work(Option<Work>, Arc<Alarm>),
+    Work {
+        /// `None` while it is polled.
+        work: Option<Work>,
+        alarm: Arc<Alarm>,
+        /// Called if its time is over first.
+        overdue: Foreign<Call>,
+    },
     Call(Foreign<Call>),
 }
 
@@ -180,7 +185,13 @@ impl Jobs {
 
 impl Core {
     /// Begins a job of an open connection that is polled, for the first time in this turn or the next.
-    pub(crate) fn spawn(&mut self, key: SocketKey, work: Work) -> Result<Job, SpawnError> {
+    /// Where it has a limit, it is dropped when that time is over, and what goes with the limit is called.
+    pub(crate) fn spawn(
+        &mut self,
+        key: SocketKey,
+        work: Work,
+        limit: Option<(Duration, Call)>,
+    ) -> Result<Job, SpawnError> {
         self.check_room_for_job(key)?;
         let id = self.jobs.insert(key, |jobs, id| {
             let alarm = Arc::new(Alarm {
@@ -190,8 +201,22 @@ impl Core {
                 waker: jobs.waker.clone(),
             });
             alarm.wake_by_ref();
-            Kind::Work(Some(work), alarm)
+            Kind::Work {
+                work: Some(work),
+                alarm,
+                overdue: Foreign::default(),
+            }
         });
+        if let Some((limit, call)) = limit {
+            if let Some(Slot {
+                kind: Kind::Work { overdue, .. },
+                ..
+            }) = self.jobs.get(id)
+            {
+                *overdue = Foreign::new(call);
+            }
+            self.jobs.due.push(Reverse((self.now + limit, id)));
+        }
         self.list_job(key, id);
         Ok(Job(id))
     }
@@ -292,7 +317,7 @@ impl<H: Handler> Shard<H> {
             return;
         };
         let key = slot.key;
-        let Kind::Work(work, alarm) = &mut slot.kind else {
+        let Kind::Work { work, alarm, .. } = &mut slot.kind else {
             return;
         };
         let Some(mut polled) = work.take() else {
@@ -306,7 +331,7 @@ impl<H: Handler> Shard<H> {
         match outcome {
             Some(Poll::Pending) => {
                 if let Some(slot) = self.core.jobs.get(id)
-                    && let Kind::Work(work, _) = &mut slot.kind
+                    && let Kind::Work { work, .. } = &mut slot.kind
                 {
                     *work = Some(polled);
                 }
@@ -329,13 +354,11 @@ impl<H: Handler> Shard<H> {
             return;
         };
         let key = slot.key;
-        // In its place is put what does nothing, to be ended.
-        let idle = Kind::Call(Foreign::new(Box::new(|_, _, _| {})));
-        let kind = std::mem::replace(&mut slot.kind, idle);
+        let call = match &mut slot.kind {
+            Kind::Call(call) | Kind::Work { overdue: call, .. } => std::mem::take(call),
+        };
         self.core.end_job(id);
-        if let Kind::Call(call) = kind {
-            self.call_back(key, call);
-        }
+        self.call_back(key, call);
     }
 
     /// Hands the connection to what a job has left to be called, if it is still open.
@@ -356,7 +379,7 @@ impl<H: Handler> Shard<H> {
 /// A future is the service's, and so is its `Drop`.
 fn drop_kind(kind: Kind) {
     match kind {
-        Kind::Work(work, _) => drop(Foreign::new(work)),
+        Kind::Work { work, .. } => drop(Foreign::new(work)),
         Kind::Call(call) => drop(call),
     }
 }

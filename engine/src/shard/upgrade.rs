@@ -137,6 +137,7 @@ impl<H: Handler> Shard<H> {
             peer: self.core.connections[key.slot].peer(),
             subprotocol: chosen.map(|index| &*config.subprotocols[index]),
             secured: self.secured.get(&key),
+            unix_time: self.core.unix_time(),
         };
         // Origins may be the service's code as well.
         let decision = guard(|| {

@@ -1,0 +1,379 @@
+//! Typed events: what clients send is routed by name to handlers that take and return values.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use throng::Router;
+//! use throng::router::EventError;
+//!
+//! #[derive(Deserialize)]
+//! struct Add {
+//!     left: u32,
+//!     right: u32,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Sum {
+//!     sum: u32,
+//! }
+//!
+//! let mut router = Router::new();
+//! router.on("add", |_, Add { left, right }| {
+//!     let sum = left.checked_add(right);
+//!     let sum = sum.ok_or(EventError::malformed("left and right: their sum is too large"))?;
+//!     Ok(Sum { sum })
+//! });
+//! let engine = throng::Engine::builder().bind("127.0.0.1:0")?.router(router)?.start()?;
+//! # Ok::<(), throng::StartError>(())
+//! ```
+//!
+//! A client that sends `{"type":"request","event":"add","request_id":"r1","data":{"left":1,"right":2}}` is
+//! answered `{"type":"response","request_id":"r1","code":200,"message":"success","data":{"sum":3},"trace_id":"…","timestamp":…}`.
+//!
+//! # Envelopes
+//!
+//! In the [standard style](Style::Standard) a message's `type` says what it is:
+//!
+//! | from clients | | answered by |
+//! |---|---|---|
+//! | `request` | `event`, `request_id`, `data` | `response` or `error` of the same `request_id` |
+//! | `notify` | `event`, `data` | nothing, or `error` |
+//! | `auth` | `token` | `auth_success` or `auth_error` ([`auth`]) |
+//! | `ping` | | `{"type":"pong","timestamp":…}` |
+//!
+//! In the [plain style](Style::Plain) the `type` is the event itself and its fields lie beside it:
+//! `{"type":"chat","room":"general","content":"…"}`. Answers are the same, with the field `event`; a `request_id` is
+//! optional.
+//!
+//! What is no message of these is answered with code 400 and the field that is wrong, an unknown event
+//! with 404; both count as [invalid](crate::Conn::report_invalid).
+
+mod answer;
+pub mod auth;
+mod codec;
+mod cx;
+mod error;
+mod json;
+mod middleware;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+mod rate;
+mod route;
+mod serve;
+mod validate;
+
+pub use auth::{
+    Auth, Expiry, Identity, Revocations, RevokeError, Source, TokenError, TokenValidator,
+};
+pub use codec::{Codec, Envelope, Payload};
+pub use cx::{Cx, TraceId};
+pub use error::{DecodeError, EventError, RouterError};
+pub use json::Json;
+pub use middleware::{Call, Log, Middleware, Outcome, Rules, Timeout};
+#[cfg(feature = "msgpack")]
+pub use msgpack::MessagePack;
+pub use rate::RateLimit;
+pub use route::{Done, Route};
+pub use serve::Routes;
+pub use validate::{Invalid, Valid, Validate, escape_html};
+
+use std::fmt;
+
+use hashbrown::HashMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::conn::Conn;
+use crate::event::Close;
+use crate::handler::{Accept, Reject, Upgrade};
+use crate::protocol::message::Message;
+use route::Entry;
+
+/// Bytes of a `request_id`, and of an event's name.
+pub(crate) const MAX_NAME: usize = 128;
+
+/// How a message says what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// `{"type":"request","event":"chat.send","request_id":"r1","data":{…}}`
+    #[default]
+    Standard,
+    /// `{"type":"chat.send","room":"general","content":"…"}`
+    Plain,
+}
+
+/// Events and their handlers. It becomes an engine's handler by
+/// [`Builder::router`](crate::Builder::router).
+///
+/// `S` is the state of each connection ([`Conn::state`]), `C` how envelopes travel.
+pub struct Router<S = (), C = Json> {
+    style: Style,
+    codec: C,
+    entries: Vec<Entry<S, C>>,
+    by_name: HashMap<Box<str>, usize>,
+    middleware: Vec<Box<dyn Middleware<S>>>,
+    hooks: Hooks<S>,
+    auth: Option<Auth>,
+    /// The first thing that is wrong.
+    fault: Option<RouterError>,
+}
+
+type Admit<S> = Box<dyn Fn(&Upgrade<'_>) -> Result<Accept<S>, Reject> + Send + Sync>;
+type OnOpen<S> = Box<dyn Fn(&mut Conn<'_, S>) + Send + Sync>;
+type OnClose<S> = Box<dyn Fn(&mut Conn<'_, S>, &Close) + Send + Sync>;
+type OnOther<S> = Box<dyn Fn(&mut Conn<'_, S>, Message<'_>) + Send + Sync>;
+
+/// What is called besides events.
+struct Hooks<S> {
+    admit: Admit<S>,
+    open: Option<OnOpen<S>>,
+    close: Option<OnClose<S>>,
+    other: Option<OnOther<S>>,
+}
+
+impl Router {
+    /// A router without events, whose connections have no state and are all let in.
+    pub fn new() -> Router {
+        Router::with_state(|_| Ok(Accept::new(())))
+    }
+}
+
+impl Default for Router {
+    fn default() -> Router {
+        Router::new()
+    }
+}
+
+impl<S: Send + 'static> Router<S> {
+    /// A router without events. `admit` decides about upgrades and makes the state of each connection; see
+    /// [`Handler::on_upgrade`](crate::Handler::on_upgrade).
+    pub fn with_state(
+        admit: impl Fn(&Upgrade<'_>) -> Result<Accept<S>, Reject> + Send + Sync + 'static,
+    ) -> Router<S> {
+        Router {
+            style: Style::default(),
+            codec: Json,
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+            middleware: Vec::new(),
+            hooks: Hooks {
+                admit: Box::new(admit),
+                open: None,
+                close: None,
+                other: None,
+            },
+            auth: None,
+            fault: None,
+        }
+    }
+}
+
+/// Events.
+impl<S: Send + 'static, C: Codec> Router<S, C> {
+    /// Registers an event whose handler answers at once.
+    ///
+    /// A name that was registered before, is empty, longer than 128 bytes, or `ping` or `auth`, is an error when the engine is
+    /// started.
+    ///
+    /// ```
+    /// # use throng::Router;
+    /// let mut router = Router::new();
+    /// router.on::<String, usize>("measure", |cx, text| {
+    ///     cx.send("measuring");
+    ///     Ok(text.len())
+    /// });
+    /// ```
+    pub fn on<Req, Res>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&mut Cx<'_, S>, Req) -> Result<Res, EventError> + Send + Sync + 'static,
+    ) -> Route<'_>
+    where
+        Req: DeserializeOwned + 'static,
+        Res: Serialize + 'static,
+    {
+        self.register(event, route::answering(handler))
+    }
+
+    /// Registers an event whose handler is asynchronous. What it needs of the connection it takes before its
+    /// future begins; the future is polled beside the shard ([`Conn::spawn`]) and dropped when the connection closes.
+    /// Answers come in the order in which they are made.
+    ///
+    /// ```
+    /// # use throng::Router;
+    /// # async fn look_up(user: Option<String>, key: String) -> u32 { 7 }
+    /// let mut router = Router::new();
+    /// router.on_async::<String, u32, _>("look-up", |cx, key| {
+    ///     let user = cx.user_id().map(str::to_owned);
+    ///     async move { Ok(look_up(user, key).await) }
+    /// });
+    /// ```
+    pub fn on_async<Req, Res, Fut>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&mut Cx<'_, S>, Req) -> Fut + Send + Sync + 'static,
+    ) -> Route<'_>
+    where
+        Req: DeserializeOwned + 'static,
+        Res: Serialize + Send + 'static,
+        Fut: Future<Output = Result<Res, EventError>> + Send + 'static,
+    {
+        self.register(event, route::answering_later(handler))
+    }
+
+    /// Registers an event that wants no answer. A client that asks for one all the same is answered `null`.
+    ///
+    /// ```
+    /// # use throng::Router;
+    /// let mut router = Router::new();
+    /// router.notify::<String, _>("typing", |cx, room| {
+    ///     let user = cx.user_id().unwrap_or("somebody").to_owned();
+    ///     cx.to(&room).except_self().text(format!("{user} is typing")).publish();
+    /// });
+    /// ```
+    pub fn notify<Req, R>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&mut Cx<'_, S>, Req) -> R + Send + Sync + 'static,
+    ) -> Route<'_>
+    where
+        Req: DeserializeOwned + 'static,
+        R: Done,
+    {
+        self.register(
+            event,
+            route::answering(move |cx: &mut Cx<'_, S>, request: Req| handler(cx, request).done()),
+        )
+    }
+
+    fn register(&mut self, event: &str, run: route::Run<S, C>) -> Route<'_> {
+        let rule = match event {
+            "" => Some("it is empty"),
+            "ping" | "auth" => Some("the router answers it"),
+            _ if event.len() > MAX_NAME => Some("it is longer than 128 bytes"),
+            _ => None,
+        };
+        let index = self.entries.len();
+        let event = event.to_owned();
+        if let Some(rule) = rule {
+            let event = event.clone();
+            self.fault.get_or_insert(RouterError::Name { event, rule });
+        } else if self.by_name.insert(event.clone().into(), index).is_some() {
+            let event = event.clone();
+            self.fault.get_or_insert(RouterError::Duplicate { event });
+        }
+        self.entries.push(Entry {
+            name: event.into(),
+            rules: Rules::default(),
+            run,
+        });
+        Route::new(&mut self.entries[index].rules)
+    }
+}
+
+/// What is the same for all events.
+impl<S: Send + 'static, C: Codec> Router<S, C> {
+    /// How messages say what they are; [`Style::Standard`] if nothing is said.
+    pub fn style(&mut self, style: Style) -> &mut Self {
+        self.style = style;
+        self
+    }
+
+    /// Adds something to be done around every event, within what was added before.
+    pub fn with(&mut self, middleware: impl Middleware<S>) -> &mut Self {
+        self.middleware.push(Box::new(middleware));
+        self
+    }
+
+    /// Says how clients are authenticated. From then on events are for those who are, unless they are
+    /// [public](Route::public).
+    pub fn auth(&mut self, auth: Auth) -> &mut Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// Calls `hook` for each connection that opens; what it sends arrives first.
+    pub fn on_open(
+        &mut self,
+        hook: impl Fn(&mut Conn<'_, S>) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.hooks.open = Some(Box::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each connection that ends; see [`Handler::on_close`](crate::Handler::on_close).
+    pub fn on_close(
+        &mut self,
+        hook: impl Fn(&mut Conn<'_, S>, &Close) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.hooks.close = Some(Box::new(hook));
+        self
+    }
+
+    /// Calls `hook` for messages of the kind that events do not travel in: binary ones, or with a binary codec text. Without one they
+    /// are answered 400.
+    pub fn on_other(
+        &mut self,
+        hook: impl Fn(&mut Conn<'_, S>, Message<'_>) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.hooks.other = Some(Box::new(hook));
+        self
+    }
+
+    /// Has envelopes travel in another way. To be chosen before the first event is registered.
+    pub fn codec<D: Codec>(self, codec: D) -> Router<S, D> {
+        let too_late = self.entries.into_iter().next().map(|entry| {
+            let event = entry.name.into();
+            RouterError::CodecTooLate { event }
+        });
+        Router {
+            style: self.style,
+            codec,
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+            middleware: self.middleware,
+            hooks: self.hooks,
+            auth: self.auth,
+            fault: self.fault.or(too_late),
+        }
+    }
+
+    /// Ends registration.
+    ///
+    /// # Errors
+    /// The first thing that was wrong with what was registered.
+    ///
+    /// ```
+    /// # use throng::Router;
+    /// # use throng::router::RouterError;
+    /// let mut router = Router::new();
+    /// router.notify("a", |_, ()| {});
+    /// router.notify("a", |_, ()| {});
+    /// let event = "a".to_owned();
+    /// assert_eq!(router.freeze().unwrap_err(), RouterError::Duplicate { event });
+    /// ```
+    ///
+    /// What is frozen takes no more events:
+    ///
+    /// ```compile_fail
+    /// # use throng::Router;
+    /// let mut router = Router::new();
+    /// let routes = router.freeze();
+    /// router.notify("too-late", |_, ()| {});
+    /// ```
+    pub fn freeze(self) -> Result<Routes<S, C>, RouterError> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(Routes::new(self)),
+        }
+    }
+}
+
+impl<S, C> fmt::Debug for Router<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: Vec<&str> = self.entries.iter().map(|entry| &*entry.name).collect();
+        f.debug_struct("Router")
+            .field("style", &self.style)
+            .field("events", &events)
+            .finish_non_exhaustive()
+    }
+}

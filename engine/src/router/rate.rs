@@ -1,0 +1,326 @@
+//! How often events may be sent.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::hash::BuildHasher;
+
+use super::cx::Cx;
+use super::error::EventError;
+use super::middleware::{Call, Middleware};
+use crate::limits::{MAX_BUCKETS, REFUSALS_BEFORE_CLOSE};
+use crate::protocol::close::CloseCode;
+
+/// Bounds how often events are sent, by token buckets: `burst` at once, `per_second` for ever.
+///
+/// One too many is answered 429. Who goes on all the same is closed with 1008: after sixteen refusals with not
+/// one event let through between them.
+///
+/// ```
+/// use throng::Router;
+/// use throng::router::RateLimit;
+///
+/// let mut router = Router::new();
+/// router.with(RateLimit::per_connection(10.0, 20));
+/// router.with(RateLimit::per_user(50.0, 100));
+/// router.with(RateLimit::per_address(200.0, 400));
+/// ```
+#[derive(Debug)]
+pub struct RateLimit {
+    rate: Rate,
+    whose: Whose,
+    /// Tells this limit's bucket from others' in a connection's attributes.
+    number: usize,
+    /// Only for events of these names, unless it is empty.
+    events: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Whose {
+    Connection,
+    User(Buckets<String>),
+    Address(Buckets<Network>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: f64,
+    burst: f64,
+}
+
+impl RateLimit {
+    /// For each connection by itself.
+    ///
+    /// # Panics
+    /// When `per_second` is not above 0, or `burst` is 0.
+    pub fn per_connection(per_second: f64, burst: u32) -> RateLimit {
+        RateLimit::new(per_second, burst, Whose::Connection)
+    }
+
+    /// For all connections of a user together; for those of nobody each by itself.
+    ///
+    /// # Panics
+    /// As [`RateLimit::per_connection`].
+    pub fn per_user(per_second: f64, burst: u32) -> RateLimit {
+        RateLimit::new(per_second, burst, Whose::User(Buckets::new()))
+    }
+
+    /// For all connections from an IPv4 address, or an IPv6 network of 64 bits, together; for those over
+    /// Unix sockets each by itself.
+    ///
+    /// # Panics
+    /// As [`RateLimit::per_connection`].
+    pub fn per_address(per_second: f64, burst: u32) -> RateLimit {
+        RateLimit::new(per_second, burst, Whose::Address(Buckets::new()))
+    }
+
+    /// Only for events of these names, in one bucket.
+    #[must_use]
+    pub fn events<T: Into<String>>(mut self, events: impl IntoIterator<Item = T>) -> RateLimit {
+        self.events = events.into_iter().map(Into::into).collect();
+        self
+    }
+
+    fn new(per_second: f64, burst: u32, whose: Whose) -> RateLimit {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        assert!(
+            per_second > 0.0 && per_second.is_finite(),
+            "a rate limit of {per_second} events per second: it must be above 0"
+        );
+        assert!(
+            burst > 0,
+            "a rate limit with a burst of 0: it must be 1 at least"
+        );
+        RateLimit {
+            rate: Rate {
+                per_second,
+                burst: burst.into(),
+            },
+            whose,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            events: Vec::new(),
+        }
+    }
+
+    fn take<S>(&self, cx: &mut Cx<'_, S>) -> bool {
+        let now = cx.now();
+        match &self.whose {
+            Whose::Connection => {}
+            Whose::User(buckets) => {
+                if let Some(user) = cx.user_id() {
+                    return buckets.take(user, now, self.rate);
+                }
+            }
+            Whose::Address(buckets) => {
+                if let Some(address) = cx.remote_addr() {
+                    return buckets.take(&Network::of(address.ip()), now, self.rate);
+                }
+            }
+        }
+        own(cx)
+            .bucket(self.number, now, self.rate)
+            .take(now, self.rate)
+    }
+}
+
+impl<S> Middleware<S> for RateLimit {
+    fn before(&self, cx: &mut Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
+        let concerns = |name: &String| name == call.event();
+        if !self.events.is_empty() && !self.events.iter().any(concerns) {
+            return Ok(());
+        }
+        if self.take(cx) {
+            own(cx).refusals = 0;
+            return Ok(());
+        }
+        let own = own(cx);
+        own.refusals += 1;
+        if own.refusals >= REFUSALS_BEFORE_CLOSE {
+            cx.close(CloseCode::POLICY, "too many events");
+        }
+        Err(EventError::too_many("too many events"))
+    }
+}
+
+fn own<'c, S>(cx: &'c mut Cx<'_, S>) -> &'c mut Own {
+    cx.attributes().get_or_default()
+}
+
+/// What a connection has of its own.
+#[derive(Debug, Default)]
+struct Own {
+    buckets: Vec<(usize, Bucket)>,
+    /// Events refused since one was let through.
+    refusals: u32,
+}
+
+impl Own {
+    fn bucket(&mut self, number: usize, now: Duration, rate: Rate) -> &mut Bucket {
+        let place = self.buckets.iter().position(|(known, _)| *known == number);
+        let place = place.unwrap_or_else(|| {
+            self.buckets.push((number, Bucket::full(now, rate)));
+            self.buckets.len() - 1
+        });
+        &mut self.buckets[place].1
+    }
+}
+
+/// What may be sent at once, and fills up again.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: f64,
+    since: Duration,
+}
+
+impl Bucket {
+    fn full(now: Duration, rate: Rate) -> Bucket {
+        Bucket {
+            tokens: rate.burst,
+            since: now,
+        }
+    }
+
+    fn fill(&mut self, now: Duration, rate: Rate) {
+        // Another shard's turn may have begun before.
+        let passed = now.saturating_sub(self.since);
+        self.tokens = (self.tokens + passed.as_secs_f64() * rate.per_second).min(rate.burst);
+        self.since = self.since.max(now);
+    }
+
+    fn take(&mut self, now: Duration, rate: Rate) -> bool {
+        self.fill(now, rate);
+        let has_one = self.tokens >= 1.0;
+        if has_one {
+            self.tokens -= 1.0;
+        }
+        has_one
+    }
+}
+
+/// An IPv4 address, or the first 64 bits of an IPv6 address: what one subscriber has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Network {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Network {
+    fn of(address: IpAddr) -> Network {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Network::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Network::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// Buckets that all shards share, in parts, so that two shards seldom meet.
+#[derive(Debug)]
+struct Buckets<K> {
+    parts: [Mutex<HashMap<K, Bucket>>; PARTS],
+    hashing: DefaultHashBuilder,
+}
+
+const PARTS: usize = 16;
+
+impl<K: Eq + Hash> Buckets<K> {
+    fn new() -> Buckets<K> {
+        Buckets {
+            parts: std::array::from_fn(|_| Mutex::default()),
+            hashing: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Takes from the bucket of that name. Who finds no room for one has none: it is refused.
+    fn take<Q>(&self, key: &Q, now: Duration, rate: Rate) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let part = usize::try_from(self.hashing.hash_one(key) % PARTS as u64).unwrap_or_default();
+        let mut buckets = self.parts[part]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(key) {
+            return bucket.take(now, rate);
+        }
+        if buckets.len() >= MAX_BUCKETS / PARTS {
+            // One that is full says no more than none.
+            buckets.retain(|_, bucket| {
+                bucket.fill(now, rate);
+                bucket.tokens < rate.burst
+            });
+            if buckets.len() >= MAX_BUCKETS / PARTS {
+                return false;
+            }
+        }
+        let mut bucket = Bucket::full(now, rate);
+        let has_one = bucket.take(now, rate);
+        buckets.insert(key.to_owned(), bucket);
+        has_one
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate {
+        per_second: 10.0,
+        burst: 3.0,
+    };
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::full(at(0), RATE);
+        let taken = |bucket: &mut Bucket, millis| bucket.take(at(millis), RATE);
+        assert_eq!(
+            [0, 0, 0, 0].map(|now| taken(&mut bucket, now)),
+            [true, true, true, false]
+        );
+        assert_eq!(
+            [50, 101, 101].map(|now| taken(&mut bucket, now)),
+            [false, true, false]
+        );
+        assert!(!taken(&mut bucket, 60), "time that goes back gives nothing");
+        let later = [9000; 4].map(|now| taken(&mut bucket, now));
+        assert_eq!(
+            later,
+            [true, true, true, false],
+            "never more than the burst"
+        );
+    }
+
+    #[test]
+    fn subscribers_are_told_apart() {
+        let network = |address: &str| Network::of(address.parse().unwrap());
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
+        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_who_is_quiet() {
+        let buckets = Buckets::<String>::new();
+        let take = |name: usize, millis| buckets.take(&*name.to_string(), at(millis), RATE);
+        let let_in = (0..2 * MAX_BUCKETS).filter(|name| take(*name, 0)).count();
+        assert!(let_in <= MAX_BUCKETS, "{let_in}");
+        assert!(let_in > MAX_BUCKETS / 2, "{let_in}");
+        assert!(
+            (0..100).all(|name| take(name + 5 * MAX_BUCKETS, 1000)),
+            "they are full again"
+        );
+    }
+}

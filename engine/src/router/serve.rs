@@ -1,0 +1,382 @@
+//! Serving connections by a router's events.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use serde::Serialize;
+
+use super::answer::{Failure, Pong, Response};
+use super::auth::Auth;
+use super::codec::{Codec, Envelope, Payload};
+use super::cx::{About, Cx, TraceId};
+use super::error::EventError;
+use super::json::Json;
+use super::middleware::{Call, Middleware, Outcome};
+use super::route::{Entry, Progress};
+use super::{Hooks, MAX_NAME, Router, Style};
+use crate::conn::Conn;
+use crate::event::Close;
+use crate::handler::{Accept, Handler, Reject, Upgrade};
+use crate::protocol::message::Message;
+
+/// A [`Router`] that takes no more events: an engine's handler.
+pub struct Routes<S = (), C = Json>(Arc<Table<S, C>>);
+
+/// What a router was told, as it is looked at for every message.
+pub(super) struct Table<S, C> {
+    style: Style,
+    pub(super) codec: C,
+    entries: Vec<Entry<S, C>>,
+    by_name: HashMap<Box<str>, usize>,
+    middleware: Vec<Box<dyn Middleware<S>>>,
+    hooks: Hooks<S>,
+    pub(super) auth: Option<Auth>,
+}
+
+impl<S: Send + 'static, C: Codec> Routes<S, C> {
+    pub(super) fn new(router: Router<S, C>) -> Routes<S, C> {
+        Routes(Arc::new(Table {
+            style: router.style,
+            codec: router.codec,
+            entries: router.entries,
+            by_name: router.by_name,
+            middleware: router.middleware,
+            hooks: router.hooks,
+            auth: router.auth,
+        }))
+    }
+}
+
+impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
+    type State = S;
+
+    fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<S>, Reject> {
+        let Table { auth, hooks, .. } = &*self.0;
+        match auth {
+            Some(auth) => auth.admit(request, &hooks.admit),
+            None => (hooks.admit)(request),
+        }
+    }
+
+    fn on_open(&self, conn: &mut Conn<'_, S>) {
+        if self.0.auth.is_some() {
+            self.0.expect_authentication(conn);
+        }
+        if let Some(open) = &self.0.hooks.open {
+            open(conn);
+        }
+    }
+
+    fn on_message(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
+        let table = &self.0;
+        let bytes = match message {
+            Message::Text(text) if !C::IS_BINARY => text.as_bytes(),
+            Message::Binary(bytes) if C::IS_BINARY => bytes,
+            other => return table.handle_other(conn, other),
+        };
+        match table.codec.read(bytes) {
+            Ok(envelope) => Table::handle(table, conn, envelope, bytes),
+            Err(error) => table.refuse(conn, None, None, &error.into()),
+        }
+    }
+
+    fn on_close(&self, conn: &mut Conn<'_, S>, close: &Close) {
+        if let Some(hook) = &self.0.hooks.close {
+            hook(conn, close);
+        }
+    }
+}
+
+impl<S: Send + 'static, C: Codec> Table<S, C> {
+    /// Handles a message by what it says that it is.
+    fn handle(table: &Arc<Self>, conn: &mut Conn<'_, S>, envelope: Envelope<'_>, whole: &[u8]) {
+        let Envelope {
+            kind,
+            event,
+            request_id,
+            token,
+            data,
+        } = envelope;
+        let Some(kind) = kind else {
+            let missing = EventError::malformed("type: missing");
+            return table.refuse(conn, None, request_id.as_deref(), &missing);
+        };
+        let request_id = request_id.as_deref();
+        let has_room = request_id.is_none_or(|id| id.len() <= MAX_NAME);
+        let wrong = match (table.style, &*kind) {
+            (_, "ping") => return table.answer_ping(conn),
+            (_, "auth") if table.auth.is_some() => {
+                return table.handle_auth(conn, token.as_deref());
+            }
+            _ if !has_room => "request_id: it is longer than 128 bytes",
+            (Style::Plain, event) => {
+                let data = Payload::Whole(whole);
+                return Table::route(table, conn, event, request_id, true, &data);
+            }
+            (Style::Standard, "request") if request_id.is_none() => "request_id: missing",
+            (Style::Standard, "request" | "notify") => match event {
+                Some(event) => {
+                    let wants_answer = kind == "request";
+                    return Table::route(table, conn, &event, request_id, wants_answer, &data);
+                }
+                None => "event: missing",
+            },
+            (Style::Standard, _) => "type: must be request, notify, auth or ping",
+        };
+        let request_id = request_id.filter(|_| has_room);
+        table.refuse(conn, None, request_id, &EventError::malformed(wrong));
+    }
+
+    /// Has an event handled.
+    fn route(
+        table: &Arc<Self>,
+        conn: &mut Conn<'_, S>,
+        event: &str,
+        request_id: Option<&str>,
+        wants_answer: bool,
+        data: &Payload<'_>,
+    ) {
+        let Some(&route) = table.by_name.get(event) else {
+            let shown = (event.len() <= MAX_NAME).then_some(event);
+            let unknown = EventError::not_found("no such event");
+            return table.refuse(conn, shown, request_id, &unknown);
+        };
+        let entry = &table.entries[route];
+        let about = About {
+            route,
+            request_id: request_id.map(Box::from),
+            wants_answer,
+            trace: TraceId(conn.random()),
+            arrived: conn.now(),
+        };
+        let mut cx = Cx::new(conn.reborrow(), about);
+        let call = Call {
+            event: &entry.name,
+            wants_answer,
+            data,
+            rules: &entry.rules,
+        };
+        let mut passed = 0;
+        let outcome = table
+            .authorise(&cx, &call)
+            .and_then(|()| table.before(&mut cx, &call, &mut passed))
+            .and_then(|()| {
+                cx.timeout = entry.rules.timeout.or(cx.timeout);
+                (entry.run)(table, &mut cx, data)
+            });
+        match outcome {
+            Ok(Progress::Begun) => {}
+            Ok(Progress::Answered) => table.after(&mut cx, passed, None),
+            Err(error) => {
+                table.fail(&mut cx, &error);
+                table.after(&mut cx, passed, Some(&error));
+            }
+        }
+    }
+
+    fn before(
+        &self,
+        cx: &mut Cx<'_, S>,
+        call: &Call<'_>,
+        passed: &mut usize,
+    ) -> Result<(), EventError> {
+        for middleware in &self.middleware {
+            middleware.before(cx, call)?;
+            *passed += 1;
+        }
+        Ok(())
+    }
+
+    fn after(&self, cx: &mut Cx<'_, S>, passed: usize, error: Option<&EventError>) {
+        if passed == 0 {
+            return;
+        }
+        let outcome = Outcome {
+            event: &self.entries[cx.about.route].name,
+            error,
+        };
+        for middleware in self.middleware[..passed].iter().rev() {
+            middleware.after(cx, &outcome);
+        }
+    }
+
+    /// Size and roles, which every event has rules about.
+    fn authorise(&self, cx: &Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
+        let rules = call.rules;
+        if rules.max_size.is_some_and(|max| call.len() > max) {
+            let max = rules.max_size.unwrap_or_default();
+            let what = format!("data: {} bytes, of which {max} are allowed", call.len());
+            return Err(EventError::too_large(what));
+        }
+        if self.auth.is_none() && rules.roles.is_empty() {
+            return Ok(());
+        }
+        match cx.identity() {
+            None if rules.is_public && rules.roles.is_empty() => Ok(()),
+            None => Err(EventError::unauthenticated("not authenticated")),
+            Some(_) if rules.roles.is_empty() => Ok(()),
+            Some(identity) if rules.roles.iter().any(|role| identity.has_role(role)) => Ok(()),
+            Some(_) => Err(EventError::forbidden(
+                "this takes a role that you do not have",
+            )),
+        }
+    }
+}
+
+/// Answers.
+impl<S: Send + 'static, C: Codec> Table<S, C> {
+    /// Answers an event with what its handler has made, if an answer is wanted.
+    pub(super) fn answer<T: Serialize>(
+        &self,
+        cx: &mut Cx<'_, S>,
+        data: &T,
+    ) -> Result<(), EventError> {
+        if !cx.about.wants_answer {
+            return Ok(());
+        }
+        let timestamp = cx.unix_time();
+        let About {
+            route,
+            request_id,
+            trace,
+            ..
+        } = &cx.about;
+        let response = Response {
+            kind: "response",
+            event: self.shown(*route),
+            request_id: request_id.as_deref(),
+            code: 200,
+            message: "success",
+            data,
+            trace_id: *trace,
+            timestamp,
+        };
+        let mut out = Vec::with_capacity(ANSWER);
+        if let Err(error) = self.codec.write(&mut out, &response) {
+            let event = &*self.entries[*route].name;
+            tracing::error!(target: "throng::router", event, %trace, error, "an answer cannot be represented");
+            return Err(EventError::internal());
+        }
+        self.send(cx, &out);
+        Ok(())
+    }
+
+    /// Ends an event whose handler went on beside the shard.
+    pub(super) fn finish<T: Serialize>(
+        &self,
+        conn: &mut Conn<'_, S>,
+        about: About,
+        outcome: Result<T, EventError>,
+    ) {
+        let mut cx = Cx::new(conn.reborrow(), about);
+        let outcome = outcome.and_then(|data| self.answer(&mut cx, &data));
+        if let Err(error) = &outcome {
+            self.fail(&mut cx, error);
+        }
+        self.after(&mut cx, self.middleware.len(), outcome.as_ref().err());
+    }
+
+    /// Tells a client why its event came to nothing.
+    fn fail(&self, cx: &mut Cx<'_, S>, error: &EventError) {
+        let (route, trace) = (cx.about.route, cx.about.trace);
+        let request_id = cx.about.request_id.take();
+        let event = self.shown(route);
+        self.tell(cx, event, request_id.as_deref(), trace, error);
+        cx.about.request_id = request_id;
+    }
+
+    /// Tells a client that its message is not understood, and counts that.
+    #[cold]
+    pub(super) fn refuse(
+        &self,
+        conn: &mut Conn<'_, S>,
+        event: Option<&str>,
+        request_id: Option<&str>,
+        error: &EventError,
+    ) {
+        let trace = TraceId(conn.random());
+        let event = event.filter(|_| self.style == Style::Plain);
+        self.tell(conn, event, request_id, trace, error);
+        conn.report_invalid();
+    }
+
+    fn tell(
+        &self,
+        conn: &mut Conn<'_, S>,
+        event: Option<&str>,
+        request_id: Option<&str>,
+        trace_id: TraceId,
+        error: &EventError,
+    ) {
+        let failure = Failure {
+            kind: "error",
+            event,
+            request_id,
+            code: error.code(),
+            message: error.message(),
+            trace_id,
+            timestamp: conn.unix_time(),
+        };
+        self.write(conn, &failure);
+    }
+
+    /// The event's name, where answers carry it.
+    fn shown(&self, route: usize) -> Option<&str> {
+        let name = &*self.entries[route].name;
+        (self.style == Style::Plain).then_some(name)
+    }
+
+    fn answer_ping(&self, conn: &mut Conn<'_, S>) {
+        let timestamp = conn.unix_time();
+        let kind = "pong";
+        self.write(conn, &Pong { kind, timestamp });
+    }
+
+    /// Sends what can always be represented.
+    pub(super) fn write<T: Serialize>(&self, conn: &mut Conn<'_, S>, value: &T) {
+        let mut out = Vec::with_capacity(ANSWER);
+        match self.codec.write(&mut out, value) {
+            Ok(()) => self.send(conn, &out),
+            Err(error) => {
+                tracing::error!(target: "throng::router", error, "a codec cannot represent an answer of the router's");
+            }
+        }
+    }
+
+    fn send(&self, conn: &mut Conn<'_, S>, bytes: &[u8]) {
+        if C::IS_BINARY {
+            conn.send(bytes);
+            return;
+        }
+        match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) => drop(conn.send(text)),
+            Err(_) => {
+                tracing::error!(target: "throng::router", "a codec for text has written what is none");
+            }
+        }
+    }
+
+    #[cold]
+    fn handle_other(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
+        if let Some(other) = &self.hooks.other {
+            return other(conn, message);
+        }
+        let expected = if C::IS_BINARY { "binary" } else { "text" };
+        let wrong = Cow::Owned(format!("events are {expected} messages"));
+        self.refuse(conn, None, None, &EventError::malformed(wrong));
+    }
+}
+
+/// Bytes that most answers fit in.
+const ANSWER: usize = 256;
+
+impl<S, C> fmt::Debug for Routes<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: Vec<&str> = self.0.entries.iter().map(|entry| &*entry.name).collect();
+        f.debug_struct("Routes")
+            .field("events", &events)
+            .finish_non_exhaustive()
+    }
+}
