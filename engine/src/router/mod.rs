@@ -64,6 +64,8 @@ mod validate;
 pub use auth::{
     Auth, Expiry, Identity, Revocations, RevokeError, Source, TokenError, TokenValidator,
 };
+#[cfg(feature = "jwt")]
+pub use auth::{Jwt, JwtError};
 pub use codec::{Codec, Envelope, Payload};
 pub use cx::{Cx, TraceId};
 pub use error::{DecodeError, EventError, RouterError};

@@ -12,11 +12,15 @@
 //! closes its connection, or has it asked for another one ([`Expiry`]), which may be sent at any time.
 
 mod identity;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod revocation;
 mod serve;
 mod source;
 
 pub use identity::{Identity, TokenError, TokenValidator};
+#[cfg(feature = "jwt")]
+pub use jwt::{Jwt, JwtError};
 pub use revocation::{Revocations, RevokeError};
 pub use source::Source;
 
