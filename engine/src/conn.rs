@@ -4,6 +4,7 @@ mod jobs;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -22,6 +23,7 @@ use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, JoinError, Target};
 use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
+use crate::socket::Link;
 
 /// A connection, while its handler runs.
 ///
@@ -36,6 +38,20 @@ pub struct Conn<'a, S> {
 impl<'a, S> Conn<'a, S> {
     pub(crate) fn new(core: &'a mut Core, key: SocketKey, state: &'a mut S) -> Conn<'a, S> {
         Conn { core, key, state }
+    }
+
+    /// The link to the future that has the connection.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.core.link(self.key)
+    }
+
+    pub(crate) fn set_link(&mut self, link: Arc<Link>) {
+        let particulars = &mut self.core.connections[self.key.slot].particulars;
+        particulars.get_or_insert_default().link = Some(link);
+    }
+
+    pub(crate) fn push_to_link(&mut self, message: Message<'_>) {
+        self.core.push_to_link(self.key, message.into());
     }
 
     /// The same, for a while.

@@ -241,6 +241,19 @@ impl<S> Accept<S> {
         }
     }
 
+    /// The same without the state, and the state.
+    pub(crate) fn without_state(self) -> (Accept<()>, S) {
+        let accept = Accept {
+            state: (),
+            user_id: self.user_id,
+            metadata: self.metadata,
+            subprotocol: self.subprotocol,
+            headers: self.headers,
+            attributes: self.attributes,
+        };
+        (accept, self.state)
+    }
+
     /// Whose connection it is ([`Conn::user_id`]).
     pub fn user_id(mut self, id: impl Into<String>) -> Accept<S> {
         self.user_id = Some(id.into().into_boxed_str());

@@ -50,6 +50,7 @@ pub mod router;
 mod server;
 mod shard;
 mod shared;
+mod socket;
 #[cfg(all(unix, feature = "tokio"))]
 mod tasks;
 
@@ -78,6 +79,7 @@ pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
 pub use router::Router;
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Job, Lane, Receipt, SpawnError};
+pub use socket::{Ended, WebSocket};
 pub use throng_transport::Peer;
 #[cfg(feature = "tls")]
 pub use throng_transport::tls::{

@@ -35,6 +35,10 @@ pub(crate) const MAX_RUN_EXCEPTIONS: usize = 64;
 pub(crate) const MAX_BATCH_BYTES: usize = 16 * 1024;
 /// Bytes in all batches of a shard after which they go out.
 pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that wait for a connection's future, or for its shard, each way.
+pub(crate) const LINK_MESSAGES: usize = 64;
+/// Bytes of messages that may wait so before the last one.
+pub(crate) const LINK_BYTES: usize = 64 * 1024;
 /// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.

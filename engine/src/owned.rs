@@ -21,6 +21,23 @@ impl OwnedMessage {
     }
 }
 
+impl From<Message<'_>> for OwnedMessage {
+    /// Copies the payload.
+    fn from(message: Message<'_>) -> OwnedMessage {
+        match message {
+            Message::Text(text) => OwnedMessage::Text(text.to_owned()),
+            Message::Binary(bytes) => OwnedMessage::Binary(bytes.to_vec()),
+        }
+    }
+}
+
+impl From<&str> for OwnedMessage {
+    /// Copies the text.
+    fn from(text: &str) -> OwnedMessage {
+        OwnedMessage::Text(text.to_owned())
+    }
+}
+
 impl From<String> for OwnedMessage {
     fn from(text: String) -> OwnedMessage {
         OwnedMessage::Text(text)

@@ -23,7 +23,7 @@ use crate::conn::Conn;
 use crate::error::StartError;
 use crate::fanout;
 use crate::handle::{EngineHandle, enter_shard};
-use crate::handler::{Handler, OnMessage};
+use crate::handler::{Accept, Handler, OnMessage, Reject, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::{Page, Pages, SideDoor, SideLimits};
 use crate::protocol::close::CloseCode;
@@ -31,6 +31,7 @@ use crate::protocol::message::Message;
 use crate::router::{Codec, Router, Routes};
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
+use crate::socket::{Sockets, WebSocket};
 #[cfg(all(unix, feature = "tokio"))]
 use crate::tasks::{Tasks, wait_in_place};
 
@@ -152,6 +153,46 @@ impl<H> Builder<H> {
         router: Router<S, C>,
     ) -> Result<Builder<Routes<S, C>>, StartError> {
         Ok(self.handler(router.freeze()?))
+    }
+
+    /// Serves each connection by a future of its own, which has it as a [`WebSocket`]; everybody is let in.
+    pub fn serve<F, Fut>(self, serve: F) -> Builder<impl Handler>
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_with(|_| Ok(Accept::new(())), move |socket, ()| serve(socket))
+    }
+
+    /// The same; `admit` decides about upgrades ([`Handler::on_upgrade`]) and says what the future is
+    /// given of each.
+    ///
+    /// ```no_run
+    /// # use throng::{Accept, Engine, Reject};
+    /// # fn main() -> Result<(), throng::StartError> {
+    /// let engine = Engine::builder()
+    ///     .bind("127.0.0.1:8080")?
+    ///     .serve_with(
+    ///         |request| match request.query_value("name") {
+    ///             Some(name) => Ok(Accept::new(name.into_owned())),
+    ///             None => Err(Reject::new(400).text("who are you?")),
+    ///         },
+    ///         |mut socket, name| async move {
+    ///             let _ = socket.send(format!("hello {name}")).await;
+    ///         },
+    ///     )
+    ///     .start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve_with<A, T, F, Fut>(self, admit: A, serve: F) -> Builder<impl Handler>
+    where
+        A: Fn(&Upgrade<'_>) -> Result<Accept<T>, Reject> + Send + Sync + 'static,
+        T: Send + 'static,
+        F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.handler(Sockets { admit, serve })
     }
 
     /// A handler without state that lets everybody in and calls `on_message` for each message.

@@ -66,7 +66,20 @@ impl<S: Send + 'static> Conn<'_, S> {
             let output = future.await;
             with_conn::<S>(move |conn| then(conn, output))
         };
-        self.core.spawn(self.key, Box::pin(work), None)
+        self.core.spawn(self.key, Box::pin(work), None, false)
+    }
+
+    /// Runs a future that goes on when the connection ends.
+    pub(crate) fn spawn_to_outlive<F>(&mut self, future: F) -> Result<Job, SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = async move {
+            future.await;
+            // Whoever has the socket now has it in vain: nothing would wake the shard for it.
+            with_conn::<S>(|conn| conn.link().into_iter().for_each(|link| link.hang_up()))
+        };
+        self.core.spawn(self.key, Box::pin(work), None, true)
     }
 
     /// The same with a limit, if there is one: when that time is over, the future is dropped and
@@ -87,7 +100,7 @@ impl<S: Send + 'static> Conn<'_, S> {
             with_conn::<S>(move |conn| then(conn, output))
         };
         let limit = limit.map(|limit| (limit, with_conn::<S>(overdue)));
-        self.core.spawn(self.key, Box::pin(work), limit)
+        self.core.spawn(self.key, Box::pin(work), limit, false)
     }
 
     /// Calls `then` with the connection in hand when so much time has passed, to within a turn, if the

@@ -1,6 +1,7 @@
 //! One connection as its shard keeps it.
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 
 use throng_transport::Peer;
 use throng_transport::memory::Charge;
@@ -18,6 +19,7 @@ use crate::event::Counts;
 use crate::protocol::message::Decoder;
 use crate::room::RoomSet;
 use crate::shared::Seat;
+use crate::socket::Link;
 
 /// Where a connection stands between accept and release.
 ///
@@ -61,12 +63,9 @@ pub(crate) struct Connection {
     pub(crate) held: Held,
     /// What it counts as.
     pub(crate) seat: Seat,
-    /// The upgrade was accepted.
-    pub(crate) was_open: bool,
+    pub(crate) marks: Marks,
     /// Our close frame is the last of the outbox's messages.
     pub(crate) has_farewell: bool,
-    /// The peer's side of the stream has ended.
-    pub(crate) peer_ended: bool,
     /// How messages to it are encoded.
     pub(crate) encoding: Encoding,
     /// Index of the subprotocol in the configuration, or [`NO_PROTOCOL`].
@@ -84,6 +83,44 @@ pub(crate) struct Connection {
     pub(crate) unhandled: Option<Box<Unhandled>>,
     pub(crate) particulars: Option<Box<Particulars>>,
     remote: Remote,
+}
+
+/// What is so or not, in one byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    const WAS_OPEN: u8 = 1;
+    const PEER_ENDED: u8 = 1 << 1;
+    const FULL: u8 = 1 << 2;
+
+    /// Whether the upgrade was accepted.
+    pub(crate) fn was_open(self) -> bool {
+        self.0 & Marks::WAS_OPEN != 0
+    }
+
+    pub(crate) fn set_was_open(&mut self) {
+        self.0 |= Marks::WAS_OPEN;
+    }
+
+    /// Whether the peer's side of the stream has ended.
+    pub(crate) fn peer_ended(self) -> bool {
+        self.0 & Marks::PEER_ENDED != 0
+    }
+
+    pub(crate) fn set_peer_ended(&mut self) {
+        self.0 |= Marks::PEER_ENDED;
+    }
+
+    /// Whether what takes its messages takes no more for now.
+    #[inline]
+    pub(crate) fn is_full(self) -> bool {
+        self.0 & Marks::FULL != 0
+    }
+
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.0 = self.0 & !Marks::FULL | if is_full { Marks::FULL } else { 0 };
+    }
 }
 
 /// A [`Peer`] in half the space. A wider tag would have more values to spare than what lies in the
@@ -171,6 +208,8 @@ pub(crate) struct Particulars {
     pub(crate) metadata: Vec<(String, String)>,
     pub(crate) attributes: Foreign<Attributes>,
     pub(super) jobs: JobList,
+    /// To the future that has the connection as a socket.
+    pub(crate) link: Option<Arc<Link>>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,
@@ -192,9 +231,8 @@ impl Connection {
             ping_unanswered: false,
             held: Held::Nothing,
             seat: Seat::Regular,
-            was_open: false,
+            marks: Marks::default(),
             has_farewell: false,
-            peer_ended: false,
             encoding: Encoding::default(),
             protocol: NO_PROTOCOL,
             counts: Traffic::default(),

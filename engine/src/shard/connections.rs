@@ -50,6 +50,13 @@ impl Connections {
             .filter(|connection| connection.generation == key.generation)
     }
 
+    /// The same to be looked at.
+    pub(crate) fn peek(&self, key: SocketKey) -> Option<&Connection> {
+        self.slots
+            .get(key.slot as usize)
+            .filter(|connection| connection.generation == key.generation)
+    }
+
     /// The connection, if it is open.
     #[inline]
     pub(crate) fn open(&mut self, key: SocketKey) -> Option<&mut Connection> {

@@ -77,7 +77,10 @@ impl Core {
                 self.refuse(key, 408, &[], "the upgrade request took too long");
             }
             Phase::Closing | Phase::Lingering if is_over => {
-                let (in_flight, was_open) = (connection.outbox.is_in_flight(), connection.was_open);
+                let (in_flight, was_open) = (
+                    connection.outbox.is_in_flight(),
+                    connection.marks.was_open(),
+                );
                 // Somebody who is told why it is refused may take that in slowly, but holds no drain up.
                 let may_linger = !was_open && !self.shared.is_draining();
                 if may_linger && self.has_moved(key, driver) {

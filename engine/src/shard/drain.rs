@@ -73,7 +73,7 @@ impl Draining {
     /// Takes note of a connection that goes.
     pub(super) fn count(&mut self, connection: &Connection) {
         let outbox = &connection.outbox;
-        if !connection.was_open {
+        if !connection.marks.was_open() {
             return;
         }
         let is_flushed = outbox.is_empty() && !outbox.is_in_flight();
@@ -100,7 +100,7 @@ impl<H: Handler> Shard<H> {
         let mut untold = core.connections.keys();
         let connections = untold
             .iter()
-            .filter(|key| core.connections[key.slot].was_open)
+            .filter(|key| core.connections[key.slot].marks.was_open())
             .count();
         for &key in &untold {
             if core.connections[key.slot].phase == Phase::Handshake {

@@ -122,7 +122,7 @@ impl Core {
         if connection.phase == Phase::Lingering && !outbox.is_in_flight() && outbox.is_empty() {
             driver.finish(key);
             // What was said to be done may turn out to have stalled.
-            if connection.peer_ended && driver.unsent(key) == 0 {
+            if connection.marks.peer_ended() && driver.unsent(key) == 0 {
                 self.drop_connection(key, Release::Close);
             }
         }

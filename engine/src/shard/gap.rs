@@ -64,6 +64,9 @@ impl<H: Handler> Shard<H> {
         while self.tell_gaps() {
             self.settle();
         }
+        if self.serve_links() {
+            self.settle();
+        }
         self.core.to_tell.clear();
     }
 

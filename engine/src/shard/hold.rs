@@ -82,6 +82,7 @@ impl Core {
         let connection = &self.connections[slot];
         let must_wait =
             self.held_back.must_wait(connection.encoding) || connection.outbox.has_stalled();
+        let must_wait = must_wait || connection.marks.is_full();
         must_wait && connection.is_open() || self.is_turn_full(slot)
     }
 
@@ -96,7 +97,8 @@ impl Core {
         };
         // One whose send was completed in this turn is behind until it is seen what follows.
         let is_behind = connection.outbox.is_behind() || connection.paused;
-        self.is_turn_full(slot) || is_behind && is_half_full() && connection.is_open()
+        let must_hold = is_behind && is_half_full() || connection.marks.is_full();
+        self.is_turn_full(slot) || must_hold && connection.is_open()
     }
 
     /// Whether this turn has made, or taken in, as much as it may for any connection.
@@ -195,6 +197,10 @@ impl<H: Handler> Shard<H> {
             return;
         };
         connection.held = Held::Aside;
+        // It is lined up again when there is room.
+        if connection.is_open() && connection.marks.is_full() {
+            return;
+        }
         // A message that is inflated in part holds up others, and more memory than it will.
         let outbox = &connection.outbox;
         if connection.is_open() && outbox.is_behind() && !connection.decoder.is_inflating() {
@@ -217,7 +223,7 @@ impl<H: Handler> Shard<H> {
             }
         }
         self.core.connections.mark_dirty(key.slot);
-        if self.core.connections[key.slot].peer_ended {
+        if self.core.connections[key.slot].marks.peer_ended() {
             self.core.handle_end(key);
         }
     }

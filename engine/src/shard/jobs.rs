@@ -73,6 +73,8 @@ pub(crate) struct Jobs {
     wake: Sender<JobId>,
     waker: Waker,
     begun: u64,
+    /// Connections whose futures want something done that could not be yet.
+    pub(super) revisit: Vec<SocketKey>,
 }
 
 struct Slot {
@@ -88,6 +90,8 @@ enum Kind {
         alarm: Arc<Alarm>,
         /// Called if its time is over first.
         overdue: Foreign<Call>,
+        /// It goes on when its connection ends.
+        outlives: bool,
     },
     Call(Foreign<Call>),
 }
@@ -126,6 +130,7 @@ impl Jobs {
             wake,
             waker,
             begun: 0,
+            revisit: Vec::new(),
         }
     }
 
@@ -164,7 +169,7 @@ impl Jobs {
 
     /// How long until the next call is due; nothing when there is something to do at once.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
-        if !self.woken.is_empty() {
+        if !self.woken.is_empty() || !self.revisit.is_empty() {
             return Some(Duration::ZERO);
         }
         let Reverse((due, _)) = self.due.peek()?;
@@ -174,7 +179,7 @@ impl Jobs {
     /// Whether something was woken or is due.
     #[inline]
     fn have_work(&self, now: Duration) -> bool {
-        !self.woken.is_empty() || self.next_due(now).is_some()
+        !self.woken.is_empty() || !self.revisit.is_empty() || self.next_due(now).is_some()
     }
 
     fn next_due(&self, now: Duration) -> Option<JobId> {
@@ -191,6 +196,7 @@ impl Core {
         key: SocketKey,
         work: Work,
         limit: Option<(Duration, Call)>,
+        outlives: bool,
     ) -> Result<Job, SpawnError> {
         self.check_room_for_job(key)?;
         let id = self.jobs.insert(key, |jobs, id| {
@@ -205,6 +211,7 @@ impl Core {
                 work: Some(work),
                 alarm,
                 overdue: Foreign::default(),
+                outlives,
             }
         });
         if let Some((limit, call)) = limit {
@@ -252,6 +259,10 @@ impl Core {
             return;
         };
         for id in std::mem::take(&mut particulars.jobs) {
+            let job = self.jobs.get(id).map(|slot| &slot.kind);
+            if matches!(job, Some(Kind::Work { outlives: true, .. })) {
+                continue;
+            }
             if let Some(slot) = self.jobs.remove(id) {
                 drop_kind(slot.kind);
             }
@@ -297,6 +308,9 @@ impl<H: Handler> Shard<H> {
         }
         let shared = Arc::clone(&self.core.shared);
         let _entered = shared.runtime.enter();
+        for key in std::mem::take(&mut self.core.jobs.revisit) {
+            self.serve_link(key);
+        }
         for _ in 0..JOBS_PER_TURN {
             let Ok(id) = self.core.jobs.woken.try_recv() else {
                 break;
@@ -335,16 +349,20 @@ impl<H: Handler> Shard<H> {
                 {
                     *work = Some(polled);
                 }
+                self.serve_link(key);
             }
             Some(Poll::Ready(call)) => {
                 drop(Foreign::new(polled));
                 self.core.end_job(id);
                 self.call_back(key, Foreign::new(call));
+                self.serve_link(key);
             }
             None => {
                 drop(Foreign::new(polled));
                 self.core.end_job(id);
-                self.handle_panic(key);
+                if self.core.connections.open(key).is_some() {
+                    self.handle_panic(key);
+                }
             }
         }
     }
@@ -381,6 +399,12 @@ fn drop_kind(kind: Kind) {
     match kind {
         Kind::Work { work, .. } => drop(Foreign::new(work)),
         Kind::Call(call) => drop(call),
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.slots.drain().for_each(|slot| drop_kind(slot.kind));
     }
 }
 

@@ -24,6 +24,7 @@ mod invalid;
 mod jobs;
 #[cfg(feature = "internals")]
 mod leftovers;
+mod links;
 mod mailbox;
 pub(crate) mod outbox;
 mod publish;

@@ -63,7 +63,7 @@ impl<H: Handler> Service for Shard<H> {
         let Some(connection) = self.core.connections.get(key) else {
             return;
         };
-        connection.peer_ended = true;
+        connection.marks.set_peer_ended();
         if connection.held == Held::Nothing {
             self.core.handle_end(key);
         }

@@ -237,7 +237,7 @@ impl<H: Handler> Shard<H> {
         let tick = self.core.tick;
         let connection = &mut self.core.connections[key.slot];
         connection.phase = Phase::Open;
-        connection.was_open = true;
+        connection.marks.set_was_open();
         (connection.since.opened, connection.active) = (tick, tick);
         let slot = key.slot as usize;
         if slot >= self.states.len() {

@@ -1,0 +1,112 @@
+//! Doing what the futures of connections want done, and reading on when they have room.
+
+use std::sync::Arc;
+
+use throng_transport::SocketKey;
+
+use super::core::{Core, Farewell};
+use super::{Foreign, Lane, Shard};
+use crate::conn::Conn;
+use crate::event::Cause;
+use crate::handler::Handler;
+use crate::owned::OwnedMessage;
+use crate::protocol::close::CloseCode;
+use crate::socket::{Link, Op};
+
+impl Core {
+    /// Keeps a message for the future that has the connection. Where there is no room for another one,
+    /// nothing more is handled until there is.
+    pub(crate) fn push_to_link(&mut self, key: SocketKey, message: OwnedMessage) {
+        if let Some(link) = self.link(key)
+            && !link.push(message)
+        {
+            self.connections[key.slot].marks.set_full(true);
+        }
+    }
+
+    /// The link of a connection to the future that has it.
+    pub(crate) fn link(&self, key: SocketKey) -> Option<&Arc<Link>> {
+        let connection = self.connections.peek(key)?;
+        connection.particulars.as_ref()?.link.as_ref()
+    }
+
+    /// Whether what is sent to the connection will not wait for long.
+    fn is_keeping_up(&mut self, key: SocketKey) -> bool {
+        let limits = self.connections.limits;
+        let connection = self.connections.open(key);
+        connection.is_some_and(|connection| {
+            let outbox = &connection.outbox;
+            !outbox.is_behind()
+                || outbox.messages() < limits.messages / 2 && outbox.bytes() < limits.bytes / 2
+        })
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Does what the connection's future wants done, as far as the peer keeps up.
+    pub(super) fn serve_link(&mut self, key: SocketKey) {
+        let Some(link) = self.core.link(key).map(Arc::clone) else {
+            return;
+        };
+        if link.resume() {
+            self.core.connections[key.slot].marks.set_full(false);
+            self.core.line_up(key);
+        }
+        while self.core.is_keeping_up(key) {
+            let Some(op) = link.next_op() else {
+                break;
+            };
+            self.carry_out(key, op);
+        }
+        self.revisit(key, &link);
+        if link.is_abandoned() && self.core.connections.open(key).is_some() {
+            self.kick(key, CloseCode::NORMAL, "");
+        }
+    }
+
+    /// Where something is left to be done, it is when the send in flight is completed. Between two sends
+    /// the flush shows whether there will be one.
+    fn revisit(&mut self, key: SocketKey, link: &Link) {
+        if link.has_ops()
+            && let Some(connection) = self.core.connections.open(key)
+            && !connection.outbox.is_in_flight()
+        {
+            self.core.jobs.revisit.push(key);
+        }
+    }
+
+    /// Goes on for those whose sends were completed in this turn; returns whether there were any.
+    pub(super) fn serve_links(&mut self) -> bool {
+        let mut has_served = false;
+        for place in 0..self.core.to_tell.len() {
+            let key = self.core.to_tell[place];
+            if self.core.link(key).is_some() {
+                self.serve_link(key);
+                has_served = true;
+            }
+        }
+        has_served
+    }
+
+    fn carry_out(&mut self, key: SocketKey, op: Op) {
+        match op {
+            Op::Send(message) => {
+                self.core.send(key, message.as_message(), Lane::Normal);
+            }
+            Op::Close(code, reason) => self.kick(key, code, &reason),
+            Op::Call(call) => {
+                let core = &mut self.core;
+                let called =
+                    Foreign::new(call).call(|call| call(&mut Conn::new(core, key, &mut ())));
+                if called.is_none() {
+                    self.handle_panic(key);
+                }
+            }
+        }
+    }
+
+    fn kick(&mut self, key: SocketKey, code: CloseCode, reason: &str) {
+        let farewell = Farewell::Last(code, reason);
+        self.core.part(key.slot, Cause::Kicked { code }, &farewell);
+    }
+}
