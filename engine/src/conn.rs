@@ -20,7 +20,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
-use crate::room::{Audience, JoinError, Target};
+use crate::room::{Audience, JoinError, RoomInfo, Target};
 use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
 
 /// A connection, while its handler runs.
@@ -207,6 +207,11 @@ impl<S> Conn<'_, S> {
             .iter()
             .filter_map(|room| rooms.name_of(room))
             .map(|name| &**name)
+    }
+
+    /// What is known of a room; `None` when there is none of that name.
+    pub fn room_info(&self, room: &str) -> Option<RoomInfo> {
+        self.core.shared.directory.info(room)
     }
 
     /// Members of a room, on all shards.

@@ -12,6 +12,12 @@ pub(crate) const MAX_GAP_ROOMS: usize = 16;
 /// Bytes of a room's name beyond which it is not told, so that the notices of one completed send
 /// are fewer bytes than were sent.
 pub(crate) const MAX_GAP_ROOM_NAME: usize = 512;
+/// Bytes of JSON that a room's metadata may have.
+pub(crate) const MAX_ROOM_METADATA: usize = 64 * 1024;
+/// Rooms of an engine or a connection, and members of a room, where a setting bounds them.
+pub(crate) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
+/// Things that rooms ask of a shard and that it does in one turn.
+pub(crate) const ERRANDS_PER_TURN: usize = 256;
 /// Empty lane boxes that a shard keeps.
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
 /// How long a peer that is behind goes unheard at least, and at most while sends are completed.

@@ -10,6 +10,7 @@ mod audience;
 mod by_name;
 mod directory;
 mod few;
+mod info;
 mod local;
 mod members;
 mod options;
@@ -20,7 +21,9 @@ mod shard_bits;
 mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
-pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
+pub(crate) use directory::{Directory, RoomLimits, RoomTraits, SharedRoom};
+pub(crate) use info::metadata_of;
+pub use info::{MetadataError, RoomInfo};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
 pub use options::{CreateRoomError, RoomOptions};
@@ -34,8 +37,11 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The room has as many members as `max_room_members` allows.
-    #[error("the room is full: it has {max} members, the most allowed (max_room_members)")]
+    /// The room has as many members as its own limit ([`RoomOptions::max_members`]) or
+    /// `max_room_members` allows.
+    #[error(
+        "the room is full: it has {max} members, the most allowed (max_room_members, or its own limit)"
+    )]
     RoomFull {
         /// The bound.
         max: usize,
@@ -52,19 +58,11 @@ pub enum JoinError {
         /// The bound.
         max: usize,
     },
+    /// A room of that name was [deleted](crate::EngineHandle::delete_room) a moment ago, and its members
+    /// on the connection's shard have not left it yet.
+    #[error("a room of that name is being deleted: its members have not all left yet; try again")]
+    BeingDeleted,
     /// The connection is closing or gone.
     #[error("the connection is not open")]
     NotOpen,
-}
-
-/// A room as seen from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RoomInfo {
-    /// Its name.
-    pub name: std::sync::Arc<str>,
-    /// Its members on all shards.
-    pub members: usize,
-    /// Whether its messages are [numbered](RoomOptions::sequenced).
-    pub sequenced: bool,
 }

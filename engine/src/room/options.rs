@@ -1,6 +1,13 @@
 //! Rooms that are created before anybody joins them.
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
+
+use super::info::{MetadataError, metadata_of};
+use crate::limits::MAX_ROOM_COUNT;
 
 /// What a room is like that [`create_room`](crate::EngineHandle::create_room) makes.
 ///
@@ -11,6 +18,8 @@ use thiserror::Error;
 #[non_exhaustive]
 pub struct RoomOptions {
     pub(crate) sequenced: bool,
+    pub(crate) metadata: Option<Arc<Value>>,
+    pub(crate) max_members: Option<usize>,
 }
 
 impl RoomOptions {
@@ -64,6 +73,45 @@ impl RoomOptions {
         self.sequenced = true;
         self
     }
+
+    /// What the service keeps with the room, as JSON of 64 KiB at most:
+    /// [`RoomInfo::metadata`](crate::RoomInfo::metadata) gives it back. It can be
+    /// [replaced](crate::EngineHandle::set_room_metadata).
+    ///
+    /// # Errors
+    /// When it cannot be represented as JSON, or is too long.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use throng::RoomOptions;
+    ///
+    /// let topic = HashMap::from([("title", "Green and black")]);
+    /// let options = RoomOptions::new().metadata(&topic)?.max_members(50);
+    /// # Ok::<(), throng::MetadataError>(())
+    /// ```
+    pub fn metadata(mut self, metadata: &impl Serialize) -> Result<RoomOptions, MetadataError> {
+        self.metadata = Some(metadata_of(metadata)?);
+        Ok(self)
+    }
+
+    /// The most members that the room may have, from 1 to 4,294,967,295. Where
+    /// [`max_room_members`](field@crate::Config::max_room_members) is less, that holds.
+    pub fn max_members(mut self, max: usize) -> RoomOptions {
+        self.max_members = Some(max);
+        self
+    }
+
+    /// Checks each option against its bounds.
+    pub(crate) fn check(&self) -> Result<(), CreateRoomError> {
+        let is_allowed = |max: usize| (1..=MAX_ROOM_COUNT).contains(&max);
+        if !self.max_members.is_none_or(is_allowed) {
+            return Err(CreateRoomError::Invalid {
+                option: "max_members",
+                rule: "must be from 1 to 4,294,967,295",
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Why a room could not be created.
@@ -78,6 +126,14 @@ pub enum CreateRoomError {
     TooManyRooms {
         /// The bound.
         max: usize,
+    },
+    /// An option is out of its bounds, or contradicts another one.
+    #[error("{option} {rule}")]
+    Invalid {
+        /// Which.
+        option: &'static str,
+        /// What it must be.
+        rule: &'static str,
     },
     /// The operating system has no randomness for the epoch of a sequenced room.
     #[error(

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A message's place in a [sequenced](crate::RoomOptions::sequenced) room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ pub(crate) struct Sequence {
     epoch: u64,
     /// Offsets given so far; only the home gives them.
     given: AtomicU64,
+    /// The room was deleted and gives no more; only the home says so.
+    closed: AtomicBool,
     /// By shard: twice the terms it has had, and one more in the midst of a term. Only the shard
     /// itself changes its own.
     terms: Box<[AtomicU64]>,
@@ -42,6 +44,7 @@ impl Sequence {
             home: home_of(name, shards),
             epoch,
             given: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             terms: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -64,6 +67,16 @@ impl Sequence {
         let position = self.next();
         self.given.store(position.offset, Ordering::Relaxed);
         position
+    }
+
+    /// No further offset is given. Only on the home.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no further offset is given. Only on the home.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// The shard's first member joins, or its last one has left.

@@ -18,7 +18,9 @@ use crate::fanout::{self, Later};
 use crate::limits::MAX_REPACKED;
 use crate::owned::OwnedMessage;
 use crate::publish::{opcode, sealed};
-use crate::room::{Audience, LocalRooms, Position, Sequence, SharedAudience, SharedRoom, Target};
+use crate::room::{
+    Audience, LocalRooms, Position, RoomIndex, Sequence, SharedAudience, SharedRoom, Target,
+};
 use crate::shared::{ShardSet, Shared};
 
 /// A sequenced room, found by a publisher.
@@ -111,7 +113,7 @@ impl Shared {
         names.iter().find_map(|name| {
             let local = local.and_then(|rooms| rooms.shared(name)).cloned();
             let room = local.or_else(|| self.directory.get(name))?;
-            let sequence = Arc::clone(room.sequence.as_ref()?);
+            let sequence = Arc::clone(room.sequence()?);
             Some(SequencedRoom { room, sequence })
         })
     }
@@ -213,8 +215,8 @@ impl Core {
             self.repack(frames);
         }
         let (again, shares) = (|| travelling.clone(), tally.as_ref());
-        let receipt =
-            travelling.with(|audience| self.number(&sequence, audience, again, content, shares));
+        let audience = travelling.seen_by(&self.rooms);
+        let receipt = self.number(&sequence, &audience, again, content, shares);
         // A share that is dropped counts as refused.
         if let Some(tally) = tally.filter(|_| receipt.refused == 0) {
             tally.report(&receipt);
@@ -230,8 +232,8 @@ impl Core {
             term,
             tally,
         } = numbered;
-        let receipt =
-            audience.with(|audience| self.deliver_numbered(&sequence, term, audience, &dispatch));
+        let audience = audience.seen_by(&self.rooms);
+        let receipt = self.deliver_numbered(&sequence, term, &audience, &dispatch);
         if let Some(tally) = tally {
             tally.report(&receipt);
         }
@@ -251,7 +253,7 @@ impl Core {
     ) -> Receipt {
         let shards = self.shards_of_sequenced(sequence, audience);
         let has_room = |shard| self.forwarding.has_room(usize::from(shard));
-        if !{ shards }.all(has_room) {
+        if sequence.is_closed() || !{ shards }.all(has_room) {
             return refused();
         }
         let Some(frames) = self.make(content, sequence.next()) else {
@@ -302,15 +304,21 @@ impl Core {
         audience: &Audience<'_>,
         dispatch: &Dispatch,
     ) -> Receipt {
-        let local = self.rooms.shared(&sequence.room);
-        let known = local.and_then(|room| room.sequence.as_ref());
-        if known.is_some_and(|known| Arc::ptr_eq(known, sequence))
-            && sequence.term(self.shard) == term
-        {
-            return self.deliver_to(audience, dispatch);
-        }
+        let is_its = |index: &RoomIndex| {
+            let room = self.rooms.at(*index).and_then(|room| room.sequence());
+            room.is_some_and(|known| Arc::ptr_eq(known, sequence))
+        };
+        let place = self.rooms.held(&sequence.room).filter(is_its);
+        let place = place.filter(|_| sequence.term(self.shard) == term);
         if audience.is_one_room() {
-            return Receipt::default();
+            return match place {
+                // Deleted or not, it is this room that the message has its place in.
+                Some(_) => self.deliver_to(&audience.at(place), dispatch),
+                None => Receipt::default(),
+            };
+        }
+        if place.is_some() {
+            return self.deliver_to(audience, dispatch);
         }
         let others = audience.without(|name| *name == *sequence.room);
         self.deliver_to(&others, dispatch)
@@ -325,7 +333,7 @@ impl Core {
     ) -> Receipt {
         let is_sequenced = |name: &str| {
             let room = self.rooms.shared(name);
-            room.is_some_and(|room| room.sequence.is_some())
+            room.is_some_and(|room| room.sequence().is_some())
         };
         if self.shared.directory.has_sequenced()
             && let Target::Rooms(names) = &audience.target
