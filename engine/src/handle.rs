@@ -20,8 +20,8 @@ use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::receipt::PendingReceipt;
 use crate::room::{
-    Audience, CreateRoomError, MetadataError, RoomInfo, RoomOptions, RoomTraits, Sequence,
-    SharedRoom, Target, metadata_of,
+    Audience, CreateRoomError, MetadataError, Presence, RoomInfo, RoomOptions, RoomPresence,
+    RoomTraits, Sequence, SharedRoom, Target, metadata_of,
 };
 use crate::shard::{
     Content, Dispatch, Errand, Frames, Group, Lane, Mail, Receipt, SequencedRoom, TallyShare,
@@ -171,12 +171,15 @@ impl EngineHandle {
             sequenced,
             metadata,
             max_members,
+            history,
+            presence,
         } = options;
         let sequence = if sequenced {
             let mut epoch = [0; 8];
             system_entropy(&mut epoch).map_err(|_| CreateRoomError::NoEntropy)?;
             let epoch = u64::from_ne_bytes(epoch);
-            Some(Arc::new(Sequence::new(name, self.0.mail.len(), epoch)))
+            let sequence = Sequence::new(name, self.0.mail.len(), epoch);
+            Some(Arc::new(sequence.keeping(history)))
         } else {
             None
         };
@@ -184,6 +187,7 @@ impl EngineHandle {
             sequence,
             metadata: Mutex::new(metadata),
             max_members,
+            presence: presence.then(Presence::default),
         };
         self.0.directory.create(name, traits)
     }
@@ -241,6 +245,24 @@ impl EngineHandle {
     /// What is known of a room; `None` when there is none of that name.
     pub fn room(&self, name: &str) -> Option<RoomInfo> {
         self.0.directory.info(name)
+    }
+
+    /// Who is in a room with [presence](RoomOptions::presence), at this moment: users with the number of
+    /// their connections in it, on all shards. `None` when there is no such room, or it has no presence.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Option<()> {
+    /// let present = engine.presence("tea")?;
+    /// for (user, devices) in &present.users {
+    ///     println!("{user} on {devices} devices");
+    /// }
+    /// println!("and {} of no name", present.anonymous);
+    /// # Some(())
+    /// # }
+    /// ```
+    pub fn presence(&self, room: &str) -> Option<RoomPresence> {
+        let room = self.0.directory.get(room)?;
+        Some(room.presence()?.users())
     }
 
     /// A room that was created is kept no longer: it goes with its last member, now if it has none.

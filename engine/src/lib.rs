@@ -75,8 +75,11 @@ pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
 pub use receipt::PendingReceipt;
-pub use room::{CreateRoomError, JoinError, MetadataError, Position, RoomInfo, RoomOptions};
-pub use room_events::RoomDeleted;
+pub use room::{
+    CreateRoomError, History, JoinError, MetadataError, Position, Recovery, RoomInfo, RoomOptions,
+    RoomPresence,
+};
+pub use room_events::{PresenceChange, RoomDeleted};
 pub use router::Router;
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Job, Lane, Receipt, SpawnError};

@@ -28,6 +28,33 @@ impl RoomDeleted<'_> {
     }
 }
 
+/// Users who have joined or left a room with [presence](crate::RoomOptions::presence): its members are told
+/// by what [`Handler::presence_notice`](crate::Handler::presence_notice) makes of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PresenceChange<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// Users who are in it and were not: with the first of their connections.
+    pub joined: &'a [&'a str],
+    /// Users who were in it and are not: with the last of their connections.
+    pub left: &'a [&'a str],
+    /// When it is told, in seconds since 1970.
+    #[serde(skip)]
+    pub timestamp: u64,
+}
+
+impl PresenceChange<'_> {
+    /// The text message that tells of it by default:
+    ///
+    /// ```json
+    /// {"type":"notify","event":"presence","data":{"room":"tea","joined":["ann"],"left":["bob"]},"timestamp":1707552000}
+    /// ```
+    pub fn to_json(&self) -> OwnedMessage {
+        OwnedMessage::Text(notice("presence", self, self.timestamp))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +67,17 @@ mod tests {
         };
         let told = r#"{"type":"notify","event":"room.deleted","data":{"room":"\"tea\""},"timestamp":1707552000}"#;
         assert_eq!(deleted.to_json(), OwnedMessage::Text(told.to_owned()));
+    }
+
+    #[test]
+    fn a_change_of_presence_is_told_so() {
+        let change = PresenceChange {
+            room: "tea",
+            joined: &["ann", "\"eve\""],
+            left: &[],
+            timestamp: 1_707_552_000,
+        };
+        let told = r#"{"type":"notify","event":"presence","data":{"room":"tea","joined":["ann","\"eve\""],"left":[]},"timestamp":1707552000}"#;
+        assert_eq!(change.to_json(), OwnedMessage::Text(told.to_owned()));
     }
 }

@@ -69,6 +69,7 @@ impl Shared {
             members: bound(config.max_room_members),
             rooms_of_connection: bound(config.max_rooms_per_connection),
         };
+        let directory = Directory::new(limits).with_presence(config.presence);
         Shared {
             surplus: AtomicUsize::new(0),
             max_surplus: max_surplus(&config),
@@ -81,7 +82,7 @@ impl Shared {
             tls: None,
             epoch,
             unix_epoch: Duration::ZERO,
-            directory: Arc::new(Directory::new(limits)),
+            directory: Arc::new(directory),
             users: Arc::new(Directory::new(RoomLimits::NONE)),
             errands: mail.iter().map(|_| Errands::default()).collect(),
             mail,

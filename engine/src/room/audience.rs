@@ -91,10 +91,10 @@ impl<'a> Audience<'a> {
     }
 
     /// The room at that place of the shard that looks, with the connections that this one excepts.
-    pub(crate) fn at(&self, index: Option<RoomIndex>) -> Audience<'static> {
+    pub(crate) fn at(&self, index: RoomIndex) -> Audience<'a> {
         Audience {
             except: self.except.clone(),
-            ..Audience::new(Target::Here(index))
+            ..Audience::new(Target::Here(Some(index)))
         }
     }
 
@@ -129,6 +129,14 @@ pub(crate) enum SharedAudience {
 }
 
 impl SharedAudience {
+    /// Everybody in a room.
+    pub(crate) fn room(room: &Arc<SharedRoom>) -> SharedAudience {
+        SharedAudience::Room {
+            room: Arc::clone(room),
+            except: SmallVec::new(),
+        }
+    }
+
     /// The audience as the shard of these rooms looks at it.
     pub(crate) fn seen_by(&self, rooms: &LocalRooms) -> Cow<'_, Audience<'static>> {
         match self {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::by_name::{Hashing, Key, RoomsByName};
 use super::shard_bits::ShardBits;
-use super::{CreateRoomError, JoinError, RoomInfo, Sequence};
+use super::{CreateRoomError, JoinError, Presence, RoomInfo, Sequence};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,16 @@ pub(crate) struct RoomTraits {
     pub(crate) metadata: Mutex<Option<Arc<Value>>>,
     /// Its own limit on members.
     pub(crate) max_members: Option<usize>,
+    /// Who is in it, where that is known.
+    pub(crate) presence: Option<Presence>,
 }
 
 impl RoomTraits {
     fn are_none(&self) -> bool {
-        self.sequence.is_none() && self.max_members.is_none() && self.metadata().is_none()
+        self.sequence.is_none()
+            && self.max_members.is_none()
+            && self.presence.is_none()
+            && self.metadata().is_none()
     }
 
     // It is whole between any two statements.
@@ -157,6 +162,12 @@ impl SharedRoom {
         self.traits.get()?.sequence.as_ref()
     }
 
+    /// Who is in it, where that is known.
+    #[inline]
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.traits.get()?.presence.as_ref()
+    }
+
     fn own_max_members(&self) -> usize {
         let own = self.traits.get().and_then(|traits| traits.max_members);
         own.unwrap_or(usize::MAX)
@@ -175,8 +186,10 @@ impl SharedRoom {
             max_members: (max_members < usize::MAX).then_some(max_members),
             kept: self.is_kept(),
             sequenced: self.sequence().is_some(),
-            has_history: false,
-            has_presence: false,
+            has_history: self
+                .sequence()
+                .is_some_and(|sequence| sequence.has_history()),
+            has_presence: self.presence().is_some(),
             metadata: traits.and_then(|traits| traits.metadata().clone()),
         }
     }
@@ -189,6 +202,8 @@ pub(crate) struct Directory {
     hashing: Hashing,
     /// How many of them are sequenced.
     sequenced: AtomicUsize,
+    /// Whether rooms that are created by joining have presence.
+    presence: bool,
     pub(crate) limits: RoomLimits,
 }
 
@@ -198,8 +213,14 @@ impl Directory {
             rooms: RwLock::default(),
             hashing: Hashing::default(),
             sequenced: AtomicUsize::new(0),
+            presence: false,
             limits,
         }
+    }
+
+    /// The same, where rooms that are created by joining have presence or not.
+    pub(crate) fn with_presence(self, presence: bool) -> Directory {
+        Directory { presence, ..self }
     }
 
     /// What a room of that name is found by, here and in the shards.
@@ -218,7 +239,11 @@ impl Directory {
                 if rooms.len() >= max {
                     return Err(JoinError::TooManyRooms { max });
                 }
-                let room = Arc::new(SharedRoom::new(key, false, RoomTraits::default()));
+                let traits = RoomTraits {
+                    presence: self.presence.then(Presence::default),
+                    ..RoomTraits::default()
+                };
+                let room = Arc::new(SharedRoom::new(key, false, traits));
                 rooms.insert(Arc::clone(&room));
                 room
             }
@@ -273,6 +298,9 @@ impl Directory {
         let mut rooms = self.write();
         let room = rooms.get(self.key(name)).cloned()?;
         room.deleted.store(true, Ordering::Release);
+        if let Some(presence) = room.presence() {
+            presence.end();
+        }
         self.remove(&mut rooms, &room);
         Some(room)
     }

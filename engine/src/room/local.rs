@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use roaring::RoaringBitmap;
 use slab::Slab;
 
@@ -39,6 +39,15 @@ pub(crate) struct LocalRooms {
     /// Every open connection.
     everyone: RoaringBitmap,
     algebra: Algebra,
+    /// Members of sequenced rooms who joined a moment ago, with what came before.
+    newcomers: HashMap<RoomIndex, Vec<Newcomer>>,
+}
+
+/// One whom messages up to an offset, which are on their way yet, are not for.
+#[derive(Clone, Copy, Debug)]
+struct Newcomer {
+    slot: u32,
+    until: u64,
 }
 
 impl LocalRooms {
@@ -50,6 +59,7 @@ impl LocalRooms {
             by_name: HashTable::new(),
             everyone: RoaringBitmap::new(),
             algebra: Algebra::default(),
+            newcomers: HashMap::new(),
         }
     }
 
@@ -108,6 +118,9 @@ impl LocalRooms {
             return;
         }
         room.shared.exit(1);
+        if let Some(newcomers) = self.newcomers.get_mut(&index) {
+            newcomers.retain(|newcomer| newcomer.slot != slot);
+        }
         if room.members.is_empty() {
             self.remove(index);
         }
@@ -122,7 +135,39 @@ impl LocalRooms {
         }
     }
 
+    /// Messages of a sequenced room up to that offset are not for a member who has just joined.
+    pub(crate) fn leave_out(&mut self, index: RoomIndex, slot: u32, until: u64) {
+        let newcomers = self.newcomers.entry(index).or_default();
+        newcomers.push(Newcomer { slot, until });
+    }
+
+    /// The slots of the members whom a message of that offset is not for, in order. It is the last one of
+    /// the kind for those whom it reaches the offset of: messages come in order.
+    pub(crate) fn left_out(&mut self, index: RoomIndex, offset: u64) -> Vec<u32> {
+        if self.newcomers.is_empty() {
+            return Vec::new();
+        }
+        self.take_left_out(index, offset)
+    }
+
+    #[cold]
+    fn take_left_out(&mut self, index: RoomIndex, offset: u64) -> Vec<u32> {
+        let Some(newcomers) = self.newcomers.get_mut(&index) else {
+            return Vec::new();
+        };
+        let is_left_out = |newcomer: &&Newcomer| offset <= newcomer.until;
+        let left_out = newcomers.iter().filter(is_left_out);
+        let mut slots: Vec<u32> = left_out.map(|newcomer| newcomer.slot).collect();
+        slots.sort_unstable();
+        newcomers.retain(|newcomer| offset < newcomer.until);
+        if newcomers.is_empty() {
+            self.newcomers.remove(&index);
+        }
+        slots
+    }
+
     fn remove(&mut self, index: RoomIndex) {
+        self.newcomers.remove(&index);
         let room = self.rooms.remove(index as usize);
         let hash = room.shared.key().hash;
         if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == index) {

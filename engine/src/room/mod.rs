@@ -10,10 +10,12 @@ mod audience;
 mod by_name;
 mod directory;
 mod few;
+mod history;
 mod info;
 mod local;
 mod members;
 mod options;
+mod presence;
 mod room_set;
 mod sequence;
 mod shard_bits;
@@ -22,14 +24,18 @@ mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
 pub(crate) use directory::{Directory, RoomLimits, RoomTraits, SharedRoom};
+pub use history::{History, Recovery};
+pub(crate) use history::{Kept, Wanted};
 pub(crate) use info::metadata_of;
 pub use info::{MetadataError, RoomInfo};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
 pub use options::{CreateRoomError, RoomOptions};
+pub use presence::RoomPresence;
+pub(crate) use presence::{Changes, Presence};
 pub(crate) use room_set::RoomSet;
 pub use sequence::Position;
-pub(crate) use sequence::Sequence;
+pub(crate) use sequence::{Sequence, home_of};
 
 use thiserror::Error;
 
@@ -62,6 +68,9 @@ pub enum JoinError {
     /// on the connection's shard have not left it yet.
     #[error("a room of that name is being deleted: its members have not all left yet; try again")]
     BeingDeleted,
+    /// The connection is in the room already, and misses nothing: history is for who joins.
+    #[error("the connection is in the room already: what it missed is for who joins")]
+    AlreadyMember,
     /// The connection is closing or gone.
     #[error("the connection is not open")]
     NotOpen,

@@ -218,6 +218,7 @@ impl Core {
         let joined = self.rooms.join(name, key.slot)?;
         if let Some(index) = joined {
             self.connections[key.slot].rooms.insert(index);
+            self.note_entry(index, key.slot);
         }
         Ok(joined)
     }
@@ -233,6 +234,7 @@ impl Core {
         if !connection.rooms.remove(index) {
             return false;
         }
+        self.note_exit(index, key.slot);
         self.deliver_run_before_leave(Circle::Room(index), key.slot);
         self.rooms.leave(index, key.slot);
         true
@@ -243,6 +245,7 @@ impl Core {
             return;
         };
         for index in std::mem::take(&mut connection.rooms).iter() {
+            self.note_exit(index, key.slot);
             self.deliver_run_before_leave(Circle::Room(index), key.slot);
             self.rooms.leave(index, key.slot);
         }

@@ -2,7 +2,7 @@
 //!
 //! An errand waits behind what its giver had posted to the shard before, so that a room's last
 //! messages reach its members before the room goes. Errands are few: each room asks a shard for each kind
-//! of them once at a time.
+//! of them once at a time, and a deleted one only shards that have members of it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,8 @@ pub(crate) enum Errand {
     Close(Arc<SharedRoom>),
     /// The room was deleted: its members are told and leave.
     Dissolve(Arc<SharedRoom>),
+    /// The room, whose home the shard is, has changed: its members are told who came and went.
+    TellPresence(Arc<SharedRoom>),
 }
 
 /// The errands of one shard that it has not taken.
@@ -63,9 +65,16 @@ pub(super) struct TakenErrands {
     errands: Vec<Errand>,
     /// Mail that was there before them and is to be handled first.
     mail_before: usize,
+    /// Those that wait until other shards have taken what is kept for them.
+    put_off: Vec<Errand>,
 }
 
 impl TakenErrands {
+    /// Has an errand wait until nothing waits for other shards.
+    pub(super) fn put_off(&mut self, errand: Errand) {
+        self.put_off.push(errand);
+    }
+
     /// One of the mails was handled.
     #[inline]
     pub(super) fn count_mail(&mut self) {
@@ -98,9 +107,13 @@ impl<H: Handler> Shard<H> {
     /// Takes errands, before the mail of this turn.
     #[inline]
     pub(super) fn take_errands(&mut self) {
-        let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
-        if waiting.is_any() && self.errands.errands.is_empty() {
+        if self.errands.errands.is_empty() && self.has_errands() {
+            let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
             self.errands.errands = waiting.take();
+            if self.core.forwarding.is_empty() {
+                let put_off = std::mem::take(&mut self.errands.put_off);
+                self.errands.errands.extend(put_off);
+            }
             self.errands.mail_before = self.mailbox.len();
         }
     }
@@ -119,7 +132,9 @@ impl<H: Handler> Shard<H> {
     #[inline]
     pub(super) fn has_errands(&self) -> bool {
         let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
-        !self.errands.errands.is_empty() || waiting.is_any()
+        let errands = &self.errands;
+        let may_go_on = || !errands.put_off.is_empty() && self.core.forwarding.is_empty();
+        !errands.errands.is_empty() || waiting.is_any() || may_go_on()
     }
 
     #[cold]
@@ -132,6 +147,7 @@ impl<H: Handler> Shard<H> {
                 self.core.shared.dissolve(&room);
             }
             Errand::Dissolve(room) => self.dissolve(&room),
+            Errand::TellPresence(room) => self.tell_presence(room),
         }
     }
 }

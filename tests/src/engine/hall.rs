@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use throng::{
-    Accept, Config, Conn, ConnectionId, Engine, Handler, Message, OwnedMessage, Reject,
-    RoomDeleted, Upgrade,
+    Accept, Config, Conn, ConnectionId, Engine, Handler, JoinError, Message, OwnedMessage,
+    Position, PresenceChange, Recovery, Reject, RoomDeleted, Upgrade,
 };
 
 use super::{Client, Heard, PATIENCE, serve_with};
@@ -17,10 +17,16 @@ use super::{Client, Heard, PATIENCE, serve_with};
 /// | `join R`, `leave R`, `leave_all`, `rooms`, `info R` | answers with the outcome |
 /// | `say R TEXT`, `others R TEXT` | publishes to a room, or to all but itself, and answers |
 /// | `delete R`, `last_words R TEXT` | deletes a room, the latter once it has published to it |
+/// | `from R EPOCH OFFSET`, `last R N` | joins with what was missed, or with the last messages |
+/// | `number R TEXT` | publishes `TEXT EPOCH OFFSET`, and answers |
+/// | `presence R` | answers who is there |
+/// | `rejoin R` | leaves and joins again |
+/// | `flood N BYTES` | sends itself that many binary messages |
 /// | `hold` | its shard waits until it is told to go on |
 ///
 /// Whose connection it is, the header `X-User` says.
 struct Obeying {
+    recoveries: Sender<Recovery>,
     held: Sender<()>,
     go_on: Mutex<Receiver<()>>,
 }
@@ -30,6 +36,8 @@ struct Obeying {
 pub struct Hall {
     /// The engine.
     pub engine: Engine,
+    /// What came of joining with what was missed.
+    pub recoveries: Receiver<Recovery>,
     held: Receiver<()>,
     go_on: Sender<()>,
 }
@@ -67,7 +75,16 @@ impl Handler for Obeying {
             self.go_on.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             return;
         }
-        let answer = obey(conn, text);
+        let answer = match text.split(' ').collect::<Vec<_>>()[..] {
+            ["from", room, epoch, offset] => {
+                let (epoch, offset) = (epoch.parse().unwrap(), offset.parse().unwrap());
+                self.tell(conn.join_from(room, position(epoch, offset)))
+            }
+            ["last", room, count] => {
+                self.tell(conn.join_with_history(room, count.parse().unwrap()))
+            }
+            _ => obey(conn, text),
+        };
         conn.send(&*format!("= {answer}"));
     }
 
@@ -79,6 +96,34 @@ impl Handler for Obeying {
             _ => Some(deleted.to_json()),
         }
     }
+
+    fn presence_notice(&self, change: &PresenceChange<'_>) -> Option<OwnedMessage> {
+        match change.room {
+            "quiet" => None,
+            "panics" => panic!("as told"),
+            "own" => Some(format!("{:?} {:?}", change.joined, change.left).into()),
+            _ => Some(change.to_json()),
+        }
+    }
+}
+
+impl Obeying {
+    fn tell(&self, joined: Result<Recovery, JoinError>) -> String {
+        match joined {
+            Ok(recovery) => {
+                let at = recovery.position;
+                let _ = self.recoveries.send(recovery);
+                let (recovered, messages) = (recovery.recovered, recovery.messages);
+                format!("{recovered} {} {} {messages}", at.epoch, at.offset)
+            }
+            Err(error) => format!("{error:?}"),
+        }
+    }
+}
+
+/// A place in a sequenced room.
+pub fn position(epoch: u64, offset: u64) -> Position {
+    Position { epoch, offset }
 }
 
 fn obey(conn: &mut Conn<'_, ()>, text: &str) -> String {
@@ -95,6 +140,23 @@ fn obey(conn: &mut Conn<'_, ()>, text: &str) -> String {
         "info" => format!("{:?}", conn.room_info(room)),
         "say" => format!("{:?}", conn.to(room).text(rest).publish()),
         "others" => format!("{:?}", conn.to(room).except_self().text(rest).publish()),
+        "number" => {
+            let text = rest.to_owned();
+            let numbered = move |at: Position| format!("{text} {} {}", at.epoch, at.offset);
+            format!("{:?}", conn.to(room).numbered(numbered).publish())
+        }
+        "presence" => format!("{:?}", conn.engine().presence(room)),
+        "rejoin" => {
+            let left = conn.leave(room);
+            format!("{left} {:?}", conn.join(room))
+        }
+        "flood" => {
+            let message = vec![0; rest.parse().unwrap()];
+            for _ in 0..room.parse().unwrap() {
+                conn.send(&message);
+            }
+            String::new()
+        }
         "delete" => conn.engine().delete_room(room).to_string(),
         "last_words" => {
             conn.to(room).text(rest).publish();
@@ -108,12 +170,15 @@ impl Hall {
     /// Opens it.
     pub fn open(config: Config) -> Hall {
         let ((held, holds), (go_on, goes_on)) = (channel(), channel());
+        let (recoveries, recovered) = channel();
         let service = Obeying {
+            recoveries,
             held,
             go_on: Mutex::new(goes_on),
         };
         Hall {
             engine: serve_with(config, service),
+            recoveries: recovered,
             held: holds,
             go_on,
         }
@@ -131,13 +196,7 @@ impl Hall {
 
     fn enter_with(&self, headers: &str) -> Guest {
         let address = self.engine.local_addr().unwrap();
-        let mut guest = Guest {
-            client: Client::connect_with(address, headers),
-            id: ConnectionId::from_u64(0),
-            heard: Vec::new(),
-        };
-        guest.id = ConnectionId::from_u64(guest.answer().parse().unwrap());
-        guest
+        Guest::over(Client::connect_with(address, headers))
     }
 
     /// Connections to that many shards, one to each. The system deals them out as it likes.
@@ -169,6 +228,17 @@ impl Hall {
 }
 
 impl Guest {
+    /// The guest that has this connection.
+    pub fn over(client: Client) -> Guest {
+        let mut guest = Guest {
+            client,
+            id: ConnectionId::from_u64(0),
+            heard: Vec::new(),
+        };
+        guest.id = ConnectionId::from_u64(guest.answer().parse().unwrap());
+        guest
+    }
+
     /// Its shard.
     pub fn shard(&self) -> u64 {
         self.id.to_u64() >> 55
