@@ -157,6 +157,26 @@ fn who_returns_within_a_turn_is_not_told_of() {
     assert_eq!(change(&heard), (vec![], vec!["bob".to_owned()]));
 }
 
+/// Whose connection it is may be known only once it is in the room, and may change.
+#[test]
+fn a_user_may_become_known_later() {
+    let hall = open(2, presence());
+    let mut guests = hall.enter_each(2);
+    guests.iter_mut().for_each(|guest| guest.join("tea"));
+    let anonymous = || hall.engine.presence("tea").unwrap().anonymous;
+    assert_eq!((users(&hall), anonymous()), (vec![], 2));
+    let mut known = BTreeSet::new();
+    for (name, expected) in [("ann", vec!["ann"]), ("bob", vec!["bob"]), ("", vec![])] {
+        guests[1].ask(&format!("user {name}"));
+        let there: Vec<_> = expected.iter().map(|name| user(name, 1)).collect();
+        assert_eq!((users(&hall), anonymous()), (there, 2 - expected.len()));
+        until("it is told", || {
+            follow(&mut known, guests[0].all_heard());
+            known.iter().eq(expected.iter())
+        });
+    }
+}
+
 /// A storm of joins is few messages.
 #[test]
 fn what_happens_at_once_is_told_as_one() {

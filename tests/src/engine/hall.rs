@@ -20,6 +20,7 @@ use super::{Client, Heard, PATIENCE, serve_with};
 /// | `from R EPOCH OFFSET`, `last R N` | joins with what was missed, or with the last messages |
 /// | `number R TEXT` | publishes `TEXT EPOCH OFFSET`, and answers |
 /// | `presence R` | answers who is there |
+/// | `user NAME`, `user` | it is that user's from now on, or nobody's |
 /// | `rejoin R` | leaves and joins again |
 /// | `flood N BYTES` | sends itself that many binary messages |
 /// | `hold` | its shard waits until it is told to go on |
@@ -146,6 +147,10 @@ fn obey(conn: &mut Conn<'_, ()>, text: &str) -> String {
             format!("{:?}", conn.to(room).numbered(numbered).publish())
         }
         "presence" => format!("{:?}", conn.engine().presence(room)),
+        "user" => {
+            conn.set_user_id((!room.is_empty()).then_some(room));
+            String::new()
+        }
         "rejoin" => {
             let left = conn.leave(room);
             format!("{left} {:?}", conn.join(room))
