@@ -21,7 +21,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
-use crate::room::{Audience, JoinError, Target};
+use crate::room::{Audience, JoinError, Position, Recovery, RoomInfo, Target, Wanted};
 use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
 use crate::socket::Link;
 
@@ -205,6 +205,52 @@ impl<S> Conn<'_, S> {
         self.core.join(self.key, room)
     }
 
+    /// Joins a [sequenced](crate::RoomOptions::sequenced) room from a place in it: what was published behind
+    /// `since` comes first, in order, and then what is new, without a hole and nothing twice.
+    ///
+    /// For a client that returns, and says how far it has heard (a position of offset 0 is before the
+    /// first message). Either all that it missed is queued, or nothing and
+    /// [`recovered`](Recovery::recovered) is `false`: where the room's
+    /// [history](crate::RoomOptions::history) does not go back so far, or it has none; where
+    /// the epoch is another one, that of a former room; where nothing has that offset yet; and where the
+    /// connection is behind and its queue would overflow. Either way it is a member then.
+    ///
+    /// ```
+    /// # use throng::{Conn, JoinError, Position};
+    /// # fn example(conn: &mut Conn<'_, ()>, since: Position) -> Result<(), JoinError> {
+    /// let recovery = conn.join_from("trades", since)?;
+    /// if !recovery.recovered {
+    ///     // The client must be sent the state of things, as of `recovery.position`.
+    ///     conn.send("reload");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Conn::join), and where the connection is in the room already
+    /// ([`JoinError::AlreadyMember`]).
+    pub fn join_from(&mut self, room: &str, since: Position) -> Result<Recovery, JoinError> {
+        self.core
+            .join_and_recover(self.key, room, Wanted::Since(since))
+    }
+
+    /// Joins a [sequenced](crate::RoomOptions::sequenced) room and has its last messages queued first, as many
+    /// as its [history](crate::RoomOptions::history) has of that number.
+    /// [`recovered`](Recovery::recovered) is `false`, and nothing queued, where it has no history, and where the
+    /// connection is behind and its queue would overflow.
+    ///
+    /// # Errors
+    /// As [`join_from`](Conn::join_from).
+    pub fn join_with_history(
+        &mut self,
+        room: &str,
+        messages: usize,
+    ) -> Result<Recovery, JoinError> {
+        self.core
+            .join_and_recover(self.key, room, Wanted::Last(messages))
+    }
+
     /// Leaves a room; returns whether the connection was in it.
     pub fn leave(&mut self, room: &str) -> bool {
         self.core.leave(self.key, room)
@@ -223,6 +269,11 @@ impl<S> Conn<'_, S> {
             .iter()
             .filter_map(|room| rooms.name_of(room))
             .map(|name| &**name)
+    }
+
+    /// What is known of a room; `None` when there is none of that name.
+    pub fn room_info(&self, room: &str) -> Option<RoomInfo> {
+        self.core.shared.directory.info(room)
     }
 
     /// Members of a room, on all shards.

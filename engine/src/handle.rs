@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
 use serde::Serialize;
@@ -19,10 +19,13 @@ use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::receipt::PendingReceipt;
-use crate::room::{Audience, CreateRoomError, RoomInfo, RoomOptions, Sequence, SharedRoom, Target};
+use crate::room::{
+    Audience, CreateRoomError, MetadataError, Presence, RoomInfo, RoomOptions, RoomPresence,
+    RoomTraits, Sequence, SharedRoom, Target, metadata_of,
+};
 use crate::shard::{
-    Content, Dispatch, Frames, Group, Lane, Mail, Receipt, SequencedRoom, TallyShare, Unnumbered,
-    encode_detached,
+    Content, Dispatch, Errand, Frames, Group, Lane, Mail, Receipt, SequencedRoom, TallyShare,
+    Unnumbered, encode_detached,
 };
 use crate::shared::Shared;
 #[cfg(all(unix, feature = "tokio"))]
@@ -151,8 +154,8 @@ impl EngineHandle {
     /// called in handlers too ([`Conn::engine`](crate::Conn::engine)).
     ///
     /// # Errors
-    /// When there is such a room, when there are as many as `max_rooms` allows, and when a sequenced room
-    /// finds the system without randomness; then nothing has changed.
+    /// When an option is out of its bounds, when there is such a room, when there are as many as `max_rooms`
+    /// allows, and when a sequenced room finds the system without randomness; then nothing has changed.
     ///
     /// ```no_run
     /// use throng::{CreateRoomError, RoomOptions};
@@ -162,21 +165,104 @@ impl EngineHandle {
     /// # Ok(())
     /// # }
     /// ```
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "options are made for one room, and some will be what it keeps"
-    )]
     pub fn create_room(&self, name: &str, options: RoomOptions) -> Result<(), CreateRoomError> {
-        let RoomOptions { sequenced } = options;
+        options.check()?;
+        let RoomOptions {
+            sequenced,
+            metadata,
+            max_members,
+            history,
+            presence,
+        } = options;
         let sequence = if sequenced {
             let mut epoch = [0; 8];
             system_entropy(&mut epoch).map_err(|_| CreateRoomError::NoEntropy)?;
             let epoch = u64::from_ne_bytes(epoch);
-            Some(Sequence::new(name, self.0.mail.len(), epoch))
+            let sequence = Sequence::new(name, self.0.mail.len(), epoch);
+            Some(Arc::new(sequence.keeping(history)))
         } else {
             None
         };
-        self.0.directory.create(name, sequence)
+        let traits = RoomTraits {
+            sequence,
+            metadata: Mutex::new(metadata),
+            max_members,
+            presence: presence.then(Presence::default),
+        };
+        self.0.directory.create(name, traits)
+    }
+
+    /// Deletes a room, also one with members: they are told
+    /// ([`Handler::room_deleted`](crate::Handler::room_deleted)) and leave it. Returns whether there was
+    /// such a room. May be called in handlers too.
+    ///
+    /// From this call on nobody finds the room: what is published to the name is for nobody, or for another
+    /// room that is created or joined by it. Its members leave in the next turns of their shards; until a
+    /// shard's have, joining the name there is refused
+    /// ([`JoinError::BeingDeleted`](crate::JoinError::BeingDeleted)). They are sent what the same thread, or
+    /// the same handler, had published to the room before, unless it waits where a mailbox is full or in the
+    /// fan-out pool.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::PublishError> {
+    /// engine.to("auction").text("sold!").publish()?;
+    /// engine.delete_room("auction");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_room(&self, name: &str) -> bool {
+        let Some(room) = self.0.directory.delete(name) else {
+            return false;
+        };
+        let home = room.sequence().map(|sequence| sequence.home());
+        let is_alive = |home: &u8| !self.0.mail[usize::from(*home)].is_closed();
+        match home.filter(is_alive) {
+            // What is on its way there gets its place first.
+            Some(home) => self.0.send_on(home, Errand::Close(room)),
+            None => self.0.dissolve(&room),
+        }
+        true
+    }
+
+    /// Gives a room metadata, in place of what it had. A room that was not created keeps it until its last
+    /// member leaves.
+    ///
+    /// # Errors
+    /// When there is no such room, when the metadata cannot be represented as JSON, and when that is more
+    /// than 64 KiB; then it has what it had.
+    pub fn set_room_metadata(
+        &self,
+        room: &str,
+        metadata: &impl Serialize,
+    ) -> Result<(), MetadataError> {
+        let metadata = metadata_of(metadata)?;
+        let room = self.0.directory.get(room);
+        room.ok_or(MetadataError::NoSuchRoom)?
+            .set_metadata(metadata);
+        Ok(())
+    }
+
+    /// What is known of a room; `None` when there is none of that name.
+    pub fn room(&self, name: &str) -> Option<RoomInfo> {
+        self.0.directory.info(name)
+    }
+
+    /// Who is in a room with [presence](RoomOptions::presence), at this moment: users with the number of
+    /// their connections in it, on all shards. `None` when there is no such room, or it has no presence.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Option<()> {
+    /// let present = engine.presence("tea")?;
+    /// for (user, devices) in &present.users {
+    ///     println!("{user} on {devices} devices");
+    /// }
+    /// println!("and {} of no name", present.anonymous);
+    /// # Some(())
+    /// # }
+    /// ```
+    pub fn presence(&self, room: &str) -> Option<RoomPresence> {
+        let room = self.0.directory.get(room)?;
+        Some(room.presence()?.users())
     }
 
     /// A room that was created is kept no longer: it goes with its last member, now if it has none.
@@ -243,6 +329,37 @@ impl EngineHandle {
             return wait_in_place(|| self.ask_for_members(group, &shards));
         }
         self.ask_for_members(group, &shards)
+    }
+
+    /// The names of the rooms that a connection is in, in no particular order; none when it is gone. Waits
+    /// for its shard to answer, a turn.
+    ///
+    /// # Errors
+    /// On a shard's own thread ([`Conn::rooms`](crate::Conn::rooms) is for handlers), and when the engine has
+    /// stopped.
+    ///
+    /// # Panics
+    /// As [`members`](Self::members).
+    pub fn rooms_of(&self, connection: ConnectionId) -> Result<Vec<Arc<str>>, MembersError> {
+        if is_on_shard() {
+            return Err(MembersError::OnShard);
+        }
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.0.config.backend.has_tasks() {
+            return wait_in_place(|| self.ask_for_rooms(connection));
+        }
+        self.ask_for_rooms(connection)
+    }
+
+    fn ask_for_rooms(&self, connection: ConnectionId) -> Result<Vec<Arc<str>>, MembersError> {
+        let Some(mailbox) = self.0.mail.get(usize::from(connection.shard())) else {
+            return Ok(Vec::new());
+        };
+        let (answer, answers) = bounded(1);
+        let key = connection.key();
+        let posted = mailbox.post_blocking(Mail::RoomsOf { key, answer });
+        posted.map_err(|_| MembersError::Stopped)?;
+        answers.recv().map_err(|_| MembersError::Stopped)
     }
 
     fn ask_for_members(
@@ -427,7 +544,7 @@ impl sealed::Publish for FromOutside<'_> {
             };
         }
         self.0.0.publish_later(Unmade {
-            audience: outgoing.audience.to_shared(None),
+            audience: self.0.0.travelling(outgoing.audience),
             later,
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),

@@ -12,6 +12,7 @@ use crate::gap::Gap;
 use crate::owned::OwnedMessage;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::protocol::message::Message;
+use crate::room_events::{PresenceChange, RoomDeleted};
 
 /// A service's logic. One value serves all connections, from all shards at once.
 ///
@@ -98,6 +99,24 @@ pub trait Handler: Send + Sync + 'static {
     fn gap_notice(&self, conn: &Conn<'_, Self::State>, gap: &Gap<'_>) -> Option<OwnedMessage> {
         let _ = conn;
         Some(gap.to_json())
+    }
+
+    /// Makes the message that tells the members of a room that it was
+    /// [deleted](crate::EngineHandle::delete_room). They leave it then; `None` tells them nothing.
+    ///
+    /// It is called once on each shard that has members. By default the message is a text of JSON
+    /// ([`RoomDeleted::to_json`]).
+    fn room_deleted(&self, deleted: &RoomDeleted<'_>) -> Option<OwnedMessage> {
+        Some(deleted.to_json())
+    }
+
+    /// Makes the message that tells the members of a room with
+    /// [presence](crate::RoomOptions::presence) which users have joined and left it. `None` tells them nothing.
+    ///
+    /// It is called on one shard of the room's. By default the message is a text of JSON
+    /// ([`PresenceChange::to_json`]).
+    fn presence_notice(&self, change: &PresenceChange<'_>) -> Option<OwnedMessage> {
+        Some(change.to_json())
     }
 
     /// An open connection has ended. It can be sent nothing any more, but is still in its rooms.

@@ -46,6 +46,7 @@ pub mod protocol;
 mod publish;
 mod receipt;
 mod room;
+mod room_events;
 pub mod router;
 mod server;
 mod shard;
@@ -75,7 +76,11 @@ pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
 pub use receipt::PendingReceipt;
-pub use room::{CreateRoomError, JoinError, Position, RoomInfo, RoomOptions};
+pub use room::{
+    CreateRoomError, History, JoinError, MetadataError, Position, Recovery, RoomInfo, RoomOptions,
+    RoomPresence,
+};
+pub use room_events::{PresenceChange, RoomDeleted};
 pub use router::Router;
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Job, Lane, Receipt, SpawnError};

@@ -12,6 +12,24 @@ pub(crate) const MAX_GAP_ROOMS: usize = 16;
 /// Bytes of a room's name beyond which it is not told, so that the notices of one completed send
 /// are fewer bytes than were sent.
 pub(crate) const MAX_GAP_ROOM_NAME: usize = 512;
+/// Bytes of JSON that a room's metadata may have.
+pub(crate) const MAX_ROOM_METADATA: usize = 64 * 1024;
+/// Rooms of an engine or a connection, and members of a room, where a setting bounds them.
+pub(crate) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
+/// Messages that a room's history may have.
+pub(crate) const MAX_HISTORY_MESSAGES: usize = 65_536;
+/// Bytes that they may take.
+pub(crate) const MAX_HISTORY_BYTES: usize = 256 * 1024 * 1024;
+/// How old they may be.
+pub(crate) const MAX_HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Users that one presence notice names.
+pub(crate) const MAX_PRESENCE_NAMES: usize = 256;
+/// Bytes of their names, unless it is one name.
+pub(crate) const MAX_PRESENCE_BYTES: usize = 16 * 1024;
+/// Presence notices of one room that a turn publishes.
+pub(crate) const PRESENCE_NOTICES_PER_TURN: usize = 16;
+/// Things that rooms ask of a shard and that it does in one turn.
+pub(crate) const ERRANDS_PER_TURN: usize = 256;
 /// Empty lane boxes that a shard keeps.
 pub(crate) const MAX_SPARE_LANES: usize = 1024;
 /// How long a peer that is behind goes unheard at least, and at most while sends are completed.

@@ -8,8 +8,8 @@ use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
 use crate::fanout::Fanout;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
-use crate::room::{Audience, Directory, LocalRooms, RoomLimits, Target};
-use crate::shard::{MailSender, WindowsInUse};
+use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
+use crate::shard::{Errands, MailSender, WindowsInUse};
 #[cfg(feature = "tls")]
 use throng_transport::tls::Tls;
 
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) users: Arc<Directory>,
     /// The mailboxes, by shard.
     pub(crate) mail: Vec<MailSender>,
+    /// What rooms ask of the shards, by shard.
+    pub(crate) errands: Vec<Errands>,
     pub(crate) budget: Budget,
     /// The fan-out pool, where there is one.
     pub(crate) fanout: Option<Fanout>,
@@ -67,6 +69,7 @@ impl Shared {
             members: bound(config.max_room_members),
             rooms_of_connection: bound(config.max_rooms_per_connection),
         };
+        let directory = Directory::new(limits).with_presence(config.presence);
         Shared {
             surplus: AtomicUsize::new(0),
             max_surplus: max_surplus(&config),
@@ -79,8 +82,9 @@ impl Shared {
             tls: None,
             epoch,
             unix_epoch: Duration::ZERO,
-            directory: Arc::new(Directory::new(limits)),
+            directory: Arc::new(directory),
             users: Arc::new(Directory::new(RoomLimits::NONE)),
+            errands: mail.iter().map(|_| Errands::default()).collect(),
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -181,7 +185,8 @@ impl Shared {
             Target::Connection(id) if usize::from(id.shard()) < self.mail.len() => {
                 set.insert(id.shard());
             }
-            Target::Connection(_) => {}
+            // A room that travels is no such target.
+            Target::Connection(_) | Target::Here(_) => {}
             Target::User(user) => {
                 let user = self.users.get(user);
                 user.iter()
@@ -203,6 +208,22 @@ impl Shared {
             }
         }
         set
+    }
+
+    /// The shards that may have somebody of an audience that travels.
+    pub(crate) fn shards_for(&self, audience: &SharedAudience) -> ShardSet {
+        match audience {
+            SharedAudience::Room { room, .. } => room.shards().collect(),
+            SharedAudience::Any(audience) => self.shards_of(audience, None),
+        }
+    }
+
+    /// An audience in a form that travels.
+    pub(crate) fn travelling(&self, audience: &Audience<'_>) -> SharedAudience {
+        let room = audience
+            .only_name()
+            .and_then(|name| self.directory.get(name));
+        audience.to_shared(room.as_ref())
     }
 }
 
@@ -295,6 +316,18 @@ impl ShardSet {
 
     pub(crate) fn remove(&mut self, shard: u8) {
         self.0[usize::from(shard) / 64] &= !(1 << (shard % 64));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
+impl FromIterator<u8> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(shards: I) -> ShardSet {
+        let mut set = ShardSet::default();
+        shards.into_iter().for_each(|shard| set.insert(shard));
+        set
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) const MAX_QUEUE_BYTES: usize = 1024 * MIB;
 pub(super) const MAX_TLS_HANDSHAKES: usize = 65_536;
 /// What `listen` takes on every system.
 pub(super) const MAX_LISTEN_BACKLOG: u32 = 65_535;
-pub(super) const MAX_ROOM_COUNT: usize = u32::MAX as usize;
+pub(super) use crate::limits::MAX_ROOM_COUNT;
 pub(super) const MAX_INVALID_MESSAGES: u32 = 1 << 20;
 pub(super) const MAX_JOBS: usize = 65_536;
 pub(super) const MAX_MAILBOX: usize = 1 << 24;

@@ -261,6 +261,14 @@ table::settings! {
             within counts(1..=bounds::MAX_ROOM_COUNT),
             set from impl Into<Option<usize>> => Into::into;
 
+        /// Whether rooms that are created by joining them know which users are in them, and tell their members
+        /// who comes and goes; those that are created otherwise say so themselves
+        /// ([`RoomOptions::presence`](crate::RoomOptions::presence)).
+        ///
+        /// Default: no.
+        #[serde(deserialize_with = "form::flag")]
+        pub presence: bool = false;
+
         /// How long what is published to a room may wait, so that the messages of a moment go to each
         /// member in one write; `None` sends them at the end of the shard's turn. A batch goes out
         /// earlier with [`batch_messages`](field@Config::batch_messages) or 16 KiB, and before a member

@@ -83,6 +83,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("max_rooms", "5", "5"),
     ("max_room_members", "6", "6"),
     ("max_rooms_per_connection", "\"none\"", "none"),
+    ("presence", "true", "true"),
     ("batch_window", "\"5ms\"", "5ms"),
     ("batch_messages", "7", "7"),
     ("invalid_messages_per_minute", "8", "8"),
@@ -122,6 +123,7 @@ fn read_texts() -> Config {
         .max_rooms(5)
         .max_room_members(6)
         .max_rooms_per_connection(None)
+        .presence(true)
         .invalid_messages_per_minute(8)
         .batch_window(Duration::from_millis(5))
         .batch_messages(7)

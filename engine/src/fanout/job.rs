@@ -147,7 +147,7 @@ impl Parcel {
                 tally,
                 origin,
             } => {
-                for shard in audience.with(|audience| shared.shards_of(audience, None)) {
+                for shard in shared.shards_for(&audience) {
                     let mail = Mail::Publish {
                         audience: audience.clone(),
                         dispatch: dispatch.clone(),

@@ -2,7 +2,7 @@
 
 use super::{Fanout, Job, Parcel, Refusal, Unmade};
 use crate::error::PublishError;
-use crate::room::{Audience, SharedAudience};
+use crate::room::Audience;
 use crate::shard::{Dispatch, Mail, PostError, TallyShare};
 use crate::shared::{ShardSet, Shared};
 
@@ -17,7 +17,7 @@ impl Shared {
     ) -> Result<(), PublishError> {
         if let Some(fanout) = self.pool_for(is_heavy) {
             let parcel = Parcel::Publication {
-                audience: audience.to_shared(None),
+                audience: self.travelling(audience),
                 dispatch: dispatch.clone(),
                 tally: tally.cloned(),
                 origin: None,
@@ -25,11 +25,9 @@ impl Shared {
             let job = if is_heavy { Job::Compress } else { Job::Ready };
             return self.offer(fanout, job(parcel));
         }
-        let mut travelling: Option<SharedAudience> = None;
-        self.try_post_to(self.shards_of(audience, None), || Mail::Publish {
-            audience: travelling
-                .get_or_insert_with(|| audience.to_shared(None))
-                .clone(),
+        let audience = self.travelling(audience);
+        self.try_post_to(self.shards_for(&audience), || Mail::Publish {
+            audience: audience.clone(),
             dispatch: dispatch.clone(),
             tally: tally.cloned(),
         })
@@ -109,7 +107,7 @@ impl Parcel {
                 tally,
                 ..
             } => {
-                let shards = audience.with(|audience| shared.shards_of(audience, None));
+                let shards = shared.shards_for(&audience);
                 let outcome = shared.try_post_to(shards, || Mail::Publish {
                     audience: audience.clone(),
                     dispatch: dispatch.clone(),

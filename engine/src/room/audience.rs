@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use throng_transport::SocketKey;
 
-use super::SharedRoom;
+use super::{LocalRooms, RoomIndex, SharedRoom};
 use crate::id::ConnectionId;
 
 /// Everybody in the target but those excepted. Who is in several of the rooms counts once.
@@ -21,6 +21,8 @@ pub(crate) struct Audience<'a> {
 pub(crate) enum Target<'a> {
     All,
     Rooms(SmallVec<[Cow<'a, str>; 1]>),
+    /// A room by its place in the shard that looks, where it has members there. This never travels.
+    Here(Option<RoomIndex>),
     Connection(ConnectionId),
     /// The connections of a user.
     User(Cow<'a, str>),
@@ -58,6 +60,7 @@ impl<'a> Audience<'a> {
             target: match self.target {
                 Target::All => Target::All,
                 Target::Rooms(rooms) => Target::Rooms(owned(rooms)),
+                Target::Here(index) => Target::Here(index),
                 Target::Connection(id) => Target::Connection(id),
                 Target::User(user) => Target::User(Cow::Owned(user.into_owned())),
             },
@@ -87,14 +90,35 @@ impl<'a> Audience<'a> {
         others
     }
 
+    /// The room at that place of the shard that looks, with the connections that this one excepts.
+    pub(crate) fn at(&self, index: RoomIndex) -> Audience<'a> {
+        Audience {
+            except: self.except.clone(),
+            ..Audience::new(Target::Here(Some(index)))
+        }
+    }
+
     /// One room, no room excepted.
     pub(crate) fn is_one_room(&self) -> bool {
         self.except_rooms.is_empty()
-            && matches!(&self.target, Target::Rooms(rooms) if rooms.len() == 1)
+            && match &self.target {
+                Target::Rooms(rooms) => rooms.len() == 1,
+                Target::Here(_) => true,
+                Target::All | Target::User(_) | Target::Connection(_) => false,
+            }
+    }
+
+    /// The name of the room that is all of its target, no room excepted.
+    pub(crate) fn only_name(&self) -> Option<&str> {
+        match &self.target {
+            Target::Rooms(rooms) if self.is_one_room() => Some(&rooms[0]),
+            _ => None,
+        }
     }
 }
 
-/// An [`Audience`] on its way to other shards.
+/// An [`Audience`] on its way to other shards. One room is the very room that was published to, deleted
+/// or not; others are found by their names where it arrives.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedAudience {
     Room {
@@ -105,15 +129,22 @@ pub(crate) enum SharedAudience {
 }
 
 impl SharedAudience {
-    /// Calls `f` with the audience.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&Audience<'_>) -> R) -> R {
+    /// Everybody in a room.
+    pub(crate) fn room(room: &Arc<SharedRoom>) -> SharedAudience {
+        SharedAudience::Room {
+            room: Arc::clone(room),
+            except: SmallVec::new(),
+        }
+    }
+
+    /// The audience as the shard of these rooms looks at it.
+    pub(crate) fn seen_by(&self, rooms: &LocalRooms) -> Cow<'_, Audience<'static>> {
         match self {
-            SharedAudience::Room { room, except } => {
-                let mut audience = Audience::room(&room.name);
-                audience.except.clone_from(except);
-                f(&audience)
-            }
-            SharedAudience::Any(audience) => f(audience),
+            SharedAudience::Room { room, except } => Cow::Owned(Audience {
+                except: except.clone(),
+                ..Audience::new(Target::Here(rooms.place_of(room)))
+            }),
+            SharedAudience::Any(audience) => Cow::Borrowed(audience),
         }
     }
 }

@@ -52,9 +52,10 @@ impl RoomsByName {
             .insert_unique(room.key().hash, room, |room| room.key().hash);
     }
 
-    pub(super) fn remove(&mut self, key: Key<'_>) {
-        if let Ok(entry) = self.0.find_entry(key.hash, |room| room.is_named(key)) {
-            entry.remove();
-        }
+    /// Takes out that very room; returns whether it was there. Another one of its name stays.
+    pub(super) fn remove(&mut self, room: &SharedRoom) -> bool {
+        let is_it = |known: &Arc<SharedRoom>| std::ptr::eq(&**known, room);
+        let found = self.0.find_entry(room.key().hash, is_it);
+        found.map(|entry| drop(entry.remove())).is_ok()
     }
 }

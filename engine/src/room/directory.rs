@@ -1,11 +1,15 @@
 //! Which rooms exist, and which shards have members of them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+use serde_json::Value;
 
 use super::by_name::{Hashing, Key, RoomsByName};
 use super::shard_bits::ShardBits;
-use super::{CreateRoomError, JoinError, RoomInfo, Sequence};
+use super::{CreateRoomError, JoinError, Presence, RoomInfo, Sequence};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -23,29 +27,61 @@ impl RoomLimits {
     };
 }
 
+/// What few rooms have.
+#[derive(Debug, Default)]
+pub(crate) struct RoomTraits {
+    /// How its messages are numbered, if they are.
+    pub(crate) sequence: Option<Arc<Sequence>>,
+    pub(crate) metadata: Mutex<Option<Arc<Value>>>,
+    /// Its own limit on members.
+    pub(crate) max_members: Option<usize>,
+    /// Who is in it, where that is known.
+    pub(crate) presence: Option<Presence>,
+}
+
+impl RoomTraits {
+    fn are_none(&self) -> bool {
+        self.sequence.is_none()
+            && self.max_members.is_none()
+            && self.presence.is_none()
+            && self.metadata().is_none()
+    }
+
+    // It is whole between any two statements.
+    fn metadata(&self) -> MutexGuard<'_, Option<Arc<Value>>> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What all shards know of a room.
 #[derive(Debug)]
 pub(crate) struct SharedRoom {
     pub(crate) name: Arc<str>,
     hash: u64,
-    members: AtomicUsize,
+    members: AtomicU32,
     /// The shards that have a slice of the room.
     shards: ShardBits,
     /// Whether it stays without members; changed and looked at under the directory's lock only.
     kept: AtomicBool,
-    /// How its messages are numbered, if they are.
-    pub(crate) sequence: Option<Arc<Sequence>>,
+    /// Whether it was deleted: it is in the directory no more, and its members are about to leave.
+    deleted: AtomicBool,
+    /// Apart, so that a room that has none of them is small.
+    traits: OnceLock<Box<RoomTraits>>,
 }
 
 impl SharedRoom {
-    fn new(key: Key<'_>, kept: bool, sequence: Option<Sequence>) -> SharedRoom {
+    fn new(key: Key<'_>, kept: bool, traits: RoomTraits) -> SharedRoom {
+        let has_any = !traits.are_none();
         SharedRoom {
             name: key.name.into(),
             hash: key.hash,
-            members: AtomicUsize::new(0),
+            members: AtomicU32::new(0),
             shards: ShardBits::default(),
             kept: AtomicBool::new(kept),
-            sequence: sequence.map(Arc::new),
+            deleted: AtomicBool::new(false),
+            traits: has_any
+                .then(|| Box::new(traits))
+                .map_or_else(OnceLock::new, OnceLock::from),
         }
     }
 
@@ -64,21 +100,24 @@ impl SharedRoom {
     }
 
     pub(crate) fn members(&self) -> usize {
-        self.members.load(Ordering::Relaxed)
+        self.members.load(Ordering::Relaxed) as usize
     }
 
-    /// Counts a member in, if the bound allows.
+    /// Counts a member in, if its own limit and that of all rooms allow.
     pub(crate) fn enter(&self, max: usize) -> Result<(), JoinError> {
+        let max = max.min(self.own_max_members());
+        let most = u32::try_from(max).unwrap_or(u32::MAX);
         self.members
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (count < max).then_some(count + 1)
+                (count < most).then_some(count + 1)
             })
             .map(drop)
             .map_err(|_| JoinError::RoomFull { max })
     }
 
-    pub(crate) fn exit(&self) {
-        self.members.fetch_sub(1, Ordering::Relaxed);
+    /// Counts members out.
+    pub(crate) fn exit(&self, count: u32) {
+        self.members.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// The shards that have members, in order.
@@ -88,7 +127,7 @@ impl SharedRoom {
 
     fn set(&self, shard: u8) {
         self.shards.set(shard);
-        if let Some(sequence) = &self.sequence {
+        if let Some(sequence) = self.sequence() {
             sequence.turn_term(shard);
         }
     }
@@ -96,7 +135,7 @@ impl SharedRoom {
     /// Clears the shard's bit and returns whether none is left.
     fn unset(&self, shard: u8) -> bool {
         self.shards.unset(shard);
-        if let Some(sequence) = &self.sequence {
+        if let Some(sequence) = self.sequence() {
             sequence.turn_term(shard);
         }
         self.is_empty()
@@ -110,6 +149,50 @@ impl SharedRoom {
     fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Relaxed)
     }
+
+    /// Whether it was deleted, and its name may be another room's.
+    #[inline]
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// How its messages are numbered, if they are.
+    #[inline]
+    pub(crate) fn sequence(&self) -> Option<&Arc<Sequence>> {
+        self.traits.get()?.sequence.as_ref()
+    }
+
+    /// Who is in it, where that is known.
+    #[inline]
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.traits.get()?.presence.as_ref()
+    }
+
+    fn own_max_members(&self) -> usize {
+        let own = self.traits.get().and_then(|traits| traits.max_members);
+        own.unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn set_metadata(&self, metadata: Arc<Value>) {
+        *self.traits.get_or_init(Box::default).metadata() = Some(metadata);
+    }
+
+    fn info(&self, limits: &RoomLimits) -> RoomInfo {
+        let max_members = self.own_max_members().min(limits.members);
+        let traits = self.traits.get();
+        RoomInfo {
+            name: Arc::clone(&self.name),
+            members: self.members(),
+            max_members: (max_members < usize::MAX).then_some(max_members),
+            kept: self.is_kept(),
+            sequenced: self.sequence().is_some(),
+            has_history: self
+                .sequence()
+                .is_some_and(|sequence| sequence.has_history()),
+            has_presence: self.presence().is_some(),
+            metadata: traits.and_then(|traits| traits.metadata().clone()),
+        }
+    }
 }
 
 /// The rooms of an engine.
@@ -119,6 +202,8 @@ pub(crate) struct Directory {
     hashing: Hashing,
     /// How many of them are sequenced.
     sequenced: AtomicUsize,
+    /// Whether rooms that are created by joining have presence.
+    presence: bool,
     pub(crate) limits: RoomLimits,
 }
 
@@ -128,8 +213,14 @@ impl Directory {
             rooms: RwLock::default(),
             hashing: Hashing::default(),
             sequenced: AtomicUsize::new(0),
+            presence: false,
             limits,
         }
+    }
+
+    /// The same, where rooms that are created by joining have presence or not.
+    pub(crate) fn with_presence(self, presence: bool) -> Directory {
+        Directory { presence, ..self }
     }
 
     /// What a room of that name is found by, here and in the shards.
@@ -148,7 +239,11 @@ impl Directory {
                 if rooms.len() >= max {
                     return Err(JoinError::TooManyRooms { max });
                 }
-                let room = Arc::new(SharedRoom::new(key, false, None));
+                let traits = RoomTraits {
+                    presence: self.presence.then(Presence::default),
+                    ..RoomTraits::default()
+                };
+                let room = Arc::new(SharedRoom::new(key, false, traits));
                 rooms.insert(Arc::clone(&room));
                 room
             }
@@ -157,7 +252,7 @@ impl Directory {
         Ok(room)
     }
 
-    /// The shard has no member any more; the last one removes the room.
+    /// The shard has no member any more; the last one removes the room, unless it was deleted before.
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
         let mut rooms = self.write();
         if room.unset(shard) && !room.is_kept() {
@@ -166,11 +261,7 @@ impl Directory {
     }
 
     /// Creates a room that stays until it is forgotten.
-    pub(crate) fn create(
-        &self,
-        name: &str,
-        sequence: Option<Sequence>,
-    ) -> Result<(), CreateRoomError> {
+    pub(crate) fn create(&self, name: &str, traits: RoomTraits) -> Result<(), CreateRoomError> {
         let mut rooms = self.write();
         let max = self.limits.rooms;
         let key = self.key(name);
@@ -181,8 +272,8 @@ impl Directory {
             return Err(CreateRoomError::TooManyRooms { max });
         }
         self.sequenced
-            .fetch_add(usize::from(sequence.is_some()), Ordering::Relaxed);
-        rooms.insert(Arc::new(SharedRoom::new(key, true, sequence)));
+            .fetch_add(usize::from(traits.sequence.is_some()), Ordering::Relaxed);
+        rooms.insert(Arc::new(SharedRoom::new(key, true, traits)));
         Ok(())
     }
 
@@ -200,11 +291,26 @@ impl Directory {
         was_kept
     }
 
-    /// Takes out a room that is there.
+    /// Takes a room out though it has members, which are yet to leave it. From now on nobody finds it by
+    /// its name, and no shard begins to have members of it: those that have some are its
+    /// [`shards`](SharedRoom::shards) after this.
+    pub(crate) fn delete(&self, name: &str) -> Option<Arc<SharedRoom>> {
+        let mut rooms = self.write();
+        let room = rooms.get(self.key(name)).cloned()?;
+        room.deleted.store(true, Ordering::Release);
+        if let Some(presence) = room.presence() {
+            presence.end();
+        }
+        self.remove(&mut rooms, &room);
+        Some(room)
+    }
+
+    /// Takes out that very room, if it is there.
     fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom) {
-        rooms.remove(room.key());
-        self.sequenced
-            .fetch_sub(usize::from(room.sequence.is_some()), Ordering::Relaxed);
+        if rooms.remove(room) {
+            self.sequenced
+                .fetch_sub(usize::from(room.sequence().is_some()), Ordering::Relaxed);
+        }
     }
 
     /// Whether any room is sequenced.
@@ -223,12 +329,13 @@ impl Directory {
 
     /// Every room, in no particular order.
     pub(crate) fn list(&self) -> Vec<RoomInfo> {
-        let info = |room: &Arc<SharedRoom>| RoomInfo {
-            name: Arc::clone(&room.name),
-            members: room.members(),
-            sequenced: room.sequence.is_some(),
-        };
-        self.read().values().map(info).collect()
+        let rooms = self.read();
+        rooms.values().map(|room| room.info(&self.limits)).collect()
+    }
+
+    /// One room.
+    pub(crate) fn info(&self, name: &str) -> Option<RoomInfo> {
+        self.get(name).map(|room| room.info(&self.limits))
     }
 
     // The map is whole between any two statements, so a panic elsewhere cannot harm it.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use roaring::RoaringBitmap;
 use slab::Slab;
 
@@ -39,6 +39,15 @@ pub(crate) struct LocalRooms {
     /// Every open connection.
     everyone: RoaringBitmap,
     algebra: Algebra,
+    /// Members of sequenced rooms who joined a moment ago, with what came before.
+    newcomers: HashMap<RoomIndex, Vec<Newcomer>>,
+}
+
+/// One whom messages up to an offset, which are on their way yet, are not for.
+#[derive(Clone, Copy, Debug)]
+struct Newcomer {
+    slot: u32,
+    until: u64,
 }
 
 impl LocalRooms {
@@ -50,6 +59,7 @@ impl LocalRooms {
             by_name: HashTable::new(),
             everyone: RoaringBitmap::new(),
             algebra: Algebra::default(),
+            newcomers: HashMap::new(),
         }
     }
 
@@ -69,6 +79,9 @@ impl LocalRooms {
         let key = self.directory.key(name);
         if let Some(index) = self.find(key) {
             let room = &mut self.rooms[index as usize];
+            if room.shared.is_deleted() {
+                return Err(JoinError::BeingDeleted);
+            }
             if room.members.members().contains(slot) {
                 return Ok(None);
             }
@@ -104,20 +117,86 @@ impl LocalRooms {
         if !room.members.remove(slot) {
             return;
         }
-        room.shared.exit();
+        room.shared.exit(1);
+        if let Some(newcomers) = self.newcomers.get_mut(&index) {
+            newcomers.retain(|newcomer| newcomer.slot != slot);
+        }
         if room.members.is_empty() {
-            let room = self.rooms.remove(index as usize);
-            let hash = room.shared.key().hash;
-            if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == index) {
-                entry.remove();
-            }
-            self.directory.close(&room.shared, self.shard);
+            self.remove(index);
         }
     }
 
-    /// The room's place, if it has members here.
+    /// Ends all memberships of a room.
+    pub(crate) fn dissolve(&mut self, index: RoomIndex) {
+        if let Some(room) = self.rooms.get(index as usize) {
+            let members = room.members.members().len();
+            room.shared.exit(u32::try_from(members).unwrap_or(u32::MAX));
+            self.remove(index);
+        }
+    }
+
+    /// Messages of a sequenced room up to that offset are not for a member who has just joined.
+    pub(crate) fn leave_out(&mut self, index: RoomIndex, slot: u32, until: u64) {
+        let newcomers = self.newcomers.entry(index).or_default();
+        newcomers.push(Newcomer { slot, until });
+    }
+
+    /// The slots of the members whom a message of that offset is not for, in order. It is the last one of
+    /// the kind for those whom it reaches the offset of: messages come in order.
+    pub(crate) fn left_out(&mut self, index: RoomIndex, offset: u64) -> Vec<u32> {
+        if self.newcomers.is_empty() {
+            return Vec::new();
+        }
+        self.take_left_out(index, offset)
+    }
+
+    #[cold]
+    fn take_left_out(&mut self, index: RoomIndex, offset: u64) -> Vec<u32> {
+        let Some(newcomers) = self.newcomers.get_mut(&index) else {
+            return Vec::new();
+        };
+        let is_left_out = |newcomer: &&Newcomer| offset <= newcomer.until;
+        let left_out = newcomers.iter().filter(is_left_out);
+        let mut slots: Vec<u32> = left_out.map(|newcomer| newcomer.slot).collect();
+        slots.sort_unstable();
+        newcomers.retain(|newcomer| offset < newcomer.until);
+        if newcomers.is_empty() {
+            self.newcomers.remove(&index);
+        }
+        slots
+    }
+
+    fn remove(&mut self, index: RoomIndex) {
+        self.newcomers.remove(&index);
+        let room = self.rooms.remove(index as usize);
+        let hash = room.shared.key().hash;
+        if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == index) {
+            entry.remove();
+        }
+        self.directory.close(&room.shared, self.shard);
+    }
+
+    /// The room's place, if it has members here and was not deleted.
     pub(crate) fn index_of(&self, name: &str) -> Option<RoomIndex> {
+        let is_deleted = |&index: &RoomIndex| self.rooms[index as usize].shared.is_deleted();
+        self.held(name).filter(|index| !is_deleted(index))
+    }
+
+    /// The place of the room of that name that has members here, though it may have been deleted. There is
+    /// one at most: nobody joins another one of the name before all have left it.
+    pub(crate) fn held(&self, name: &str) -> Option<RoomIndex> {
         self.find(self.directory.key(name))
+    }
+
+    /// The place of that very room, if it has members here.
+    pub(crate) fn place_of(&self, room: &Arc<SharedRoom>) -> Option<RoomIndex> {
+        let is_it = |&index: &RoomIndex| Arc::ptr_eq(&self.rooms[index as usize].shared, room);
+        self.by_name.find(room.key().hash, is_it).copied()
+    }
+
+    /// The room at a place.
+    pub(crate) fn at(&self, index: RoomIndex) -> Option<&Arc<SharedRoom>> {
+        self.rooms.get(index as usize).map(|room| &room.shared)
     }
 
     fn find(&self, key: Key<'_>) -> Option<RoomIndex> {
@@ -134,6 +213,7 @@ impl LocalRooms {
     pub(crate) fn name_in(&self, audience: &Audience<'_>) -> Option<&Arc<str>> {
         match &audience.target {
             Target::Rooms(rooms) if rooms.len() == 1 => self.name_of(self.index_of(&rooms[0])?),
+            Target::Here(index) => self.name_of((*index)?),
             _ => None,
         }
     }
@@ -198,6 +278,7 @@ impl LocalRooms {
     pub(crate) fn only_room(&self, audience: &Audience<'_>) -> Option<RoomIndex> {
         match &audience.target {
             Target::Rooms(rooms) if audience.is_one_room() => self.index_of(&rooms[0]),
+            Target::Here(index) if audience.is_one_room() => *index,
             _ => None,
         }
     }
@@ -214,6 +295,9 @@ impl LocalRooms {
                 return Some(Members::Many(&self.everyone));
             }
             Target::Rooms(rooms) if audience.is_one_room() => return self.members(&rooms[0]),
+            Target::Here(index) => {
+                return index.map(|index| self.circle_members(Circle::Room(index)));
+            }
             Target::All | Target::Rooms(_) => {}
         }
         let mut algebra = std::mem::take(&mut self.algebra);

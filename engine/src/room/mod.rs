@@ -10,9 +10,12 @@ mod audience;
 mod by_name;
 mod directory;
 mod few;
+mod history;
+mod info;
 mod local;
 mod members;
 mod options;
+mod presence;
 mod room_set;
 mod sequence;
 mod shard_bits;
@@ -20,13 +23,19 @@ mod shard_bits;
 mod tests;
 
 pub(crate) use audience::{Audience, SharedAudience, Target};
-pub(crate) use directory::{Directory, RoomLimits, SharedRoom};
+pub(crate) use directory::{Directory, RoomLimits, RoomTraits, SharedRoom};
+pub use history::{History, Recovery};
+pub(crate) use history::{Kept, Wanted};
+pub(crate) use info::metadata_of;
+pub use info::{MetadataError, RoomInfo};
 pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
 pub use options::{CreateRoomError, RoomOptions};
+pub use presence::RoomPresence;
+pub(crate) use presence::{Changes, Presence};
 pub(crate) use room_set::RoomSet;
 pub use sequence::Position;
-pub(crate) use sequence::Sequence;
+pub(crate) use sequence::{Sequence, home_of};
 
 use thiserror::Error;
 
@@ -34,8 +43,11 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The room has as many members as `max_room_members` allows.
-    #[error("the room is full: it has {max} members, the most allowed (max_room_members)")]
+    /// The room has as many members as its own limit ([`RoomOptions::max_members`]) or
+    /// `max_room_members` allows.
+    #[error(
+        "the room is full: it has {max} members, the most allowed (max_room_members, or its own limit)"
+    )]
     RoomFull {
         /// The bound.
         max: usize,
@@ -52,19 +64,14 @@ pub enum JoinError {
         /// The bound.
         max: usize,
     },
+    /// A room of that name was [deleted](crate::EngineHandle::delete_room) a moment ago, and its members
+    /// on the connection's shard have not left it yet.
+    #[error("a room of that name is being deleted: its members have not all left yet; try again")]
+    BeingDeleted,
+    /// The connection is in the room already, and misses nothing: history is for who joins.
+    #[error("the connection is in the room already: what it missed is for who joins")]
+    AlreadyMember,
     /// The connection is closing or gone.
     #[error("the connection is not open")]
     NotOpen,
-}
-
-/// A room as seen from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RoomInfo {
-    /// Its name.
-    pub name: std::sync::Arc<str>,
-    /// Its members on all shards.
-    pub members: usize,
-    /// Whether its messages are [numbered](RoomOptions::sequenced).
-    pub sequenced: bool,
 }

@@ -1,6 +1,14 @@
 //! Rooms that are created before anybody joins them.
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
+
+use super::History;
+use super::info::{MetadataError, metadata_of};
+use crate::limits::MAX_ROOM_COUNT;
 
 /// What a room is like that [`create_room`](crate::EngineHandle::create_room) makes.
 ///
@@ -11,6 +19,10 @@ use thiserror::Error;
 #[non_exhaustive]
 pub struct RoomOptions {
     pub(crate) sequenced: bool,
+    pub(crate) metadata: Option<Arc<Value>>,
+    pub(crate) max_members: Option<usize>,
+    pub(crate) history: Option<History>,
+    pub(crate) presence: bool,
 }
 
 impl RoomOptions {
@@ -64,6 +76,85 @@ impl RoomOptions {
         self.sequenced = true;
         self
     }
+
+    /// What the service keeps with the room, as JSON of 64 KiB at most:
+    /// [`RoomInfo::metadata`](crate::RoomInfo::metadata) gives it back. It can be
+    /// [replaced](crate::EngineHandle::set_room_metadata).
+    ///
+    /// # Errors
+    /// When it cannot be represented as JSON, or is too long.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use throng::RoomOptions;
+    ///
+    /// let topic = HashMap::from([("title", "Green and black")]);
+    /// let options = RoomOptions::new().metadata(&topic)?.max_members(50);
+    /// # Ok::<(), throng::MetadataError>(())
+    /// ```
+    pub fn metadata(mut self, metadata: &impl Serialize) -> Result<RoomOptions, MetadataError> {
+        self.metadata = Some(metadata_of(metadata)?);
+        Ok(self)
+    }
+
+    /// The most members that the room may have, from 1 to 4,294,967,295. Where
+    /// [`max_room_members`](field@crate::Config::max_room_members) is less, that holds.
+    pub fn max_members(mut self, max: usize) -> RoomOptions {
+        self.max_members = Some(max);
+        self
+    }
+
+    /// The room's last messages are kept, for those who join and have missed some
+    /// ([`Conn::join_from`](crate::Conn::join_from)) or would see what came before
+    /// ([`Conn::join_with_history`](crate::Conn::join_with_history)). Only with
+    /// [`sequenced`](Self::sequenced).
+    ///
+    /// What was published to several rooms is in the history of the one that numbered it. Who is excepted
+    /// [by name](crate::To::except) is excepted there, too; rooms that were are not.
+    ///
+    /// What it costs: the home copies each message once, and a lock that those who join take as well.
+    pub fn history(mut self, history: History) -> RoomOptions {
+        self.history = Some(history);
+        self
+    }
+
+    /// The room knows which users are in it
+    /// ([`EngineHandle::presence`](crate::EngineHandle::presence)), and tells its members who comes and goes
+    /// ([`Handler::presence_notice`](crate::Handler::presence_notice)).
+    ///
+    /// A user is who [`Accept::user_id`](crate::Accept::user_id) says, with any number of connections; those
+    /// of no user are counted and not named. All members are told in the same order, also who joined of
+    /// himself. What happens at once is told as one: of a user who leaves and returns before that,
+    /// nothing is. Once the engine drains nobody is told anything.
+    ///
+    /// Who joins asks who is there, and then follows what it is told: it may be told once more what it
+    /// knows. Notices are messages like others, but without an offset in a sequenced room, and not in its
+    /// history.
+    pub fn presence(mut self) -> RoomOptions {
+        self.presence = true;
+        self
+    }
+
+    /// Checks each option against its bounds, and against the others.
+    pub(crate) fn check(&self) -> Result<(), CreateRoomError> {
+        let is_allowed = |max: usize| (1..=MAX_ROOM_COUNT).contains(&max);
+        if !self.max_members.is_none_or(is_allowed) {
+            return Err(CreateRoomError::Invalid {
+                option: "max_members",
+                rule: "must be from 1 to 4,294,967,295",
+            });
+        }
+        if let Some(history) = &self.history {
+            history.check()?;
+            if !self.sequenced {
+                return Err(CreateRoomError::Invalid {
+                    option: "history",
+                    rule: "needs sequenced: a history is of messages that are numbered",
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a room could not be created.
@@ -78,6 +169,14 @@ pub enum CreateRoomError {
     TooManyRooms {
         /// The bound.
         max: usize,
+    },
+    /// An option is out of its bounds, or contradicts another one.
+    #[error("{option} {rule}")]
+    Invalid {
+        /// Which.
+        option: &'static str,
+        /// What it must be.
+        rule: &'static str,
     },
     /// The operating system has no randomness for the epoch of a sequenced room.
     #[error(

@@ -1,8 +1,12 @@
 //! The numbers of a sequenced room.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::History;
+use super::history::{Kept, Ring, Wanted};
 
 /// A message's place in a [sequenced](crate::RoomOptions::sequenced) room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +33,10 @@ pub(crate) struct Sequence {
     epoch: u64,
     /// Offsets given so far; only the home gives them.
     given: AtomicU64,
+    /// The room was deleted and gives no more; only the home says so.
+    closed: AtomicBool,
+    /// The last messages, if they are kept. Whoever holds the lock finds in it what was given.
+    history: Option<Mutex<Ring>>,
     /// By shard: twice the terms it has had, and one more in the midst of a term. Only the shard
     /// itself changes its own.
     terms: Box<[AtomicU64]>,
@@ -42,7 +50,18 @@ impl Sequence {
             home: home_of(name, shards),
             epoch,
             given: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            history: None,
             terms: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The same with a history.
+    pub(crate) fn keeping(self, history: Option<History>) -> Sequence {
+        let ring = |history| Mutex::new(Ring::new(history));
+        Sequence {
+            history: history.map(ring),
+            ..self
         }
     }
 
@@ -66,6 +85,40 @@ impl Sequence {
         position
     }
 
+    /// The last messages, if they are kept, for as long as the guard lives.
+    pub(crate) fn history(&self) -> Option<MutexGuard<'_, Ring>> {
+        // The ring is whole between any two statements that may panic.
+        let ring = self.history.as_ref()?;
+        Some(ring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn has_history(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// What is wanted of the last messages, `None` where some of it is not there, and the last offset that
+    /// was given when it was read.
+    pub(crate) fn recall(&self, wanted: Wanted, now: Duration) -> (Position, Option<Vec<Kept>>) {
+        let mut history = self.history();
+        let last = Position {
+            epoch: self.epoch,
+            offset: self.given.load(Ordering::Relaxed),
+        };
+        let recalled = history.as_mut();
+        let recalled = recalled.and_then(|ring| ring.recall(wanted, last, now));
+        (last, recalled)
+    }
+
+    /// No further offset is given. Only on the home.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no further offset is given. Only on the home.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// The shard's first member joins, or its last one has left.
     pub(super) fn turn_term(&self, shard: u8) {
         self.terms[usize::from(shard)].fetch_add(1, Ordering::AcqRel);
@@ -87,7 +140,7 @@ impl Sequence {
 }
 
 /// The same shard for a name as long as the process runs.
-fn home_of(name: &str, shards: usize) -> u8 {
+pub(crate) fn home_of(name: &str, shards: usize) -> u8 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     u8::try_from(hasher.finish() % shards as u64).unwrap_or_default()

@@ -134,6 +134,11 @@ impl Pair {
             })
         };
         let travelled = audience.to_shared(None);
+        let is_single = audience.is_one_room() && self.directory.get(NAMES[target[0]]).is_some();
+        let by_reference = is_single.then(|| {
+            let room = self.directory.get(NAMES[target[0]]);
+            audience.to_shared(room.as_ref())
+        });
         for shard in 0..SHARDS {
             let expected: Vec<u32> = (0..SLOTS)
                 .filter(|slot| all || is_in(target, (shard, *slot)))
@@ -142,9 +147,11 @@ impl Pair {
             let rooms = &mut self.shards[usize::from(shard)];
             let found: Vec<u32> = rooms.audience(&audience).into_iter().flatten().collect();
             assert_eq!(found, expected);
-            let found: Vec<u32> =
-                travelled.with(|audience| rooms.audience(audience).into_iter().flatten().collect());
-            assert_eq!(found, expected, "after a journey");
+            for travelled in by_reference.iter().chain([&travelled]) {
+                let audience = travelled.seen_by(rooms).into_owned();
+                let found: Vec<u32> = rooms.audience(&audience).into_iter().flatten().collect();
+                assert_eq!(found, expected, "after a journey");
+            }
         }
     }
 }
@@ -203,11 +210,10 @@ fn a_room_travels_by_reference() {
     audience.except.push(id);
     let shared = audience.to_shared(rooms.room_of(&audience));
     assert!(matches!(shared, SharedAudience::Room { .. }));
-    shared.with(|audience| {
-        assert!(audience.excepts(0, 7, 1));
-        assert!(!audience.excepts(0, 7, 2) && !audience.excepts(1, 7, 1));
-        assert_eq!(rooms.only_room(audience), rooms.index_of("a"));
-    });
+    let audience = shared.seen_by(&rooms);
+    assert!(audience.excepts(0, 7, 1));
+    assert!(!audience.excepts(0, 7, 2) && !audience.excepts(1, 7, 1));
+    assert_eq!(rooms.only_room(&audience), rooms.index_of("a"));
 }
 
 /// While one shard's last member leaves another's first one joins, over and over: the room is in
@@ -233,6 +239,13 @@ fn opening_and_closing_at_once_loses_no_room() {
     assert_eq!(directory.len(), 0);
 }
 
+fn numbered(name: &str, shards: usize) -> RoomTraits {
+    RoomTraits {
+        sequence: Some(Arc::new(Sequence::new(name, shards, 0))),
+        ..RoomTraits::default()
+    }
+}
+
 fn names(directory: &Directory) -> Vec<(String, bool)> {
     let room = |room: RoomInfo| (room.name.to_string(), room.sequenced);
     let mut names: Vec<_> = directory.list().into_iter().map(room).collect();
@@ -248,7 +261,7 @@ fn a_created_room_is_kept_until_it_is_forgotten() {
     }));
     let mut rooms = LocalRooms::new(0, Arc::clone(&directory));
     let joined = rooms.join("joined", 1).unwrap().unwrap();
-    let sequence = || Some(Sequence::new("created", 1, 0));
+    let sequence = || numbered("created", 1);
     assert_eq!(
         directory.create("joined", sequence()),
         Err(CreateRoomError::Exists)
@@ -257,7 +270,7 @@ fn a_created_room_is_kept_until_it_is_forgotten() {
     directory.create("created", sequence()).unwrap();
     assert!(directory.has_sequenced());
     assert_eq!(
-        directory.create("another", None),
+        directory.create("another", RoomTraits::default()),
         Err(CreateRoomError::TooManyRooms { max: 2 })
     );
     let created = rooms.join("created", 1).unwrap().unwrap();
@@ -273,7 +286,7 @@ fn a_created_room_is_kept_until_it_is_forgotten() {
 fn a_forgotten_room_goes_with_its_last_member() {
     let directory = Arc::new(Directory::new(UNLIMITED));
     let mut rooms = LocalRooms::new(0, Arc::clone(&directory));
-    directory.create("a", None).unwrap();
+    directory.create("a", RoomTraits::default()).unwrap();
     let index = rooms.join("a", 1).unwrap().unwrap();
     rooms.join("a", 2).unwrap();
     assert!(directory.forget("a") && !directory.forget("a"));
@@ -291,11 +304,9 @@ fn terms_follow_members() {
         members: 2,
         ..UNLIMITED
     }));
-    directory
-        .create("a", Some(Sequence::new("a", 2, 0)))
-        .unwrap();
+    directory.create("a", numbered("a", 2)).unwrap();
     let room = directory.get("a").unwrap();
-    let sequence = room.sequence.as_ref().unwrap();
+    let sequence = room.sequence().unwrap();
     let [mut here, mut there] = [0, 1].map(|s| LocalRooms::new(s, Arc::clone(&directory)));
     let index = here.join("a", 1).unwrap().unwrap();
     let first = sequence.term(0);
@@ -309,4 +320,56 @@ fn terms_follow_members() {
     assert_eq!(sequence.shards().next(), None);
     here.join("a", 1).unwrap();
     assert!(sequence.shards().eq([0]) && sequence.term(0) != first);
+}
+
+/// A room that was deleted is found by nobody, and what becomes of it does no harm to the next one of its
+/// name.
+#[test]
+fn a_deleted_room_is_no_obstacle() {
+    let directory = Arc::new(Directory::new(UNLIMITED));
+    let [mut here, mut there] = [0, 1].map(|s| LocalRooms::new(s, Arc::clone(&directory)));
+    directory.create("a", numbered("a", 2)).unwrap();
+    let old = here.join("a", 1).unwrap().unwrap();
+    here.join("a", 2).unwrap();
+    let deleted = directory.delete("a").unwrap();
+    assert!(deleted.is_deleted() && directory.get("a").is_none());
+    assert!(directory.delete("a").is_none() && !directory.has_sequenced());
+    assert_eq!(here.index_of("a"), None, "nobody publishes to it");
+    assert_eq!(here.place_of(&deleted), Some(old), "but what was, arrives");
+    assert_eq!(here.join("a", 3), Err(JoinError::BeingDeleted));
+    assert_eq!(here.join("a", 1), Err(JoinError::BeingDeleted));
+    let new = there.join("a", 1).unwrap().unwrap();
+    let room = directory.get("a").unwrap();
+    assert!(room.sequence().is_none() && room.shards().eq([1]));
+    assert_eq!(there.place_of(&deleted), None);
+    assert_eq!(there.place_of(&room), Some(new));
+    here.leave(old, 1);
+    here.dissolve(old);
+    assert_eq!((deleted.members(), deleted.shards().next()), (0, None));
+    assert_eq!(here.held("a"), None);
+    assert!(Arc::ptr_eq(&directory.get("a").unwrap(), &room), "it stays");
+    here.join("a", 3).unwrap().unwrap();
+    assert_eq!(room.members(), 2);
+}
+
+#[test]
+fn a_room_has_a_limit_of_its_own() {
+    let directory = Arc::new(Directory::new(RoomLimits {
+        members: 3,
+        ..UNLIMITED
+    }));
+    let mut rooms = LocalRooms::new(0, Arc::clone(&directory));
+    for (own, max) in [(2, 2), (5, 3usize)] {
+        let name = own.to_string();
+        let traits = RoomTraits {
+            max_members: Some(own),
+            ..RoomTraits::default()
+        };
+        directory.create(&name, traits).unwrap();
+        assert_eq!(directory.info(&name).unwrap().max_members, Some(max));
+        for slot in (0..).take(max) {
+            assert!(rooms.join(&name, slot).is_ok());
+        }
+        assert_eq!(rooms.join(&name, 9), Err(JoinError::RoomFull { max }));
+    }
 }

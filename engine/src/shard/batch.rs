@@ -198,6 +198,7 @@ impl Core {
                     }
                 }
             }
+            Target::Here(room) => room.iter().for_each(|room| self.deliver_batch(*room)),
             Target::Connection(_) | Target::User(_) => {}
         }
     }

@@ -25,7 +25,7 @@ use crate::id::ConnectionId;
 use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::protocol::message::{MessageLimits, Pool};
-use crate::room::{Circle, JoinError, LocalRooms};
+use crate::room::{Circle, JoinError, LocalRooms, RoomIndex};
 use crate::shared::{Shared, expected_per_shard};
 
 /// How a connection leaves [`Phase::Open`].
@@ -190,7 +190,16 @@ impl Core {
 
     /// Makes an open connection a member of a room.
     pub(crate) fn join(&mut self, key: SocketKey, name: &str) -> Result<(), JoinError> {
-        if let Some(index) = self.rooms.index_of(name) {
+        self.enter(key, name).map(drop)
+    }
+
+    /// The same; returns the room's place, or `None` where it was a member already.
+    pub(super) fn enter(
+        &mut self,
+        key: SocketKey,
+        name: &str,
+    ) -> Result<Option<RoomIndex>, JoinError> {
+        if let Some(index) = self.rooms.held(name) {
             self.deliver_run_of(Circle::Room(index));
         }
         let max = self.rooms.directory().limits.rooms_of_connection;
@@ -201,20 +210,22 @@ impl Core {
             let is_member = |room| self.rooms.contains(Circle::Room(room), key.slot);
             let is_member = self.rooms.index_of(name).is_some_and(is_member);
             return if is_member {
-                Ok(())
+                Ok(None)
             } else {
                 Err(JoinError::TooManyRoomsOfConnection { max })
             };
         }
-        if let Some(index) = self.rooms.join(name, key.slot)? {
+        let joined = self.rooms.join(name, key.slot)?;
+        if let Some(index) = joined {
             self.connections[key.slot].rooms.insert(index);
+            self.note_entry(index, key.slot);
         }
-        Ok(())
+        Ok(joined)
     }
 
     /// Ends a membership; returns whether there was one.
     pub(crate) fn leave(&mut self, key: SocketKey, name: &str) -> bool {
-        let Some(index) = self.rooms.index_of(name) else {
+        let Some(index) = self.rooms.held(name) else {
             return false;
         };
         let Some(connection) = self.connections.get(key) else {
@@ -223,6 +234,7 @@ impl Core {
         if !connection.rooms.remove(index) {
             return false;
         }
+        self.note_exit(index, key.slot);
         self.deliver_run_before_leave(Circle::Room(index), key.slot);
         self.rooms.leave(index, key.slot);
         true
@@ -233,6 +245,7 @@ impl Core {
             return;
         };
         for index in std::mem::take(&mut connection.rooms).iter() {
+            self.note_exit(index, key.slot);
             self.deliver_run_before_leave(Circle::Room(index), key.slot);
             self.rooms.leave(index, key.slot);
         }

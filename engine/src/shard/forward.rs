@@ -109,15 +109,12 @@ impl Core {
         tally: Option<&TallyShare>,
         receipt: &mut Receipt,
     ) {
-        let mut shared: Option<SharedAudience> = None;
-        let mut shards = self.shared.shards_of(audience, Some(&self.rooms));
-        shards.remove(self.shard);
+        let Some((audience, shards)) = self.way_to_others(audience) else {
+            return;
+        };
         for shard in shards {
-            let audience = shared
-                .get_or_insert_with(|| audience.to_shared(self.rooms.room_of(audience)))
-                .clone();
             let mail = Mail::Publish {
-                audience,
+                audience: audience.clone(),
                 dispatch: dispatch.clone(),
                 tally: tally.cloned(),
             };
@@ -126,5 +123,28 @@ impl Core {
                 Err(PostError::Full(_) | PostError::Stopped) => receipt.refused += 1,
             }
         }
+    }
+
+    /// The other shards that may have somebody of the audience, if there are any, and the audience in a
+    /// form that travels to them.
+    fn way_to_others(&self, audience: &Audience<'_>) -> Option<(SharedAudience, ShardSet)> {
+        let others = |mut shards: ShardSet| {
+            shards.remove(self.shard);
+            (!shards.is_empty()).then_some(shards)
+        };
+        if let Some(name) = audience.only_name() {
+            let found;
+            let room = match self.rooms.shared(name) {
+                Some(room) => room,
+                None => {
+                    found = self.shared.directory.get(name)?;
+                    &found
+                }
+            };
+            let shards = others(room.shards().collect())?;
+            return Some((audience.to_shared(Some(room)), shards));
+        }
+        let shards = others(self.shared.shards_of(audience, Some(&self.rooms)))?;
+        Some((audience.to_shared(None), shards))
     }
 }

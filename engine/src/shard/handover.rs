@@ -79,7 +79,10 @@ impl Core {
 
     fn travelling(&self, outgoing: &Outgoing<'_, '_>) -> SharedAudience {
         let audience = outgoing.audience;
-        audience.to_shared(self.rooms.room_of(audience))
+        match self.rooms.room_of(audience) {
+            Some(room) => audience.to_shared(Some(room)),
+            None => self.shared.travelling(audience),
+        }
     }
 
     fn push_to_fanout(&mut self, job: Job, outgoing: &Outgoing<'_, '_>) -> Receipt {

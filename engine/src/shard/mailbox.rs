@@ -49,6 +49,11 @@ pub(crate) enum Mail {
         group: Group,
         answer: Sender<Vec<ConnectionId>>,
     },
+    /// Say which rooms a connection is in.
+    RoomsOf {
+        key: SocketKey,
+        answer: Sender<Vec<Arc<str>>>,
+    },
     /// Close all connections over a time and stop.
     Drain {
         code: CloseCode,
@@ -127,6 +132,11 @@ impl MailSender {
         &self.waker
     }
 
+    /// Whether the shard has stopped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Wakes the shard.
     pub(crate) fn wake(&self) {
         self.waker.wake();
@@ -145,6 +155,11 @@ impl Mailbox {
     /// The next entry, if there is one.
     pub(crate) fn take(&self) -> Option<Mail> {
         self.queue.try_recv().ok()
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
     }
 }
 

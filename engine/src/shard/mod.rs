@@ -12,7 +12,9 @@ mod connections;
 mod core;
 mod deadline;
 mod dirty;
+mod dissolve;
 mod drain;
+mod errands;
 mod flush;
 mod forward;
 mod frames;
@@ -27,8 +29,10 @@ mod leftovers;
 mod links;
 mod mailbox;
 pub(crate) mod outbox;
+mod presence;
 mod publish;
 mod receive;
+mod recover;
 mod run;
 mod sequence;
 mod service;
@@ -46,6 +50,7 @@ pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use compress::{Compressors, WindowsInUse};
 pub(crate) use connection::Connection;
 pub(crate) use drain::ShardDrained;
+pub(crate) use errands::{Errand, Errands};
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use guard::{Foreign, guard};
 pub(crate) use jobs::Call;
@@ -68,6 +73,7 @@ use crate::http::Entrance;
 use crate::protocol::close::CloseCode;
 use crate::shared::{Shared, expected_per_shard};
 use drain::Draining;
+use errands::TakenErrands;
 use upgrade::Departure;
 
 /// What a shard is made from.
@@ -103,6 +109,7 @@ pub(crate) struct Shard<H: Handler> {
     /// Slots whose timers fired; scratch.
     fired: Vec<u32>,
     draining: Option<Draining>,
+    errands: TakenErrands,
     deals_tcp: bool,
     /// The shard that the next dealt connection goes to.
     next_shard: usize,
@@ -124,6 +131,7 @@ impl<H: Handler> Shard<H> {
             departing: Vec::new(),
             fired: Vec::new(),
             draining: None,
+            errands: TakenErrands::default(),
             deals_tcp: parts.deals_tcp,
             next_shard: 0,
             #[cfg(feature = "http")]

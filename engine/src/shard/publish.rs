@@ -133,14 +133,25 @@ impl Core {
             self.evict_pending();
             return receipt;
         }
-        let mut receipt = Receipt::default();
         if let Target::Connection(id) = audience.target {
             if id.shard() == self.shard {
                 self.deliver_run_to(id.key().slot);
                 return Receipt::of(self.deliver(id.key(), dispatch));
             }
-            return receipt;
+            return Receipt::default();
         }
+        self.deliver_one_by_one(audience, dispatch, &[])
+    }
+
+    /// Queues a message for everybody of the audience here, without making it part of a run, but for those
+    /// in the slots `left_out`, which are in order.
+    pub(super) fn deliver_one_by_one(
+        &mut self,
+        audience: &Audience<'_>,
+        dispatch: &Dispatch,
+        left_out: &[u32],
+    ) -> Receipt {
+        let mut receipt = Receipt::default();
         self.deliver_run();
         let Core {
             rooms,
@@ -163,7 +174,9 @@ impl Core {
             connections.dirty.count(1, dispatch.frames.plain.len());
         }
         let mut message = Outgoing::new(dispatch, compressors, due).in_room(room);
-        let wanted = |slot, generation| !audience.excepts(*shard, slot, generation);
+        let is_left_out = |slot| !left_out.is_empty() && left_out.binary_search(&slot).is_ok();
+        let wanted =
+            |slot, generation| !audience.excepts(*shard, slot, generation) && !is_left_out(slot);
         let members = members.iter();
         let evicted = push_to_all(connections, &mut message, members, wanted, &mut receipt);
         self.to_evict.extend(evicted);

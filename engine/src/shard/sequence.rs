@@ -18,7 +18,9 @@ use crate::fanout::{self, Later};
 use crate::limits::MAX_REPACKED;
 use crate::owned::OwnedMessage;
 use crate::publish::{opcode, sealed};
-use crate::room::{Audience, LocalRooms, Position, Sequence, SharedAudience, SharedRoom, Target};
+use crate::room::{
+    Audience, Kept, LocalRooms, Position, RoomIndex, Sequence, SharedAudience, SharedRoom, Target,
+};
 use crate::shared::{ShardSet, Shared};
 
 /// A sequenced room, found by a publisher.
@@ -43,6 +45,7 @@ pub(crate) struct Numbered {
     sequence: Arc<Sequence>,
     audience: SharedAudience,
     dispatch: Dispatch,
+    offset: u64,
     /// The shard's term that the home found ([`Sequence`]).
     term: u64,
     tally: Option<TallyShare>,
@@ -111,7 +114,7 @@ impl Shared {
         names.iter().find_map(|name| {
             let local = local.and_then(|rooms| rooms.shared(name)).cloned();
             let room = local.or_else(|| self.directory.get(name))?;
-            let sequence = Arc::clone(room.sequence.as_ref()?);
+            let sequence = Arc::clone(room.sequence()?);
             Some(SequencedRoom { room, sequence })
         })
     }
@@ -213,8 +216,8 @@ impl Core {
             self.repack(frames);
         }
         let (again, shares) = (|| travelling.clone(), tally.as_ref());
-        let receipt =
-            travelling.with(|audience| self.number(&sequence, audience, again, content, shares));
+        let audience = travelling.seen_by(&self.rooms);
+        let receipt = self.number(&sequence, &audience, again, content, shares);
         // A share that is dropped counts as refused.
         if let Some(tally) = tally.filter(|_| receipt.refused == 0) {
             tally.report(&receipt);
@@ -227,11 +230,12 @@ impl Core {
             sequence,
             audience,
             dispatch,
+            offset,
             term,
             tally,
         } = numbered;
-        let receipt =
-            audience.with(|audience| self.deliver_numbered(&sequence, term, audience, &dispatch));
+        let audience = audience.seen_by(&self.rooms);
+        let receipt = self.deliver_numbered(&sequence, (term, offset), &audience, &dispatch);
         if let Some(tally) = tally {
             tally.report(&receipt);
         }
@@ -251,26 +255,30 @@ impl Core {
     ) -> Receipt {
         let shards = self.shards_of_sequenced(sequence, audience);
         let has_room = |shard| self.forwarding.has_room(usize::from(shard));
-        if !{ shards }.all(has_room) {
+        if sequence.is_closed() || !{ shards }.all(has_room) {
             return refused();
         }
         let Some(frames) = self.make(content, sequence.next()) else {
             return refused();
         };
-        let position = sequence.give();
+        let Some((position, shards)) = self.give(sequence, audience, &frames, shards) else {
+            return refused();
+        };
         let dispatch = Dispatch {
             frames,
             lane: Lane::Normal,
             key: None,
         };
-        let term = sequence.term(self.shard);
-        let mut receipt = self.deliver_numbered(sequence, term, audience, &dispatch);
+        let offset = position.offset;
+        let here = (sequence.term(self.shard), offset);
+        let mut receipt = self.deliver_numbered(sequence, here, audience, &dispatch);
         receipt.position = Some(position);
         for shard in shards {
             let numbered = Numbered {
                 sequence: Arc::clone(sequence),
                 audience: travelling(),
                 dispatch: dispatch.clone(),
+                offset,
                 term: sequence.term(shard),
                 tally: tally.cloned(),
             };
@@ -279,6 +287,31 @@ impl Core {
             receipt.forwarded += usize::from(self.post(shard, mail).is_ok());
         }
         receipt
+    }
+
+    /// Gives a message the next offset, and keeps it where the room has a history. `shards` can take it;
+    /// returned with the offset are those that are to. `None`: one that has members only now cannot.
+    fn give(
+        &self,
+        sequence: &Sequence,
+        audience: &Audience<'_>,
+        frames: &Frames,
+        shards: ShardSet,
+    ) -> Option<(Position, ShardSet)> {
+        if !sequence.has_history() {
+            return Some((sequence.give(), shards));
+        }
+        let is_compressible = !frames.is_plain();
+        let kept = Kept::new(&frames.plain, is_compressible, &audience.except, self.now);
+        let mut history = sequence.history()?;
+        // Who joined after the first look, and has read the history, expects this message.
+        let shards = self.shards_of_sequenced(sequence, audience);
+        let has_room = |shard| self.forwarding.has_room(usize::from(shard));
+        if !{ shards }.all(has_room) {
+            return None;
+        }
+        history.append(kept);
+        Some((sequence.give(), shards))
     }
 
     /// The other shards that may have somebody of the audience.
@@ -294,26 +327,41 @@ impl Core {
     }
 
     /// Queues a message for those here whom it is for. Members who joined in a later term than the
-    /// one it was sent for, or another room of the same name, are not among them.
+    /// one it was sent for, or another room of the same name, are not among them, nor are newcomers who
+    /// have had it.
     fn deliver_numbered(
         &mut self,
         sequence: &Arc<Sequence>,
-        term: u64,
+        (term, offset): (u64, u64),
         audience: &Audience<'_>,
         dispatch: &Dispatch,
     ) -> Receipt {
-        let local = self.rooms.shared(&sequence.room);
-        let known = local.and_then(|room| room.sequence.as_ref());
-        if known.is_some_and(|known| Arc::ptr_eq(known, sequence))
-            && sequence.term(self.shard) == term
-        {
+        let is_its = |index: &RoomIndex| {
+            let known = self.rooms.at(*index).and_then(|room| room.sequence());
+            known.is_some_and(|known| Arc::ptr_eq(known, sequence))
+        };
+        let place = self.rooms.held(&sequence.room).filter(is_its);
+        let left_out = place.map_or(Vec::new(), |index| self.rooms.left_out(index, offset));
+        let members = place.filter(|_| sequence.term(self.shard) == term);
+        let narrowed;
+        let audience = match members {
+            // Deleted or not, it is this room that the message has its place in.
+            Some(index) if audience.is_one_room() => {
+                narrowed = audience.at(index);
+                &narrowed
+            }
+            Some(_) => audience,
+            None if audience.is_one_room() => return Receipt::default(),
+            None => {
+                narrowed = audience.without(|name| *name == *sequence.room);
+                &narrowed
+            }
+        };
+        if left_out.is_empty() {
             return self.deliver_to(audience, dispatch);
         }
-        if audience.is_one_room() {
-            return Receipt::default();
-        }
-        let others = audience.without(|name| *name == *sequence.room);
-        self.deliver_to(&others, dispatch)
+        self.deliver_batches_of(audience);
+        self.deliver_one_by_one(audience, dispatch, &left_out)
     }
 
     /// Delivers what has no place in a room's order. A sequenced room that it names was created after it
@@ -325,7 +373,7 @@ impl Core {
     ) -> Receipt {
         let is_sequenced = |name: &str| {
             let room = self.rooms.shared(name);
-            room.is_some_and(|room| room.sequence.is_some())
+            room.is_some_and(|room| room.sequence().is_some())
         };
         if self.shared.directory.has_sequenced()
             && let Target::Rooms(names) = &audience.target

@@ -1,7 +1,8 @@
 //! The turn: everything a shard does between two waits of its driver, in this order.
 //!
 //! 1. what was received and held back ([`hold`](super::hold)),
-//! 2. futures that were woken, and calls whose time has come ([`jobs`](super::jobs)); what other threads posted,
+//! 2. futures that were woken, and calls whose time has come ([`jobs`](super::jobs)); what other threads posted, then what
+//!    rooms asked for ([`errands`](super::errands)),
 //! 3. deadlines, and batches whose window is over,
 //! 4. a step of a drain,
 //! 5. `on_close` for those that have ended, gap notices for those whose sends were completed,
@@ -28,14 +29,16 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
-use crate::room::Circle;
+use crate::room::{Circle, RoomSet};
 
 impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
         let is_stopping = self.core.shared.is_stopping();
         self.handle_held();
         self.work();
+        self.take_errands();
         self.take_mail(driver);
+        self.run_errands();
         self.handle_deadlines(driver);
         self.core.deliver_due_batches();
         self.continue_drain();
@@ -67,7 +70,13 @@ impl<H: Handler> Shard<H> {
             .forwarding
             .pump(&core.shared.mail)
             .then_some(RETRY_POSTING);
-        if self.has_mail || !core.held_back.is_empty() || core.connections.dirty.has_any() {
+        let has_errands = self.has_errands();
+        let core = &mut self.core;
+        if self.has_mail
+            || has_errands
+            || !core.held_back.is_empty()
+            || core.connections.dirty.has_any()
+        {
             return Next::Wait(Some(Duration::ZERO));
         }
         let timer = core.wheel.next_due(core.now);
@@ -96,6 +105,7 @@ impl<H: Handler> Shard<H> {
                 self.has_mail = false;
                 return;
             };
+            self.errands.count_mail();
             self.handle_mail(mail, driver);
         }
         self.has_mail = true;
@@ -110,7 +120,8 @@ impl<H: Handler> Shard<H> {
                 tally,
             } => {
                 core.repack(&mut dispatch.frames);
-                let receipt = audience.with(|audience| core.deliver_unordered(audience, &dispatch));
+                let audience = audience.seen_by(&core.rooms);
+                let receipt = core.deliver_unordered(&audience, &dispatch);
                 if let Some(tally) = tally {
                     tally.report(&receipt);
                 }
@@ -139,6 +150,14 @@ impl<H: Handler> Shard<H> {
                 let members = keys.map(|key| core.id(key)).collect();
                 // Whoever asked may have stopped waiting.
                 let _ = answer.try_send(members);
+            }
+            Mail::RoomsOf { key, answer } => {
+                let connection = core.connections.get(key);
+                let rooms = connection.map(|connection| &connection.rooms);
+                let names = rooms.into_iter().flat_map(RoomSet::iter);
+                let names = names.filter_map(|index| core.rooms.name_of(index).cloned());
+                // Whoever asked may have stopped waiting.
+                let _ = answer.try_send(names.collect());
             }
             Mail::Drain {
                 code,

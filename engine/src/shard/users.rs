@@ -17,10 +17,12 @@ impl Core {
         if known.unwrap_or(&None) == &user {
             return;
         }
+        self.before_user_changes(key);
         self.leave_user(key.slot);
         let particulars = &mut self.connections[key.slot].particulars;
         particulars.get_or_insert_default().user_id = user;
         self.enter_user(key.slot);
+        self.after_user_changed(key);
     }
 
     /// Counts a connection among its user's.

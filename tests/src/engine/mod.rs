@@ -9,6 +9,7 @@
 
 mod client;
 mod gaps;
+pub mod hall;
 #[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere no shard is a task"))]
 mod runtime;
 mod service;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use throng::{Close, ConnectionId, Receipt, ReceiptError};
 
+use super::client::Heard;
+
 /// Moments of a run, counted: of two things on one thread one comes first.
 pub(super) type Tick = u64;
 
@@ -42,6 +44,16 @@ pub(super) struct Membership {
     pub(super) left: Option<Tick>,
 }
 
+/// A connection's joining a room from a place in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resumption {
+    pub(super) room: usize,
+    pub(super) since: u64,
+    pub(super) recovered: bool,
+    /// The last offset when it joined.
+    pub(super) until: u64,
+}
+
 /// A connection as its handler knows it.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -52,6 +64,7 @@ pub(super) struct Page {
     pub(super) ended: Option<(Tick, u64)>,
     pub(super) memberships: Vec<Membership>,
     pub(super) kicks: Vec<u16>,
+    pub(super) resumptions: Vec<Resumption>,
 }
 
 impl Page {
@@ -59,6 +72,20 @@ impl Page {
     pub(super) fn membership(&mut self, room: usize) -> Option<&mut Membership> {
         let mut memberships = self.memberships.iter_mut();
         memberships.find(|it| it.room == room && it.left.is_none())
+    }
+
+    /// How it joined a room from a place in it, if it did.
+    pub(super) fn resumption(&self, room: usize) -> Option<&Resumption> {
+        self.resumptions.iter().find(|it| it.room == room)
+    }
+
+    /// Whether it was to be sent a message because it had missed it.
+    pub(super) fn recovers(&self, publication: &Publication) -> bool {
+        let resumption = publication.room.and_then(|room| self.resumption(room));
+        resumption.is_some_and(|it| {
+            let missed = it.since + 1..=it.until;
+            it.recovered && publication.offset.is_some_and(|at| missed.contains(&at))
+        })
     }
 
     /// Ends a membership; returns whether there was one.
@@ -76,6 +103,8 @@ pub(super) struct Book {
     pub(super) turn: u64,
     pub(super) pages: HashMap<usize, Page>,
     pub(super) publications: Vec<Publication>,
+    /// The epochs of sequenced rooms that have numbered something.
+    pub(super) epochs: HashMap<usize, u64>,
     /// What was found wrong at once.
     pub(super) wrongs: Vec<String>,
 }
@@ -95,6 +124,24 @@ impl Book {
         publication.published = self.tick();
         self.publications.push(publication);
         self.publications.len() - 1
+    }
+
+    /// The last offset of a room.
+    pub(super) fn last_offset(&self, room: usize) -> u64 {
+        let own = self.publications.iter().filter(|it| it.room == Some(room));
+        own.filter_map(|it| it.offset).max().unwrap_or_default()
+    }
+
+    /// The offset of what was heard, if it was published to that room.
+    pub(super) fn offset_in(&self, room: usize, heard: &Heard) -> Option<u64> {
+        let Heard::Text(text) = heard else {
+            return None;
+        };
+        let number: usize = text.strip_prefix("m ")?.split(' ').next()?.parse().ok()?;
+        let publication = self.publications.get(number)?;
+        publication
+            .offset
+            .filter(|_| publication.room == Some(room))
     }
 
     /// A receipt is whole.

@@ -146,7 +146,9 @@ impl Known<'_> {
                 Some(_) => {
                     let mut memberships = page.memberships.iter();
                     !is_excepted(publication, client.number)
-                        && memberships.any(|it| overlaps(it, page, publication))
+                        && (memberships.any(|it| overlaps(it, page, publication))
+                            || page.recovers(publication))
+                        && !precedes(publication, page)
                 }
             };
             ensure!(
@@ -180,10 +182,11 @@ impl Known<'_> {
                     publication.sender == Sender::Client(client.number)
                         && receipt.is_some_and(|receipt| receipt.queued == 1)
                 }
-                Some(_) => page
-                    .memberships
-                    .iter()
-                    .any(|it| covers(it, page, publication)),
+                Some(_) => {
+                    let mut memberships = page.memberships.iter();
+                    memberships.any(|it| covers(it, page, publication))
+                        || page.recovers(publication)
+                }
             }
         };
         let publications = self.book.publications.iter().enumerate();
@@ -216,6 +219,12 @@ impl Known<'_> {
                 .collect();
             let (Some(first), Some(last)) = (heard.first(), heard.last()) else {
                 continue;
+            };
+            let resumption = page.resumption(room);
+            let first = match resumption {
+                Some(it) if it.recovered => it.since + 1,
+                Some(it) if self.plan.history.is_some() => it.until + 1,
+                _ => *first,
             };
             let excepted = self
                 .book
@@ -271,6 +280,15 @@ fn is_gentle(cause: &Cause) -> bool {
 
 fn is_excepted(publication: &Publication, client: usize) -> bool {
     publication.excepts_sender && publication.sender == Sender::Client(client)
+}
+
+/// Whether it came before what its member was to be sent, having joined from a place in the room.
+fn precedes(publication: &Publication, page: &Page) -> bool {
+    let resumption = publication.room.and_then(|room| page.resumption(room));
+    resumption.is_some_and(|it| {
+        let last_before = if it.recovered { it.since } else { it.until };
+        publication.offset.is_some_and(|at| at <= last_before)
+    })
 }
 
 /// Whether the message may have found the member.

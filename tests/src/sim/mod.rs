@@ -5,6 +5,8 @@
 //!
 //! - every member got every message of its room, once and in its sender's order, by offsets without
 //!   holes where the room is sequenced, unless it was told of a loss;
+//! - who joined from a place in a sequenced room got all it had missed, if it was told so, and from then
+//!   on everything: no hole, nothing twice;
 //! - nobody else got any, and each was what had been said;
 //! - receipts were told once and add up to the members;
 //! - servers said only what RFC 6455 allows;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use throng::{Compression, Config, Overflow};
+use throng::{Compression, Config, History, Overflow, RoomOptions};
 use throng_transport::sim::Faults;
 
 /// Of so many seeds one has a crowd.
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     /// Rooms: the first of them sequenced.
     pub(super) sequenced: usize,
     pub(super) rooms: usize,
+    /// Messages that the histories of sequenced rooms keep, if they have any.
+    pub(super) history: Option<usize>,
     /// How long clients come and act.
     pub(super) length: Duration,
     pub(super) drain_window: Duration,
@@ -49,6 +51,16 @@ impl Plan {
             length: Duration::from_millis(random.u64(200..8_000)),
             drain_window: Duration::from_millis(random.u64(0..2_000)),
             is_calm: random.u8(0..4) == 0,
+            history: (random.u8(0..4) > 0).then(|| random.usize(1..100)),
+        }
+    }
+
+    /// What sequenced rooms are like.
+    pub(super) fn sequenced_room(&self) -> RoomOptions {
+        let sequenced = RoomOptions::new().sequenced();
+        match self.history {
+            Some(messages) => sequenced.history(History::messages(messages)),
+            None => sequenced,
         }
     }
 

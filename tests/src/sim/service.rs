@@ -1,10 +1,11 @@
 //! The service under simulation: it does what clients ask for and enters it in the book.
 
 use throng::{
-    Accept, Close, Conn, EngineHandle, Gap, Handler, Message, OwnedMessage, Reject, Upgrade,
+    Accept, Close, Conn, EngineHandle, Gap, Handler, Message, OwnedMessage, Position, Recovery,
+    Reject, Upgrade,
 };
 
-use super::book::{Book, Membership, Publication, Sender, Shelf, text};
+use super::book::{Book, Membership, Publication, Resumption, Sender, Shelf, text};
 
 /// How a client's connection asks to be closed.
 pub(super) const KICK_CODE: u16 = 4000;
@@ -47,6 +48,8 @@ pub(super) struct Service {
     pub(super) shelf: Shelf,
     /// Rooms below this number are sequenced.
     pub(super) sequenced: usize,
+    /// Messages that these keep, if they keep any.
+    pub(super) history: Option<usize>,
 }
 
 /// Publishes in the way of whoever has a `To` at hand: from a handler, or from outside.
@@ -69,7 +72,9 @@ macro_rules! publish {
         let then = move |receipt| book.book().resolve(number, receipt);
         if room < $service.sequenced {
             let numbered = to.numbered(move |at| {
-                shelf.book().publications[number].offset = Some(at.offset);
+                let mut book = shelf.book();
+                book.publications[number].offset = Some(at.offset);
+                book.epochs.insert(room, at.epoch);
                 text(number, at.offset, wish.length)
             });
             // The receipt tells what became of it.
@@ -108,6 +113,60 @@ impl Service {
         }
     }
 
+    /// Joins from a place, unless it was in the room before: what is on its way from then would come twice.
+    fn resume(&self, conn: &mut Conn<'_, usize>, room: usize, since: u64, is_other_epoch: bool) {
+        let client = *conn.state();
+        let mut book = self.shelf.book();
+        let (epoch, last) = (book.epochs.get(&room).copied(), book.last_offset(room));
+        let memberships = &book.page(client).memberships;
+        if memberships.iter().any(|it| it.room == room) {
+            return;
+        }
+        drop(book);
+        let since = Position {
+            epoch: epoch.unwrap_or_default() ^ u64::from(is_other_epoch),
+            offset: since,
+        };
+        let is_behind = conn.queued().0 > 0;
+        let Ok(recovery) = conn.join_from(&room_name(room), since) else {
+            return;
+        };
+        let kept = self.history.filter(|_| room < self.sequenced);
+        let missed = last
+            .checked_sub(since.offset)
+            .filter(|_| epoch.is_some() && !is_other_epoch);
+        let is_there = missed
+            .zip(kept)
+            .is_some_and(|(missed, kept)| missed <= kept as u64);
+        let Recovery {
+            recovered,
+            position,
+            ..
+        } = recovery;
+        let mut book = self.shelf.book();
+        if recovered && !is_there || is_there && !recovered && !is_behind {
+            let wrong = format!("client {client} in room {room} from {since:?}: {recovery:?}");
+            book.wrongs.push(wrong);
+        }
+        if room < self.sequenced && position.offset != last {
+            let wrong = format!("room {room} stands at {last}, not {position:?}");
+            book.wrongs.push(wrong);
+        }
+        let joined = book.tick();
+        let page = book.page(client);
+        page.memberships.push(Membership {
+            room,
+            joined,
+            left: None,
+        });
+        page.resumptions.push(Resumption {
+            room,
+            since: since.offset,
+            recovered,
+            until: position.offset,
+        });
+    }
+
     fn leave(&self, conn: &mut Conn<'_, usize>, room: usize) {
         let was_member = conn.leave(&room_name(room));
         let mut book = self.shelf.book();
@@ -121,7 +180,7 @@ impl Service {
     }
 }
 
-/// A client's request: `j 1`, `l 1`, `k`, or `p` and the fields of a [`Wish`].
+/// A client's request: `j 1`, `l 1`, `r 1`, an offset and whether the epoch is another one, `k`, or `p` and the fields of a [`Wish`].
 pub(super) fn request(wish: Wish) -> String {
     let room = wish
         .room
@@ -174,6 +233,10 @@ impl Handler for Service {
         match (verb, room) {
             ("j", Some(room)) => self.join(conn, room),
             ("l", Some(room)) => self.leave(conn, room),
+            ("r", Some(room)) if fields.len() == 3 => {
+                let since = fields[1].unsigned_abs();
+                self.resume(conn, room, since, fields[2] == 1);
+            }
             ("k", _) => {
                 self.shelf.book().page(*conn.state()).kicks.push(KICK_CODE);
                 conn.close(KICK_CODE.into(), "as asked");

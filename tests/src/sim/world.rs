@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use throng::internals::Fleet;
-use throng::{CloseCode, DrainReport, RoomOptions};
+use throng::{CloseCode, DrainReport};
 use throng_transport::sim::{Network, SimDriver};
 use throng_transport::{Driver, Next};
 
@@ -60,6 +60,7 @@ impl World {
         let service = Service {
             shelf: shelf.clone(),
             sequenced: plan.sequenced,
+            history: plan.history,
         };
         let mut drivers: Vec<SimDriver> = (0..plan.shards)
             .map(|_| network.driver(plan.config.read_buffer_size))
@@ -72,8 +73,8 @@ impl World {
             listening.map_err(|error| error.to_string())?;
         }
         for room in 0..plan.sequenced {
-            let sequenced = RoomOptions::new().sequenced();
-            let created = fleet.handle().create_room(&room_name(room), sequenced);
+            let name = room_name(room);
+            let created = fleet.handle().create_room(&name, plan.sequenced_room());
             created.map_err(|error| error.to_string())?;
         }
         let mut acts = BinaryHeap::new();
@@ -277,6 +278,19 @@ impl World {
         }
     }
 
+    /// An offset from which somebody may go on in a room: the last that some client heard, or any.
+    fn place(&mut self, room: usize) -> u64 {
+        let book = self.shelf.book();
+        let given = book.last_offset(room);
+        let client = self.random.usize(..self.clients.len());
+        let heard = self.clients[client].heard.iter().rev();
+        let last = heard.filter_map(|heard| book.offset_in(room, heard)).next();
+        match last {
+            Some(last) if self.random.u8(0..4) > 0 => last,
+            _ => self.random.u64(..given + 2),
+        }
+    }
+
     fn act_as(&mut self, client: usize) {
         if self.drain_began.is_some() || self.acts_left == 0 || !self.clients[client].is_connected()
         {
@@ -286,7 +300,13 @@ impl World {
         let is_rough = !self.plan.is_calm;
         let room = self.random.usize(..self.plan.rooms);
         match self.random.u8(0..100) {
-            0..30 => self.clients[client].say(&format!("j {room}")),
+            0..20 => self.clients[client].say(&format!("j {room}")),
+            20..30 => {
+                let place = self.place(room);
+                let is_other_epoch = self.random.u8(0..10) == 0;
+                let other = u8::from(is_other_epoch);
+                self.clients[client].say(&format!("r {room} {place} {other}"));
+            }
             30..40 => self.clients[client].say(&format!("l {room}")),
             40..80 => {
                 for _ in 0..self.random.usize(1..6) {

@@ -1,0 +1,283 @@
+//! Who is in a room, by users, and what of that its members have not been told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::limits::{MAX_PRESENCE_BYTES, MAX_PRESENCE_NAMES};
+
+/// Who is in a room: [`EngineHandle::presence`](crate::EngineHandle::presence).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomPresence {
+    /// The users, and how many connections each has in the room.
+    pub users: BTreeMap<Arc<str>, usize>,
+    /// Connections in the room that are no user's.
+    pub anonymous: usize,
+}
+
+/// What members are to be told, together: each user is in one of the lists at most.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) joined: Vec<Arc<str>>,
+    pub(crate) left: Vec<Arc<str>>,
+}
+
+/// Who is in a room, on all shards. Changed where somebody joins or leaves, never by a message.
+#[derive(Debug, Default)]
+pub(crate) struct Presence(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    users: HashMap<Arc<str>, User>,
+    anonymous: usize,
+    /// Users of whom members are to be told something, in the order in which that began. Who returns to what
+    /// they were told is taken out.
+    changed: BTreeMap<u64, Arc<str>>,
+    /// The number of the last change.
+    changes: u64,
+    /// The room's home knows that there is something to be told.
+    is_listed: bool,
+    /// The room was deleted: nobody is told anything.
+    is_over: bool,
+}
+
+/// One who is in the room, or of whom members have not been told that he has left.
+#[derive(Debug, Default)]
+struct User {
+    devices: usize,
+    /// What members were told last: that he is here.
+    was_told: bool,
+    change: Option<u64>,
+}
+
+impl Presence {
+    /// A connection, of that user if of one, is in the room now. Returns whether the room's home must be
+    /// told.
+    #[must_use]
+    pub(crate) fn enter(&self, user: Option<&str>) -> bool {
+        let mut state = self.lock();
+        let Some(name) = user else {
+            state.anonymous += 1;
+            return false;
+        };
+        let name = match state.users.get_key_value(name) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::from(name),
+        };
+        state.users.entry(Arc::clone(&name)).or_default().devices += 1;
+        state.note(&name)
+    }
+
+    /// It is in the room no more.
+    #[must_use]
+    pub(crate) fn exit(&self, user: Option<&str>) -> bool {
+        let mut state = self.lock();
+        let Some(name) = user else {
+            state.anonymous = state.anonymous.saturating_sub(1);
+            return false;
+        };
+        let Some((name, _)) = state.users.get_key_value(name) else {
+            return false;
+        };
+        let name = Arc::clone(name);
+        if let Some(user) = state.users.get_mut(&name) {
+            user.devices = user.devices.saturating_sub(1);
+        }
+        state.note(&name)
+    }
+
+    /// Takes what members are to be told next, so much of it as one message holds. `None`: nothing, and the
+    /// room's home must be told of the next change.
+    pub(crate) fn take_changes(&self) -> Option<Changes> {
+        let mut state = self.lock();
+        if state.changed.is_empty() || state.is_over {
+            state.is_listed = false;
+            return None;
+        }
+        let mut changes = Changes::default();
+        let (mut names, mut bytes) = (0, 0);
+        while let Some(next) = state.changed.first_entry() {
+            bytes += next.get().len();
+            if names > 0 && (names >= MAX_PRESENCE_NAMES || bytes > MAX_PRESENCE_BYTES) {
+                break;
+            }
+            names += 1;
+            let name = next.remove();
+            let Some(user) = state.users.get_mut(&name) else {
+                continue;
+            };
+            user.change = None;
+            user.was_told = user.devices > 0;
+            if user.was_told {
+                changes.joined.push(name);
+            } else {
+                state.users.remove(&name);
+                changes.left.push(name);
+            }
+        }
+        Some(changes)
+    }
+
+    /// The room was deleted.
+    pub(super) fn end(&self) {
+        *self.lock() = State {
+            is_over: true,
+            ..State::default()
+        };
+    }
+
+    /// Who is in the room now.
+    pub(crate) fn users(&self) -> RoomPresence {
+        let state = self.lock();
+        let here = state.users.iter().filter(|(_, user)| user.devices > 0);
+        RoomPresence {
+            users: here
+                .map(|(name, user)| (Arc::clone(name), user.devices))
+                .collect(),
+            anonymous: state.anonymous,
+        }
+    }
+
+    // The state is whole between any two statements that may panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Compares what a user is with what members were told. Returns whether the home must be told.
+    fn note(&mut self, name: &Arc<str>) -> bool {
+        let Some(user) = self.users.get_mut(name) else {
+            return false;
+        };
+        let is_here = user.devices > 0;
+        if is_here == user.was_told || self.is_over {
+            if let Some(change) = user.change.take() {
+                self.changed.remove(&change);
+            }
+            if !is_here {
+                self.users.remove(name);
+            }
+            return false;
+        }
+        if user.change.is_none() {
+            self.changes += 1;
+            user.change = Some(self.changes);
+            self.changed.insert(self.changes, Arc::clone(name));
+        }
+        !std::mem::replace(&mut self.is_listed, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn told(presence: &Presence) -> Option<(Vec<String>, Vec<String>)> {
+        let strings = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
+        let changes = presence.take_changes()?;
+        Some((strings(changes.joined), strings(changes.left)))
+    }
+
+    fn lists(joined: &[&str], left: &[&str]) -> Option<(Vec<String>, Vec<String>)> {
+        let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Some((strings(joined), strings(left)))
+    }
+
+    #[test]
+    fn several_devices_are_one_user() {
+        let presence = Presence::default();
+        assert!(presence.enter(Some("ann")), "the home is told once");
+        assert!(!presence.enter(Some("ann")) && !presence.enter(None));
+        assert!(!presence.enter(Some("bob")));
+        assert_eq!(told(&presence), lists(&["ann", "bob"], &[]));
+        assert_eq!(told(&presence), None);
+        assert!(!presence.exit(Some("ann")), "a device is left");
+        let known = presence.users();
+        assert_eq!(
+            (known.users["ann"], known.users["bob"], known.anonymous),
+            (1, 1, 1)
+        );
+        assert!(presence.exit(Some("ann")) && !presence.exit(None));
+        assert_eq!(told(&presence), lists(&[], &["ann"]));
+        assert!(!presence.exit(Some("ann")), "who is not there");
+        assert_eq!(presence.users().users.len(), 1);
+    }
+
+    #[test]
+    fn who_returns_before_it_is_told_never_left() {
+        let presence = Presence::default();
+        assert!(presence.enter(Some("ann")));
+        assert_eq!(told(&presence), lists(&["ann"], &[]));
+        assert_eq!(told(&presence), None);
+        assert!(presence.exit(Some("ann")) && !presence.enter(Some("ann")));
+        assert!(!presence.enter(Some("bob")) && !presence.exit(Some("bob")));
+        assert_eq!(told(&presence), None);
+        assert_eq!(presence.lock().users.len(), 1);
+    }
+
+    #[test]
+    fn a_storm_is_told_in_messages_of_bounded_length() {
+        let presence = Presence::default();
+        let many = MAX_PRESENCE_NAMES + 1;
+        for number in 0..many {
+            let _ = presence.enter(Some(&number.to_string()));
+        }
+        let first = presence.take_changes().unwrap();
+        assert_eq!(
+            (first.joined.len(), &*first.joined[9]),
+            (MAX_PRESENCE_NAMES, "9")
+        );
+        assert_eq!(presence.take_changes().unwrap().joined.len(), 1);
+        for length in [1, 2, 3] {
+            let _ = presence.enter(Some(&"x".repeat(MAX_PRESENCE_BYTES / 2 * length)));
+        }
+        let lengths = [2, 1].map(|_| presence.take_changes().unwrap().joined.len());
+        assert_eq!(lengths, [1, 1], "one message each, however long");
+        presence.end();
+        assert!(presence.take_changes().is_none());
+        assert!(!presence.exit(Some("1")) && !presence.enter(Some("2")));
+        assert!(presence.take_changes().is_none());
+    }
+
+    proptest! {
+        /// Whatever happens in between, who follows what is told knows who is there.
+        #[test]
+        fn what_is_told_adds_up(steps in prop::collection::vec((0..3u8, 0..4usize), 0..60)) {
+            let (presence, mut known) = (Presence::default(), BTreeSet::new());
+            let mut devices = [0usize; 4];
+            let mut listed = false;
+            for (step, user) in steps {
+                let name = user.to_string();
+                match step {
+                    0 => {
+                        devices[user] += 1;
+                        listed |= presence.enter(Some(&name));
+                    }
+                    1 if devices[user] > 0 => {
+                        devices[user] -= 1;
+                        listed |= presence.exit(Some(&name));
+                    }
+                    _ => {}
+                }
+                if step == 2 {
+                    while let Some((joined, left)) = told(&presence) {
+                        prop_assert!(listed, "the home would not know");
+                        joined.into_iter().for_each(|name| assert!(known.insert(name)));
+                        left.iter().for_each(|name| assert!(known.remove(name)));
+                    }
+                    listed = false;
+                    let here = (0..4).filter(|at| devices[*at] > 0);
+                    let here: BTreeSet<String> = here.map(|at| at.to_string()).collect();
+                    prop_assert_eq!(&known, &here);
+                    prop_assert_eq!(presence.users().users.len(), here.len());
+                    prop_assert_eq!(presence.lock().users.len(), here.len(), "nothing more is kept");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What rooms ask of shards, beside the mailboxes: it is never lost, however full those are.
+//!
+//! An errand waits behind what its giver had posted to the shard before, so that a room's last
+//! messages reach its members before the room goes. Errands are few: each room asks a shard for each kind
+//! of them once at a time, and a deleted one only shards that have members of it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Shard;
+use crate::handler::Handler;
+use crate::limits::ERRANDS_PER_TURN;
+use crate::room::SharedRoom;
+use crate::shared::Shared;
+
+/// Something that a room asks of a shard.
+#[derive(Clone, Debug)]
+pub(crate) enum Errand {
+    /// The room, whose home the shard is, was deleted: it gives no more offsets, and asks the shards
+    /// with members to dissolve it.
+    Close(Arc<SharedRoom>),
+    /// The room was deleted: its members are told and leave.
+    Dissolve(Arc<SharedRoom>),
+    /// The room, whose home the shard is, has changed: its members are told who came and went.
+    TellPresence(Arc<SharedRoom>),
+}
+
+/// The errands of one shard that it has not taken.
+#[derive(Debug, Default)]
+pub(crate) struct Errands {
+    queue: Mutex<VecDeque<Errand>>,
+    is_any: AtomicBool,
+}
+
+impl Errands {
+    fn push(&self, errand: Errand) {
+        self.lock().push_back(errand);
+        self.is_any.store(true, Ordering::Release);
+    }
+
+    /// Takes as many as a turn does.
+    fn take(&self) -> Vec<Errand> {
+        let mut queue = self.lock();
+        let count = queue.len().min(ERRANDS_PER_TURN);
+        let taken = queue.drain(..count).collect();
+        self.is_any.store(!queue.is_empty(), Ordering::Release);
+        taken
+    }
+
+    #[inline]
+    fn is_any(&self) -> bool {
+        self.is_any.load(Ordering::Acquire)
+    }
+
+    // The queue is whole between any two statements.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Errand>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The errands that a shard has taken.
+#[derive(Debug, Default)]
+pub(super) struct TakenErrands {
+    errands: Vec<Errand>,
+    /// Mail that was there before them and is to be handled first.
+    mail_before: usize,
+    /// Those that wait until other shards have taken what is kept for them.
+    put_off: Vec<Errand>,
+}
+
+impl TakenErrands {
+    /// Has an errand wait until nothing waits for other shards.
+    pub(super) fn put_off(&mut self, errand: Errand) {
+        self.put_off.push(errand);
+    }
+
+    /// One of the mails was handled.
+    #[inline]
+    pub(super) fn count_mail(&mut self) {
+        self.mail_before = self.mail_before.saturating_sub(1);
+    }
+}
+
+impl Shared {
+    /// Gives a shard an errand. One that has stopped has no members of anything.
+    pub(crate) fn send_on(&self, shard: u8, errand: Errand) {
+        let at = usize::from(shard);
+        let (Some(errands), Some(mail)) = (self.errands.get(at), self.mail.get(at)) else {
+            return;
+        };
+        if !mail.is_closed() {
+            errands.push(errand);
+            mail.wake();
+        }
+    }
+
+    /// Has every shard with members of a deleted room dissolve it.
+    pub(crate) fn dissolve(&self, room: &Arc<SharedRoom>) {
+        for shard in room.shards() {
+            self.send_on(shard, Errand::Dissolve(Arc::clone(room)));
+        }
+    }
+}
+
+impl<H: Handler> Shard<H> {
+    /// Takes errands, before the mail of this turn.
+    #[inline]
+    pub(super) fn take_errands(&mut self) {
+        if self.errands.errands.is_empty() && self.has_errands() {
+            let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
+            self.errands.errands = waiting.take();
+            if self.core.forwarding.is_empty() {
+                let put_off = std::mem::take(&mut self.errands.put_off);
+                self.errands.errands.extend(put_off);
+            }
+            self.errands.mail_before = self.mailbox.len();
+        }
+    }
+
+    /// Does the errands that were taken, if all mail that came before them was handled.
+    #[inline]
+    pub(super) fn run_errands(&mut self) {
+        if !self.errands.errands.is_empty() && self.errands.mail_before == 0 {
+            for errand in std::mem::take(&mut self.errands.errands) {
+                self.run_errand(errand);
+            }
+        }
+    }
+
+    /// Whether there is an errand to be done.
+    #[inline]
+    pub(super) fn has_errands(&self) -> bool {
+        let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
+        let errands = &self.errands;
+        let may_go_on = || !errands.put_off.is_empty() && self.core.forwarding.is_empty();
+        !errands.errands.is_empty() || waiting.is_any() || may_go_on()
+    }
+
+    #[cold]
+    fn run_errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::Close(room) => {
+                if let Some(sequence) = room.sequence() {
+                    sequence.close();
+                }
+                self.core.shared.dissolve(&room);
+            }
+            Errand::Dissolve(room) => self.dissolve(&room),
+            Errand::TellPresence(room) => self.tell_presence(room),
+        }
+    }
+}
