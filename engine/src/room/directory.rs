@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::by_name::{Hashing, Key, RoomsByName};
 use super::shard_bits::ShardBits;
 use super::{CreateRoomError, JoinError, RoomInfo, Sequence};
+use crate::events::{Bus, Event, EventKinds, Told};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +121,7 @@ pub(crate) struct Directory {
     /// How many of them are sequenced.
     sequenced: AtomicUsize,
     pub(crate) limits: RoomLimits,
+    bus: Arc<Bus>,
 }
 
 impl Directory {
@@ -129,7 +131,14 @@ impl Directory {
             hashing: Hashing::default(),
             sequenced: AtomicUsize::new(0),
             limits,
+            bus: Arc::default(),
         }
+    }
+
+    /// The same, telling of rooms that come and go, in that order, on an engine's bus.
+    pub(crate) fn telling(self, bus: &Arc<Bus>) -> Directory {
+        let bus = Arc::clone(bus);
+        Directory { bus, ..self }
     }
 
     /// What a room of that name is found by, here and in the shards.
@@ -140,6 +149,7 @@ impl Directory {
 
     /// The room of that name, with the shard's bit set; created if the bound allows.
     pub(super) fn open(&self, key: Key<'_>, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let room = match rooms.get(key) {
             Some(room) => Arc::clone(room),
@@ -150,6 +160,7 @@ impl Directory {
                 }
                 let room = Arc::new(SharedRoom::new(key, false, None));
                 rooms.insert(Arc::clone(&room));
+                self.tell_created(&room, &mut told);
                 room
             }
         };
@@ -159,9 +170,10 @@ impl Directory {
 
     /// The shard has no member any more; the last one removes the room.
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
+        let mut told = Told::default();
         let mut rooms = self.write();
         if room.unset(shard) && !room.is_kept() {
-            self.remove(&mut rooms, room);
+            self.remove(&mut rooms, room, &mut told);
         }
     }
 
@@ -171,6 +183,7 @@ impl Directory {
         name: &str,
         sequence: Option<Sequence>,
     ) -> Result<(), CreateRoomError> {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let max = self.limits.rooms;
         let key = self.key(name);
@@ -182,27 +195,43 @@ impl Directory {
         }
         self.sequenced
             .fetch_add(usize::from(sequence.is_some()), Ordering::Relaxed);
-        rooms.insert(Arc::new(SharedRoom::new(key, true, sequence)));
+        let room = Arc::new(SharedRoom::new(key, true, sequence));
+        self.tell_created(&room, &mut told);
+        rooms.insert(room);
         Ok(())
     }
 
     /// A room that was created goes with its last member, now if it has none. Returns whether it was
     /// there and kept.
     pub(crate) fn forget(&self, name: &str) -> bool {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let Some(room) = rooms.get(self.key(name)).cloned() else {
             return false;
         };
         let was_kept = room.kept.swap(false, Ordering::Relaxed);
         if was_kept && room.is_empty() {
-            self.remove(&mut rooms, &room);
+            self.remove(&mut rooms, &room, &mut told);
         }
         was_kept
     }
 
+    /// Tells of a new room. Under the directory's lock, so that the events of a name are in order;
+    /// `told` is dropped after that.
+    fn tell_created(&self, room: &SharedRoom, told: &mut Told) {
+        if self.bus.wants(EventKinds::ROOM_CREATED) {
+            let room = Arc::clone(&room.name);
+            self.bus.tell(&Event::RoomCreated { room }, told);
+        }
+    }
+
     /// Takes out a room that is there.
-    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom) {
+    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom, told: &mut Told) {
         rooms.remove(room.key());
+        if self.bus.wants(EventKinds::ROOM_REMOVED) {
+            let room = Arc::clone(&room.name);
+            self.bus.tell(&Event::RoomRemoved { room }, told);
+        }
         self.sequenced
             .fetch_sub(usize::from(room.sequence.is_some()), Ordering::Relaxed);
     }
