@@ -38,6 +38,9 @@ pub struct Serve {
     /// Pins all threads to this core
     #[arg(long, value_name = "CORE")]
     pub cpu: Option<usize>,
+    /// Settings that differ from the engine's defaults: `metrics = false`; throng only
+    #[arg(long, value_name = "TOML")]
+    pub config: Option<String>,
     /// Payload bytes of every message, which the floor has to know
     #[arg(long, value_name = "BYTES")]
     pub size: Option<usize>,
@@ -173,6 +176,9 @@ impl Serve {
         if self.tls {
             return refused("tls", &true, "the floor speaks no TLS");
         }
+        if let Some(config) = &self.config {
+            return refused("config", config, "the floor has no settings");
+        }
         if self.shards != 1 {
             return refused("shards", &self.shards, "must be 1: the floor is one thread");
         }
@@ -217,7 +223,10 @@ impl Serve {
             Scenario::Room => Service::Room,
             Scenario::Mixed => Service::Mixed,
         };
-        let config = Config::default().shards(self.shards).backend(backend);
+        let settings = self.config.as_deref().map(Config::from_toml).transpose();
+        let config = settings.map_err(throng::StartError::from)?;
+        let config = config.unwrap_or_default();
+        let config = config.shards(self.shards).backend(backend);
         let begin = || {
             let mut builder = throng::Engine::builder().bind(self.listen)?;
             if self.tls {

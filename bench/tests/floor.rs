@@ -270,6 +270,7 @@ fn the_floor_refuses_what_takes_looking_at_requests() {
         backend: Backend::Auto,
         tls: false,
         cpu: None,
+        config: None,
         size: Some(20),
     };
     let error = serve.run().unwrap_err().to_string();

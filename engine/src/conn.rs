@@ -22,7 +22,7 @@ use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
 use crate::room::{Audience, JoinError, Position, Recovery, RoomInfo, Target, Wanted};
-use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare};
+use crate::shard::{Connection, Core, Farewell, Lane, Receipt, TallyShare, Trace};
 use crate::socket::Link;
 
 /// A connection, while its handler runs.
@@ -179,6 +179,12 @@ impl<S> Conn<'_, S> {
     /// ```
     pub fn report_invalid(&mut self) {
         self.core.report_invalid(self.key);
+    }
+
+    /// Has all be logged that the connection says and is sent from now on; see
+    /// [`EngineHandle::trace`].
+    pub fn trace(&mut self, trace: impl Into<Trace>) {
+        self.core.trace(self.key, trace.into());
     }
 
     /// Closes the connection, behind what has been sent. The handler is told

@@ -1,7 +1,10 @@
-//! Why a connection ended.
+//! Why a connection ended, or never began, and what else can go wrong.
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::closed_list::closed_list;
 use crate::protocol::close::CloseCode;
 
 /// The one reason a connection ended, out of a closed list.
@@ -45,6 +48,123 @@ pub enum Cause {
     LibraryFault,
 }
 
+closed_list! {
+    /// A [`Cause`] without what it carries, to count by.
+    pub enum CauseKind {
+        /// [`Cause::PeerClosed`].
+        PeerClosed = "peer_closed",
+        /// [`Cause::PeerVanished`].
+        PeerVanished = "peer_vanished",
+        /// [`Cause::HeartbeatMissed`].
+        HeartbeatMissed = "heartbeat_missed",
+        /// [`Cause::ProtocolFault`].
+        ProtocolFault = "protocol_fault",
+        /// [`Cause::TooBig`].
+        TooBig = "too_big",
+        /// [`Cause::SlowConsumer`].
+        SlowConsumer = "slow_consumer",
+        /// [`Cause::OverBudget`].
+        OverBudget = "over_budget",
+        /// [`Cause::Policy`].
+        Policy = "policy",
+        /// [`Cause::Kicked`].
+        Kicked = "kicked",
+        /// [`Cause::Drain`].
+        Drain = "drain",
+        /// [`Cause::HandlerPanicked`].
+        HandlerPanicked = "handler_panicked",
+        /// [`Cause::LibraryFault`].
+        LibraryFault = "library_fault",
+    }
+}
+
+closed_list! {
+    /// Why an opening handshake did not end in a connection.
+    pub enum Rejection {
+        /// The request broke HTTP or RFC 6455, or was too long (400, 405, 426, 431, ..).
+        Malformed = "malformed",
+        /// It was not complete within `handshake_timeout` (408).
+        Timeout = "timeout",
+        /// Its origin is not allowed (403).
+        Origin = "origin",
+        /// The service rejected it in [`on_upgrade`](crate::Handler::on_upgrade).
+        Service = "service",
+        /// There are as many as `max_connections` allows (503, or cut without an answer where even those
+        /// who are told so are too many).
+        Full = "full",
+        /// The engine drains (503).
+        Draining = "draining",
+        /// `memory_budget` is nearly used up (503).
+        Memory = "memory",
+        /// It asked for a page, and the side door has enough to do (503).
+        Busy = "busy",
+        /// The service panicked or gave an answer that cannot be sent (500), or the socket could not be
+        /// served.
+        Failed = "failed",
+        /// The client left, or was cut, before it was answered.
+        Abandoned = "abandoned",
+    }
+}
+
+closed_list! {
+    /// What went wrong, to count by.
+    pub enum ErrorKind {
+        /// A peer broke the protocol.
+        Protocol = "protocol",
+        /// A message was larger than allowed.
+        TooBig = "too_big",
+        /// A message was one the service does not understand
+        /// ([`report_invalid`](crate::Conn::report_invalid)).
+        InvalidMessage = "invalid_message",
+        /// The service's code panicked.
+        Panic = "panic",
+        /// The service gave an answer to an upgrade that cannot be sent.
+        BadAnswer = "bad_answer",
+        /// Connections could not be accepted: no descriptors, for instance.
+        Accept = "accept",
+        /// A connection that was accepted could not be served.
+        Adopt = "adopt",
+        /// Something for another shard was lost: its mailbox and the backlog for it were full.
+        MailboxFull = "mailbox_full",
+        /// A shard has failed; its connections were cut.
+        Shard = "shard",
+    }
+}
+
+closed_list! {
+    /// How messages for a connection were lost.
+    pub enum Loss {
+        /// There was no room for it, and the policy refuses the newest.
+        Refused = "refused",
+        /// It waited, and was dropped to make room for a newer one.
+        Displaced = "displaced",
+        /// There was no room for it, and its connection was given up for that.
+        Overflow = "overflow",
+        /// It waited when its connection was given up or lost.
+        GivenUp = "given_up",
+    }
+}
+
+impl Cause {
+    /// Which one it is, without what it carries.
+    pub fn kind(&self) -> CauseKind {
+        match self {
+            Cause::PeerClosed { .. } => CauseKind::PeerClosed,
+            Cause::PeerVanished => CauseKind::PeerVanished,
+            Cause::HeartbeatMissed => CauseKind::HeartbeatMissed,
+            Cause::ProtocolFault => CauseKind::ProtocolFault,
+            Cause::TooBig => CauseKind::TooBig,
+            Cause::SlowConsumer => CauseKind::SlowConsumer,
+            Cause::OverBudget => CauseKind::OverBudget,
+            Cause::Policy => CauseKind::Policy,
+            Cause::Kicked { .. } => CauseKind::Kicked,
+            Cause::Drain => CauseKind::Drain,
+            Cause::HandlerPanicked => CauseKind::HandlerPanicked,
+            Cause::LibraryFault => CauseKind::LibraryFault,
+        }
+    }
+}
+
 /// What [`Handler::on_close`](crate::Handler::on_close) learns about the connection's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,7 +181,7 @@ pub struct Close {
 }
 
 /// Messages and bytes of one connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Messages received.
     pub messages_in: u64,

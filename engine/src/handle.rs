@@ -11,8 +11,11 @@ use crate::budget::MemoryUse;
 use crate::config::{Backend, Config};
 use crate::entropy::system_entropy;
 use crate::error::{MembersError, PublishError, ReceiptError};
+use crate::events::{EventKinds, Events, SubscribeError};
 use crate::fanout::{self, Later, Unmade};
+use crate::flight::FlightRecord;
 use crate::id::ConnectionId;
+use crate::metrics::MetricsSnapshot;
 use crate::notice::Notify;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
@@ -25,7 +28,7 @@ use crate::room::{
 };
 use crate::shard::{
     Content, Dispatch, Errand, Frames, Group, Lane, Mail, Receipt, SequencedRoom, TallyShare,
-    Unnumbered, encode_detached,
+    Trace, Unnumbered, encode_detached,
 };
 use crate::shared::Shared;
 #[cfg(all(unix, feature = "tokio"))]
@@ -146,6 +149,83 @@ impl EngineHandle {
     /// ```
     pub fn memory(&self) -> MemoryUse {
         self.0.budget.memory_use()
+    }
+
+    /// What the engine has counted, and how much of everything there is; see [`Metrics`](crate::Metrics).
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) {
+    /// let metrics = engine.metrics();
+    /// let slow = metrics.total.dropped.total();
+    /// println!("{} connections, {slow} messages lost to slow ones", metrics.connections);
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> MetricsSnapshot {
+        MetricsSnapshot::of(&self.0)
+    }
+
+    /// Has events of those kinds told to the caller, from the next turn of each shard on; rooms' at once.
+    ///
+    /// At most `capacity` (1 to 1,048,576) wait to be taken; what comes then is dropped, and
+    /// [counted](Events::dropped): no shard waits for a subscriber. The events of one shard, and so those of
+    /// one connection, come in order; so do those of one room's coming and going.
+    ///
+    /// # Errors
+    /// When `capacity` is out of bounds, when there are 64 subscribers, and when the engine has stopped.
+    ///
+    /// ```no_run
+    /// use throng::{Event, EventKinds};
+    ///
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::SubscribeError> {
+    /// let mut ends = engine.subscribe(EventKinds::DISCONNECTED, 10_000)?;
+    /// std::thread::spawn(move || {
+    ///     while let Some(Event::Disconnected { connection, cause, .. }) = ends.recv() {
+    ///         println!("{} is gone: {cause:?}", connection.id);
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn subscribe(&self, kinds: EventKinds, capacity: usize) -> Result<Events, SubscribeError> {
+        self.0.bus.subscribe(kinds, capacity)
+    }
+
+    /// What came last on the connections that were closed in error, the oldest first: on 256 of them at
+    /// most. See [`Config::flight_recorder`](field@Config::flight_recorder). They are also logged, each once
+    /// and at level debug, under the target `throng::flight`.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) {
+    /// for record in engine.flight_records() {
+    ///     println!("{}: {:?}", record.connection.id, record.cause);
+    ///     for entry in record.entries {
+    ///         println!("  {:?} {} {}", entry.at, entry.kind, entry.size);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn flight_records(&self) -> Vec<FlightRecord> {
+        self.0.flights.list()
+    }
+
+    /// Has all be logged that a connection says and is sent, and what becomes of it: under the target
+    /// `throng::wire`, at level debug. It costs the others nothing. When the connection is gone, nothing
+    /// happens.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle, id: throng::ConnectionId) -> Result<(), throng::PublishError> {
+    /// engine.trace(id, true)?;
+    /// engine.trace(id, throng::Trace::Payloads)?;
+    /// engine.trace(id, false)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the shard's mailbox is full or the engine has stopped.
+    pub fn trace(&self, id: ConnectionId, trace: impl Into<Trace>) -> Result<(), PublishError> {
+        let (key, trace) = (id.key(), trace.into());
+        self.0.post(id.shard(), Mail::Trace { key, trace })
     }
 
     /// Creates a room, which is kept without members until it is [forgotten](Self::forget_room).

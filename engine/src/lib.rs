@@ -23,12 +23,15 @@ struct Readme;
 mod attributes;
 mod backend;
 mod budget;
+mod closed_list;
 mod config;
 mod conn;
 mod entropy;
 mod error;
 mod event;
+mod events;
 mod fanout;
+mod flight;
 mod gap;
 mod handle;
 mod handler;
@@ -39,6 +42,7 @@ mod id;
 #[doc(hidden)]
 pub mod internals;
 mod limits;
+mod metrics;
 mod notice;
 mod origin;
 mod owned;
@@ -63,15 +67,25 @@ pub use entropy::system_entropy;
 #[cfg(all(unix, feature = "tokio"))]
 pub use error::AdoptError;
 pub use error::{MembersError, PublishError, ReceiptError, StartError};
-pub use event::{Cause, Close, Counts};
+pub use event::{Cause, CauseKind, Close, Counts, ErrorKind, Loss, Rejection};
+pub use events::{Event, EventKinds, Events, NextEvent, Subject, SubscribeError};
+pub use flight::{FlightEntry, FlightKind, FlightRecord};
 pub use gap::Gap;
 pub use handle::{ConnectionHandle, EngineHandle, FromOutside, SendJsonError};
 pub use handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 pub use http::Page;
 pub use id::ConnectionId;
+pub use metrics::{
+    ByLabel, FanoutSnapshot, HistogramSnapshot, Metric, Metrics, MetricsSnapshot, ShardSnapshot,
+    TlsSnapshot, Unit,
+};
+#[cfg(feature = "metrics")]
+pub use metrics::{EngineCollector, PROMETHEUS_CONTENT_TYPE};
 pub use origin::Origins;
 pub use owned::OwnedMessage;
+#[cfg(feature = "metrics")]
+pub use prometheus_client;
 pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
@@ -83,7 +97,7 @@ pub use room::{
 pub use room_events::{PresenceChange, RoomDeleted};
 pub use router::Router;
 pub use server::{Builder, DrainReport, Engine};
-pub use shard::{Job, Lane, Receipt, SpawnError};
+pub use shard::{Job, Lane, Receipt, SpawnError, Trace};
 pub use socket::{Ended, WebSocket};
 pub use throng_transport::Peer;
 #[cfg(feature = "tls")]

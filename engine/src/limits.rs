@@ -110,5 +110,18 @@ pub(crate) const REPORT_LASTS: Duration = Duration::from_millis(100);
 pub(crate) const PART_PER_TURN: usize = 64;
 /// More than the chunk that a turn begins with.
 pub(crate) const LEAST_PER_TURN: usize = 256 * 1024;
+/// Entries of the flight recorder in one record.
+pub(crate) const MAX_FLIGHT_ENTRIES: usize = 64;
+/// Records of connections that were closed in error, for one engine; the oldest goes first.
+pub(crate) const MAX_FLIGHT_RECORDS: usize = 256;
+/// Records that a shard makes in one turn: looking one's entries up takes as long as some messages do.
+pub(crate) const FLIGHT_RECORDS_PER_TURN: usize = 32;
+/// Subscribers to an engine's events at once.
+pub(crate) const MAX_SUBSCRIBERS: usize = 64;
+/// Events that may wait for one subscriber.
+pub(crate) const MAX_EVENTS: usize = 1 << 20;
+/// Of so many receives with messages one is timed, on average; which one, chance decides, so that no
+/// pattern of the peers' falls in with it.
+pub(crate) const TIMED_RECEIVES: u32 = 16;
 /// How often the log says at most that the memory budget is nearly used up, by shard.
 pub(crate) const WARN_OF_MEMORY: Duration = Duration::from_secs(10);

@@ -230,9 +230,8 @@ impl<H: Handler> Builder<H> {
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
-        let unix_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let shared =
-            Shared::new(self.config, epoch, senders).at_unix_time(unix_epoch.unwrap_or_default());
+        let shared = Shared::new(self.config, epoch, senders);
+        let shared = shared.by_the_clock(unix_time_of(epoch), Instant::elapsed);
         #[cfg(feature = "tls")]
         let shared = shared.speaking(tls);
         let shared = Arc::new(shared);
@@ -254,9 +253,7 @@ impl<H: Handler> Builder<H> {
         let seed = fastrand::u64(..);
         let parts = drivers.into_iter().zip(receivers).zip(listening.by_shard);
         for (shard, ((mut driver, mailbox), listeners)) in (0u8..=u8::MAX).zip(parts) {
-            for listener in listeners {
-                driver.listen(listener)?;
-            }
+            listeners.into_iter().try_for_each(|it| driver.listen(it))?;
             let parts = ShardParts {
                 shard,
                 shared: Arc::clone(&shared),
@@ -317,6 +314,12 @@ impl Engine {
         };
         Ok(self.tasks.insert(tasks))
     }
+}
+
+/// A moment of the past since 1970; nothing where the system's clock is before that.
+fn unix_time_of(moment: Instant) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().saturating_sub(moment.elapsed())
 }
 
 fn spawn<D, H>(mut driver: D, parts: ShardParts<H>) -> io::Result<JoinHandle<()>>
@@ -586,6 +589,7 @@ impl Engine {
         if let Some(fanout) = &self.handle.shared().fanout {
             fanout.close();
         }
+        self.handle.shared().bus.close();
         for thread in self.fanout.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the fan-out pool panicked");

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
+use crate::events::Bus;
 use crate::fanout::Fanout;
+use crate::flight::FlightRecords;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
+use crate::metrics::Sources;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
-use crate::shard::{Errands, MailSender, WindowsInUse};
+use crate::shard::{Clock, Errands, MailSender, WindowsInUse};
 #[cfg(feature = "tls")]
 use throng_transport::tls::Tls;
 
@@ -24,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: Instant,
     /// That moment since 1970. What is told to clients follows the monotonic clock from there.
     pub(crate) unix_epoch: Duration,
+    /// What times are measured by, for the metrics; without it none are.
+    pub(crate) clock: Option<Clock>,
     pub(crate) directory: Arc<Directory>,
     /// The users who are connected, each as a room of its connections.
     pub(crate) users: Arc<Directory>,
@@ -32,6 +37,12 @@ pub(crate) struct Shared {
     /// What rooms ask of the shards, by shard.
     pub(crate) errands: Vec<Errands>,
     pub(crate) budget: Budget,
+    /// What came last on connections that were closed in error.
+    pub(crate) flights: FlightRecords,
+    /// Who is told of events.
+    pub(crate) bus: Arc<Bus>,
+    /// What shards count.
+    pub(crate) counters: Sources,
     /// The fan-out pool, where there is one.
     pub(crate) fanout: Option<Fanout>,
     /// The runtime that the engine was started in, if any.
@@ -51,9 +62,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The same with its epoch at this time since 1970.
-    pub(crate) fn at_unix_time(self, unix_epoch: Duration) -> Shared {
-        Shared { unix_epoch, ..self }
+    /// The same with its epoch at this time since 1970, and a clock that the shards measure times by.
+    pub(crate) fn by_the_clock(self, unix_epoch: Duration, clock: Clock) -> Shared {
+        Shared {
+            unix_epoch,
+            clock: Some(clock),
+            ..self
+        }
     }
 
     /// The same with TLS, if there is any.
@@ -69,11 +84,15 @@ impl Shared {
             members: bound(config.max_room_members),
             rooms_of_connection: bound(config.max_rooms_per_connection),
         };
-        let directory = Directory::new(limits).with_presence(config.presence);
+        let bus = Arc::new(Bus::default());
+        let directory = Directory::new(limits)
+            .with_presence(config.presence)
+            .telling(&bus);
         Shared {
             surplus: AtomicUsize::new(0),
             max_surplus: max_surplus(&config),
             budget: Budget::new(config.memory_budget, mail.len()),
+            counters: Sources::new(mail.len()),
             fanout: Fanout::new(&config),
             runtime: Ambient::current(),
             windows: WindowsInUse::default(),
@@ -82,9 +101,12 @@ impl Shared {
             tls: None,
             epoch,
             unix_epoch: Duration::ZERO,
+            clock: None,
             directory: Arc::new(directory),
             users: Arc::new(Directory::new(RoomLimits::NONE)),
             errands: mail.iter().map(|_| Errands::default()).collect(),
+            bus,
+            flights: FlightRecords::default(),
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, open_file_limit};
 use crate::protocol::handshake::is_token;
+use crate::shard::ENTRY;
 
 pub(super) const KIB: usize = 1024;
 pub(super) const MIB: usize = 1024 * KIB;
@@ -35,6 +36,8 @@ pub(super) const MAX_MAILBOX: usize = 1 << 24;
 pub(super) const MAX_BATCH_MESSAGES: u32 = 65_536;
 /// What processors can address.
 pub(super) const MAX_MEMORY_BUDGET: usize = 1 << 48;
+/// For each shard.
+pub(super) const MAX_FLIGHT_RECORDER: usize = 1 << 20;
 /// What a shard's first chunk takes, and some for its connections.
 const BUDGET_PER_SHARD: usize = 128 * KIB;
 const MAX_SUBPROTOCOLS: usize = 64;
@@ -136,10 +139,11 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
 
 pub(super) fn check_memory_budget(config: &Config) -> Result<(), ConfigError> {
     let (queue, shards) = (config.send_queue_bytes, config.shards);
-    let least = 2 * queue + shards * BUDGET_PER_SHARD;
+    let each = BUDGET_PER_SHARD + config.flight_recorder * ENTRY;
+    let least = 2 * queue + shards * each;
     match config.memory_budget {
         Some(budget) if budget < least => {
-            let (queue, each) = (show_size(&queue), show_size(&BUDGET_PER_SHARD));
+            let (queue, each) = (show_size(&queue), show_size(&each));
             let rule = format!(
                 "must hold twice send_queue_bytes ({queue}) and {each} for each of {shards} shards"
             );

@@ -90,6 +90,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("mailbox_capacity", "99", "99"),
     ("fanout_workers", "0", "0"),
     ("fanout_threshold", "\"64 KiB\"", "65536"),
+    ("metrics", "false", "false"),
+    ("flight_recorder", "100", "100"),
     ("compression", "\"on\"", "on"),
 ];
 
@@ -130,6 +132,8 @@ fn read_texts() -> Config {
         .mailbox_capacity(99)
         .fanout_workers(0)
         .fanout_threshold(64 * KIB)
+        .metrics(false)
+        .flight_recorder(100)
         .compression(Compression::default())
 }
 
@@ -356,9 +360,9 @@ fn contradictions_are_refused() {
              and a frame header (10 bytes)",
         ),
         (
-            |c| c.shards(4).memory_budget(5 * MIB / 2 - 1),
-            "memory_budget: 2621439 bytes must hold twice send_queue_bytes (1 MiB) \
-             and 128 KiB for each of 4 shards",
+            |c| c.shards(4).memory_budget(11 * MIB / 4 - 1),
+            "memory_budget: 2883583 bytes must hold twice send_queue_bytes (1 MiB) \
+             and 192 KiB for each of 4 shards",
         ),
         (
             |c| c.subprotocols(["a b"]),
@@ -382,7 +386,7 @@ fn contradictions_are_refused() {
         .max_frame_size(MIB)
         .send_queue_bytes(MIB + 10)
         .shards(4)
-        .memory_budget(2 * (MIB + 10) + MIB / 2);
+        .memory_budget(2 * (MIB + 10) + 3 * MIB / 4);
     assert_eq!(borders.validate(), Ok(()));
     assert_eq!(
         borders

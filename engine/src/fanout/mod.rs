@@ -96,6 +96,16 @@ impl Fanout {
         self.outstanding.load(Ordering::Acquire) == 0
     }
 
+    /// Publications in line or being handed out.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that wait for a worker.
+    pub(crate) fn waiting(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Takes a job from a thread outside. Never blocks for long.
     pub(crate) fn offer(&self, job: Job) -> Result<(), (Job, Refusal)> {
         let mut queue = self.lock();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::by_name::{Hashing, Key, RoomsByName};
 use super::shard_bits::ShardBits;
 use super::{CreateRoomError, JoinError, Presence, RoomInfo, Sequence};
+use crate::events::{Bus, Event, EventKinds, Told};
 
 /// Bounds on rooms (FEATURES 4.3); `usize::MAX` where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +206,7 @@ pub(crate) struct Directory {
     /// Whether rooms that are created by joining have presence.
     presence: bool,
     pub(crate) limits: RoomLimits,
+    bus: Arc<Bus>,
 }
 
 impl Directory {
@@ -215,12 +217,19 @@ impl Directory {
             sequenced: AtomicUsize::new(0),
             presence: false,
             limits,
+            bus: Arc::default(),
         }
     }
 
     /// The same, where rooms that are created by joining have presence or not.
     pub(crate) fn with_presence(self, presence: bool) -> Directory {
         Directory { presence, ..self }
+    }
+
+    /// The same, telling of rooms that come and go, in that order, on an engine's bus.
+    pub(crate) fn telling(self, bus: &Arc<Bus>) -> Directory {
+        let bus = Arc::clone(bus);
+        Directory { bus, ..self }
     }
 
     /// What a room of that name is found by, here and in the shards.
@@ -231,6 +240,7 @@ impl Directory {
 
     /// The room of that name, with the shard's bit set; created if the bound allows.
     pub(super) fn open(&self, key: Key<'_>, shard: u8) -> Result<Arc<SharedRoom>, JoinError> {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let room = match rooms.get(key) {
             Some(room) => Arc::clone(room),
@@ -245,6 +255,7 @@ impl Directory {
                 };
                 let room = Arc::new(SharedRoom::new(key, false, traits));
                 rooms.insert(Arc::clone(&room));
+                self.tell_created(&room, &mut told);
                 room
             }
         };
@@ -254,14 +265,16 @@ impl Directory {
 
     /// The shard has no member any more; the last one removes the room, unless it was deleted before.
     pub(crate) fn close(&self, room: &SharedRoom, shard: u8) {
+        let mut told = Told::default();
         let mut rooms = self.write();
         if room.unset(shard) && !room.is_kept() {
-            self.remove(&mut rooms, room);
+            self.remove(&mut rooms, room, &mut told);
         }
     }
 
     /// Creates a room that stays until it is forgotten.
     pub(crate) fn create(&self, name: &str, traits: RoomTraits) -> Result<(), CreateRoomError> {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let max = self.limits.rooms;
         let key = self.key(name);
@@ -273,20 +286,23 @@ impl Directory {
         }
         self.sequenced
             .fetch_add(usize::from(traits.sequence.is_some()), Ordering::Relaxed);
-        rooms.insert(Arc::new(SharedRoom::new(key, true, traits)));
+        let room = Arc::new(SharedRoom::new(key, true, traits));
+        self.tell_created(&room, &mut told);
+        rooms.insert(room);
         Ok(())
     }
 
     /// A room that was created goes with its last member, now if it has none. Returns whether it was
     /// there and kept.
     pub(crate) fn forget(&self, name: &str) -> bool {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let Some(room) = rooms.get(self.key(name)).cloned() else {
             return false;
         };
         let was_kept = room.kept.swap(false, Ordering::Relaxed);
         if was_kept && room.is_empty() {
-            self.remove(&mut rooms, &room);
+            self.remove(&mut rooms, &room, &mut told);
         }
         was_kept
     }
@@ -295,22 +311,37 @@ impl Directory {
     /// its name, and no shard begins to have members of it: those that have some are its
     /// [`shards`](SharedRoom::shards) after this.
     pub(crate) fn delete(&self, name: &str) -> Option<Arc<SharedRoom>> {
+        let mut told = Told::default();
         let mut rooms = self.write();
         let room = rooms.get(self.key(name)).cloned()?;
         room.deleted.store(true, Ordering::Release);
         if let Some(presence) = room.presence() {
             presence.end();
         }
-        self.remove(&mut rooms, &room);
+        self.remove(&mut rooms, &room, &mut told);
         Some(room)
     }
 
-    /// Takes out that very room, if it is there.
-    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom) {
-        if rooms.remove(room) {
-            self.sequenced
-                .fetch_sub(usize::from(room.sequence().is_some()), Ordering::Relaxed);
+    /// Tells of a new room. Under the directory's lock, so that the events of a name are in order;
+    /// `told` is dropped after that.
+    fn tell_created(&self, room: &SharedRoom, told: &mut Told) {
+        if self.bus.wants(EventKinds::ROOM_CREATED) {
+            let room = Arc::clone(&room.name);
+            self.bus.tell(&Event::RoomCreated { room }, told);
         }
+    }
+
+    /// Takes out that very room, if it is there.
+    fn remove(&self, rooms: &mut RoomsByName, room: &SharedRoom, told: &mut Told) {
+        if !rooms.remove(room) {
+            return;
+        }
+        if self.bus.wants(EventKinds::ROOM_REMOVED) {
+            let room = Arc::clone(&room.name);
+            self.bus.tell(&Event::RoomRemoved { room }, told);
+        }
+        self.sequenced
+            .fetch_sub(usize::from(room.sequence().is_some()), Ordering::Relaxed);
     }
 
     /// Whether any room is sequenced.

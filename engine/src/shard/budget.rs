@@ -21,7 +21,7 @@ use super::timer::{TICK, Tick};
 use super::upgrade::SHORT_OF_MEMORY;
 use crate::budget::{Budget, Pressure, Worst};
 use crate::config::Config;
-use crate::event::Cause;
+use crate::event::{Cause, Rejection};
 use crate::handler::Handler;
 use crate::limits::{
     IDLE_CONNECTION, LEAST_SHED, LOOK_AGAIN, MAX_WORST, SHEDS_PER_TURN, WARN_OF_MEMORY,
@@ -276,7 +276,7 @@ impl Core {
         match phase {
             Phase::Handshake => {
                 self.shared.budget.count_refused();
-                self.refuse_for_now(key, SHORT_OF_MEMORY);
+                self.refuse_for_now(key, Rejection::Memory, SHORT_OF_MEMORY);
             }
             Phase::Open => {
                 self.shared.budget.count_shed();

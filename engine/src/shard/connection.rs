@@ -14,6 +14,7 @@ use super::invalid::InvalidMessages;
 use super::jobs::JobList;
 use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
+use super::wire::Trace;
 use crate::attributes::Attributes;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
@@ -93,6 +94,8 @@ impl Marks {
     const WAS_OPEN: u8 = 1;
     const PEER_ENDED: u8 = 1 << 1;
     const FULL: u8 = 1 << 2;
+    const TRACED: u8 = 1 << 3;
+    const SHOWN: u8 = 1 << 4;
 
     /// Whether the upgrade was accepted.
     pub(crate) fn was_open(self) -> bool {
@@ -120,6 +123,30 @@ impl Marks {
 
     pub(crate) fn set_full(&mut self, is_full: bool) {
         self.0 = self.0 & !Marks::FULL | if is_full { Marks::FULL } else { 0 };
+    }
+
+    /// Anything of it is logged.
+    #[inline]
+    pub(super) fn is_traced(self) -> bool {
+        self.0 & Marks::TRACED != 0
+    }
+
+    /// How much of it is logged.
+    pub(super) fn traced(self) -> Trace {
+        match (self.is_traced(), self.0 & Marks::SHOWN != 0) {
+            (false, _) => Trace::Off,
+            (true, false) => Trace::Frames,
+            (true, true) => Trace::Payloads,
+        }
+    }
+
+    pub(super) fn set_traced(&mut self, trace: Trace) {
+        self.0 &= !(Marks::TRACED | Marks::SHOWN);
+        self.0 |= match trace {
+            Trace::Off => 0,
+            Trace::Frames => Marks::TRACED,
+            Trace::Payloads => Marks::TRACED | Marks::SHOWN,
+        };
     }
 }
 

@@ -14,7 +14,9 @@ use super::frames::Outgoing;
 use super::gap::Missed;
 use super::outbox::{LaneStock, Notice, OutboxLimits, Pushed, RunLabels};
 use super::timer::Tick;
+use crate::event::Loss;
 use crate::id::{GENERATIONS, MAX_SLOTS};
+use crate::metrics::Meter;
 
 /// Connections by slot.
 pub(crate) struct Connections {
@@ -27,10 +29,11 @@ pub(crate) struct Connections {
     /// Connections that messages may be compressed for.
     compressing: usize,
     pub(crate) limits: OutboxLimits,
+    meter: Meter,
 }
 
 impl Connections {
-    pub(crate) fn new(expected: usize, limits: OutboxLimits) -> Connections {
+    pub(crate) fn new(expected: usize, limits: OutboxLimits, meter: Meter) -> Connections {
         Connections {
             slots: Slab::with_capacity(expected),
             next_generation: 0,
@@ -39,6 +42,7 @@ impl Connections {
             behind: RoaringBitmap::new(),
             compressing: 0,
             limits,
+            meter,
         }
     }
 
@@ -179,6 +183,7 @@ impl Connections {
         let pushed = outbox.push(frame, label, lane, &self.limits, &mut self.stock);
         if pushed != Pushed::Queued {
             connection.count_overflow(pushed);
+            note_overflow(&self.meter, pushed);
         }
         self.dirty.list(slot, message.due, &mut connection.listed);
         Some(pushed)
@@ -282,7 +287,32 @@ impl Connections {
     }
 }
 
+/// Counts what a message given to an outbox came to, where it did not just wait.
+#[cold]
+fn note_overflow(meter: &Meter, pushed: Pushed) {
+    let Some(counters) = meter.counters() else {
+        return;
+    };
+    let loss = match pushed {
+        Pushed::Queued => return,
+        Pushed::DroppedOldest(_) | Pushed::Conflated(_) => Loss::Displaced,
+        Pushed::Refused => Loss::Refused,
+        Pushed::Overflow => Loss::Overflow,
+    };
+    counters.dropped.add(loss, u64::from(pushed.dropped()));
+    counters
+        .conflated
+        .add(u64::from(matches!(pushed, Pushed::Conflated(_))));
+}
+
 impl Connections {
+    /// Counts messages that waited for a connection that was given up.
+    pub(super) fn note_given_up(&self, messages: u32) {
+        if let Some(counters) = self.meter.counters() {
+            counters.dropped.add(Loss::GivenUp, u64::from(messages));
+        }
+    }
+
     /// Queues a pong.
     pub(crate) fn push_pong(&mut self, slot: u32, frame: &Slice) {
         self.slots[slot as usize]

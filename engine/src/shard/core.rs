@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
@@ -17,10 +17,11 @@ use super::connections::Connections;
 use super::forward::Forwarding;
 use super::hold::HeldBack;
 use super::jobs::Jobs;
+use super::observe::Observer;
 use super::outbox::OutboxLimits;
 use super::run::Run;
 use super::timer::{Tick, Wheel};
-use crate::event::Cause;
+use crate::event::{Cause, Rejection};
 use crate::id::ConnectionId;
 use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
@@ -94,7 +95,8 @@ pub(crate) struct Core {
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
     pub(super) thrift: Thrift,
-    random: fastrand::Rng,
+    pub(crate) observer: Observer,
+    pub(super) random: fastrand::Rng,
 }
 
 impl Core {
@@ -107,9 +109,10 @@ impl Core {
             bytes: limit(config.send_queue_bytes),
             overflow: config.overflow,
         };
+        let observer = Observer::new(shard, &shared);
         Core {
             shard,
-            connections: Connections::new(expected, limits),
+            connections: Connections::new(expected, limits, observer.meter()),
             rooms: LocalRooms::new(shard, Arc::clone(&shared.directory)),
             users: LocalRooms::new(shard, Arc::clone(&shared.users)),
             wheel: Wheel::new(Tick::default(), expected),
@@ -139,6 +142,7 @@ impl Core {
             now: Duration::ZERO,
             tick: Tick::default(),
             thrift: Thrift::new(config),
+            observer,
             random: fastrand::Rng::with_seed(seed),
             shared,
         }
@@ -152,6 +156,7 @@ impl Core {
     pub(crate) fn begin(&mut self, now: Duration) {
         self.now = now;
         self.tick = Tick::at(now);
+        self.observer.begin(now);
         // By now the driver has let go of what the turn before has sent.
         self.chunks.rewind();
         self.publications.rewind();
@@ -160,6 +165,12 @@ impl Core {
     /// A tick of the past as a moment.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         self.shared.epoch + self.now.saturating_sub(self.tick.since(tick))
+    }
+
+    /// A tick of the past by the clock that follows the system's from the engine's start.
+    pub(super) fn system_time(&self, tick: Tick) -> SystemTime {
+        let ago = self.tick.since(tick);
+        SystemTime::UNIX_EPOCH + (self.shared.unix_epoch + self.now).saturating_sub(ago)
     }
 
     /// The time in seconds since 1970.
@@ -219,6 +230,7 @@ impl Core {
         if let Some(index) = joined {
             self.connections[key.slot].rooms.insert(index);
             self.note_entry(index, key.slot);
+            self.note_joined(key, index);
         }
         Ok(joined)
     }
@@ -236,6 +248,7 @@ impl Core {
         }
         self.note_exit(index, key.slot);
         self.deliver_run_before_leave(Circle::Room(index), key.slot);
+        self.note_leaving(key, index);
         self.rooms.leave(index, key.slot);
         true
     }
@@ -247,6 +260,7 @@ impl Core {
         for index in std::mem::take(&mut connection.rooms).iter() {
             self.note_exit(index, key.slot);
             self.deliver_run_before_leave(Circle::Room(index), key.slot);
+            self.note_leaving(key, index);
             self.rooms.leave(index, key.slot);
         }
     }
@@ -272,14 +286,18 @@ impl Core {
             slot,
             generation: connection.generation,
         };
+        self.note_ending(key, &cause);
         self.ended.push_back((key, cause));
+        let connection = &mut self.connections[slot];
         let (phase, code, reason) = match *farewell {
             Farewell::Last(code, reason) | Farewell::Urgent(code, reason) => {
                 (Phase::Closing, code, reason)
             }
             Farewell::Final(code, reason) => (Phase::Lingering, code, reason),
             Farewell::Drop(release) => {
-                connection.counts.dropped += u64::from(connection.outbox.waiting());
+                let waiting = connection.outbox.waiting();
+                connection.counts.dropped += u64::from(waiting);
+                self.connections.note_given_up(waiting);
                 return self.drop_connection(key, release);
             }
         };
@@ -292,6 +310,7 @@ impl Core {
             let connection = &mut self.connections[slot];
             let (messages, _) = connection.outbox.discard();
             connection.counts.dropped += u64::from(messages);
+            self.connections.note_given_up(messages);
             self.connections.push_control(slot, &frame);
         } else {
             self.connections[slot].has_farewell = true;
@@ -305,9 +324,13 @@ impl Core {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        if connection.phase != Phase::Gone {
-            connection.phase = Phase::Gone;
+        let was = std::mem::replace(&mut connection.phase, Phase::Gone);
+        let peer = connection.peer();
+        if was != Phase::Gone {
             self.released.push((key, release));
+        }
+        if was == Phase::Handshake {
+            self.note_rejected(peer, Rejection::Abandoned, None);
         }
     }
 }

@@ -10,7 +10,8 @@ use super::core::{Core, Farewell, Release};
 use super::flush::unsent;
 use super::timer::Tick;
 use crate::config::Config;
-use crate::event::Cause;
+use crate::event::{Cause, Rejection};
+use crate::flight::FlightKind;
 use crate::limits::REFUSAL_LINGER;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
@@ -74,7 +75,13 @@ impl Core {
                 self.drop_connection(key, Release::Close);
             }
             Phase::Handshake if is_over => {
-                self.refuse(key, 408, &[], "the upgrade request took too long");
+                self.refuse(
+                    key,
+                    Rejection::Timeout,
+                    408,
+                    &[],
+                    "the upgrade request took too long",
+                );
             }
             Phase::Closing | Phase::Lingering if is_over => {
                 let (in_flight, was_open) = (
@@ -134,6 +141,7 @@ impl Core {
                 connection.since.ping = self.tick;
                 connection.ping_unanswered = true;
                 self.set_deadline(slot);
+                self.note_change(key, FlightKind::Pinged, 0);
             }
             None => self.set_deadline(slot),
         }

@@ -7,9 +7,9 @@ use throng_transport::{Driver, SocketKey};
 
 use super::Shard;
 use super::connection::{Connection, Phase};
-use super::core::{Core, Farewell};
+use super::core::{Core, Farewell, Release};
 use super::upgrade::GOING_DOWN;
-use crate::event::Cause;
+use crate::event::{Cause, Rejection};
 use crate::handler::Handler;
 use crate::limits::DRAIN_STEP;
 use crate::protocol::close::CloseCode;
@@ -104,7 +104,7 @@ impl<H: Handler> Shard<H> {
             .count();
         for &key in &untold {
             if core.connections[key.slot].phase == Phase::Handshake {
-                core.refuse_for_now(key, GOING_DOWN);
+                core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
             }
         }
         untold.retain(|key| core.connections[key.slot].is_open());
@@ -164,11 +164,14 @@ impl<H: Handler> Shard<H> {
 }
 
 impl Core {
-    /// Cuts every open connection.
+    /// Cuts every connection that is open or to be opened.
     pub(super) fn cut_all(&mut self) {
         for key in self.connections.keys() {
             let farewell = Farewell::Final(CloseCode::GOING_AWAY, "");
             self.part(key.slot, Cause::Drain, &farewell);
+            if self.connections[key.slot].phase == Phase::Handshake {
+                self.drop_connection(key, Release::Close);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use throng_transport::{Driver, Sent, SocketKey};
 use super::connection::Phase;
 use super::core::{Core, Release};
 use super::hold::Held;
+use crate::flight::FlightKind;
+use crate::id::ConnectionId;
 use crate::limits::{BYTES_PER_SLICE, MAX_UNHEARD, SENDS_PER_SLICE};
 
 /// What the driver holds of the send in flight.
@@ -47,14 +49,17 @@ impl Core {
     #[inline]
     fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
         let Core {
-            connections, batch, ..
+            connections,
+            batch,
+            observer,
+            ..
         } = self;
         let (connection, stock, behind) = connections.flushing(slot);
         connection.listed.flush();
         if connection.phase == Phase::Gone {
             return 0;
         }
-        let mut bytes = 0;
+        let (mut bytes, marks) = (0, connection.marks);
         let key = SocketKey {
             slot,
             generation: connection.generation,
@@ -62,16 +67,27 @@ impl Core {
         let outbox = &mut connection.outbox;
         let was_behind = outbox.is_behind();
         while !outbox.is_in_flight() && !outbox.is_empty() {
+            let high = if marks.is_traced() {
+                outbox.high_bytes()
+            } else {
+                0
+            };
             let taken = outbox.next_batch(batch, stock);
+            if marks.is_traced() {
+                let id = ConnectionId::new(self.shard, key);
+                marks.traced().show_batch(id, batch, high);
+            }
             connection.counts.messages_out += u64::from(taken.messages);
             connection.counts.bytes_out += u64::from(taken.bytes);
             bytes += taken.bytes as usize;
+            observer.note_sent(key, taken, self.tick);
             match driver.send(key, batch) {
                 Sent::Done => outbox.sent(),
                 Sent::Pending => {
                     outbox.compact();
                     connection.since.sending = self.tick;
                     connection.unsent = unsent(driver, key);
+                    observer.note_stuck(key, connection.unsent, self.tick);
                     behind.insert(slot);
                 }
             }
@@ -79,6 +95,7 @@ impl Core {
         if was_behind && !connection.outbox.is_in_flight() {
             behind.remove(slot);
             connection.outbox.caught_up();
+            observer.note_caught_up(key, self.tick);
         }
         let is_at_ease = !connection.outbox.is_in_flight()
             && !connection.paused
@@ -96,6 +113,7 @@ impl Core {
         connection.outbox.face_stall();
         let outbox = &connection.outbox;
         if outbox.is_in_flight() {
+            self.observer.note_behind(key.slot, outbox);
             let deadline = connection
                 .since
                 .sending
@@ -114,6 +132,7 @@ impl Core {
                 connection.until = self.tick.after(MAX_UNHEARD);
             }
             driver.pause(key);
+            self.note_change(key, FlightKind::Paused, 0);
         } else if connection.paused && !pause {
             self.resume(key, driver);
         }
@@ -139,5 +158,6 @@ impl Core {
         if connection.is_open() {
             self.set_deadline(key.slot);
         }
+        self.note_change(key, FlightKind::Resumed, 0);
     }
 }

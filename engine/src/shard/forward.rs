@@ -98,7 +98,11 @@ impl Core {
     /// Hands `mail` to another shard now or later, in order.
     pub(super) fn post(&mut self, to: u8, mail: Mail) -> Result<(), PostError> {
         let sender = &self.shared.mail[usize::from(to)];
-        self.forwarding.post(to, sender, mail)
+        let outcome = self.forwarding.post(to, sender, mail);
+        if let Err(error) = &outcome {
+            self.note_unposted(error);
+        }
+        outcome
     }
 
     /// Hands a message on to every other shard that has members of the audience.

@@ -27,6 +27,11 @@ impl Missed {
         self.0.is_empty()
     }
 
+    /// All of them.
+    fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -77,6 +82,7 @@ impl<H: Handler> Shard<H> {
         for place in 0..self.core.to_tell.len() {
             let key = self.core.to_tell[place];
             if let Some(missed) = self.core.connections.take_missed(key) {
+                self.core.note_slow(key, missed.total(), false);
                 self.tell(key, missed);
                 has_told = true;
             }

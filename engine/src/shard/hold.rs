@@ -15,6 +15,7 @@ use super::compress::Encoding;
 use super::connection::{Phase, Unhandled};
 use super::core::{Core, Farewell, Release};
 use crate::event::Cause;
+use crate::flight::FlightKind;
 use crate::handler::Handler;
 use crate::limits::{INFLATED_PER_TURN, PRODUCED_PER_TURN};
 
@@ -54,6 +55,13 @@ impl HeldBack {
     pub(super) fn is_empty(&self) -> bool {
         let lines_are = self.plain.keys.is_empty() && self.compressing.keys.is_empty();
         lines_are && self.unfinished.is_none()
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        let unfinished = usize::from(self.unfinished.is_some());
+        self.plain.keys.len() + self.compressing.keys.len() + unfinished
     }
 
     /// Whether a connection that has arrived just now must wait behind others.
@@ -117,6 +125,7 @@ impl Core {
     #[cold]
     pub(super) fn hold_back(&mut self, key: SocketKey, unhandled: Box<Unhandled>) {
         let connection = &mut self.connections[key.slot];
+        let waiting = unhandled.bytes.len() - unhandled.seen;
         connection.unhandled = Some(unhandled);
         if connection.decoder.is_inflating() {
             connection.held = Held::InLine;
@@ -127,6 +136,8 @@ impl Core {
         }
         // The flush that ends the turn pauses it.
         self.connections.mark_dirty(key.slot);
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        self.note_change(key, FlightKind::HeldBack, waiting);
     }
 
     /// What was set aside, if anything was, can be handled now.

@@ -6,7 +6,7 @@ use throng_transport::SocketKey;
 
 use super::core::{Core, Farewell};
 use super::timer::Tick;
-use crate::event::Cause;
+use crate::event::{Cause, ErrorKind};
 use crate::protocol::close::CloseCode;
 
 /// What [`Config::invalid_messages_per_minute`](crate::Config) counts over.
@@ -36,6 +36,7 @@ impl InvalidMessages {
 impl Core {
     /// Counts an invalid message of an open connection, which ends with one too many.
     pub(crate) fn report_invalid(&mut self, key: SocketKey) {
+        self.note_error(ErrorKind::InvalidMessage, Some(key));
         let Some(most) = self.shared.config.invalid_messages_per_minute else {
             return;
         };

@@ -23,6 +23,7 @@ impl<H: Handler> Shard<H> {
             ("batches", usize::from(!core.batches.is_empty())),
             ("mail to forward", usize::from(!core.forwarding.is_empty())),
             ("slots behind", core.connections.behind().iter().count()),
+            ("backlogs in the metrics", core.observer.backlogs()),
             (
                 "slots to flush",
                 usize::from(core.connections.dirty.has_any()),

@@ -11,6 +11,7 @@ use super::drain::ShardDrained;
 use super::frames::Dispatch;
 use super::sequence::{Numbered, Unnumbered};
 use super::tally::TallyShare;
+use super::wire::Trace;
 use crate::id::ConnectionId;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
@@ -36,6 +37,8 @@ pub(crate) enum Mail {
         code: CloseCode,
         reason: String,
     },
+    /// Set how much of a connection is logged.
+    Trace { key: SocketKey, trace: Trace },
     /// Serve a connection that another shard accepted.
     Adopt { socket: Socket, peer: Peer },
     /// The same for all connections of a user.
@@ -135,6 +138,11 @@ impl MailSender {
     /// Whether the shard has stopped.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
     }
 
     /// Wakes the shard.

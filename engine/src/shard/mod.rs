@@ -28,10 +28,12 @@ mod jobs;
 mod leftovers;
 mod links;
 mod mailbox;
+mod observe;
 pub(crate) mod outbox;
 mod presence;
 mod publish;
 mod receive;
+mod recorder;
 mod recover;
 mod run;
 mod sequence;
@@ -41,10 +43,12 @@ mod timer;
 mod turn;
 mod upgrade;
 mod users;
+mod wire;
 
 pub use jobs::{Job, SpawnError};
 pub use outbox::Lane;
 pub use publish::Receipt;
+pub use wire::Trace;
 
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use compress::{Compressors, WindowsInUse};
@@ -55,7 +59,9 @@ pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use guard::{Foreign, guard};
 pub(crate) use jobs::Call;
 pub(crate) use mailbox::{Group, Mail, MailSender, Mailbox, PostError, mailbox};
+pub(crate) use observe::Clock;
 pub(crate) use publish::encode_detached;
+pub(crate) use recorder::ENTRY;
 pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
 pub(crate) use tally::{Tally, TallyShare};
 
@@ -66,7 +72,7 @@ use throng_transport::driver::ACCEPTS_PER_WAIT;
 use throng_transport::{Peer, Secured, Socket, SocketKey};
 
 use crate::conn::Conn;
-use crate::event::Cause;
+use crate::event::{Cause, ErrorKind};
 use crate::handler::Handler;
 #[cfg(feature = "http")]
 use crate::http::Entrance;
@@ -145,6 +151,7 @@ impl<H: Handler> Shard<H> {
         let Some(Some(state)) = self.states.get_mut(key.slot as usize) else {
             return;
         };
+        let _span = self.core.span_of_call(key);
         let mut conn = Conn::new(&mut self.core, key, state);
         let handler = &*self.handler;
         if guard(|| call(handler, &mut conn)).is_none() {
@@ -154,10 +161,12 @@ impl<H: Handler> Shard<H> {
 
     /// The shard cannot go on: tells the handler that every connection is lost.
     pub(crate) fn fail(&mut self) {
+        self.core.note_error(ErrorKind::Shard, None);
         let lost = Farewell::Drop(Release::Lost);
         let keys = self.core.connections.keys();
-        for key in &keys {
+        for &key in &keys {
             self.core.part(key.slot, Cause::LibraryFault, &lost);
+            self.core.drop_connection(key, Release::Lost);
         }
         self.settle();
         self.core.wake_receivers();
@@ -171,6 +180,7 @@ impl<H: Handler> Shard<H> {
     #[cold]
     fn handle_panic(&mut self, key: SocketKey) {
         tracing::error!(connection = %self.core.id(key), "a handler panicked; its connection is closed");
+        self.core.note_error(ErrorKind::Panic, Some(key));
         let farewell = Farewell::Last(CloseCode::INTERNAL_ERROR, "internal error");
         self.core.part(key.slot, Cause::HandlerPanicked, &farewell);
     }

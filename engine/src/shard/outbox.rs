@@ -436,6 +436,11 @@ impl Outbox {
         self.run.is_none() && self.lanes.as_ref().is_none_or(|lanes| lanes.is_empty())
     }
 
+    /// Bytes that wait on the high lane.
+    pub(crate) fn high_bytes(&self) -> usize {
+        self.lanes.as_ref().map_or(0, |lanes| lanes.high.bytes())
+    }
+
     /// Messages that wait, those in flight aside.
     pub(crate) fn waiting(&self) -> u32 {
         self.messages

@@ -122,6 +122,12 @@ impl Core {
 
     /// Queues a message for everybody of the audience in this shard.
     pub(crate) fn deliver_to(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
+        let receipt = self.queue_for(audience, dispatch);
+        self.note_published(&receipt);
+        receipt
+    }
+
+    fn queue_for(&mut self, audience: &Audience<'_>, dispatch: &Dispatch) -> Receipt {
         if let Some(receipt) = self.pack(audience, dispatch) {
             self.evict_pending();
             return receipt;

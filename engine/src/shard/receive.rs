@@ -5,10 +5,11 @@ use throng_transport::SocketKey;
 use super::Shard;
 use super::connection::Phase;
 use super::core::Farewell;
-use crate::event::Cause;
+use crate::event::{Cause, ErrorKind};
 use crate::handler::Handler;
 use crate::protocol::close::{CloseCode, CloseFrame};
 use crate::protocol::fault::Fault;
+use crate::protocol::frame::OpCode;
 use crate::protocol::message::{Event, Input, Message};
 
 impl<H: Handler> Shard<H> {
@@ -37,8 +38,13 @@ impl<H: Handler> Shard<H> {
                     }
                 }
                 // RFC 6455 §5.5.2: answered with its payload, unless a close frame was sent.
-                Ok(Some(Event::Ping(payload))) => self.core.pong(key, payload),
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Ping(payload))) => {
+                    self.core.note_control(key, OpCode::Ping, payload);
+                    self.core.pong(key, payload);
+                }
+                Ok(Some(Event::Pong(payload))) => {
+                    self.core.note_control(key, OpCode::Pong, payload);
+                }
                 Ok(Some(Event::Unfinished)) => {
                     held_back = Some(input.remaining());
                     break;
@@ -68,6 +74,8 @@ impl<H: Handler> Shard<H> {
         connection.active = tick;
         connection.counts.messages_in += 1;
         connection.counts.bytes_in += message.len() as u64;
+        let is_traced = connection.marks.is_traced();
+        self.core.note_message(key, message, is_traced);
         // In two arms, so that the message is put together where the handler takes it: copied as a whole
         // right after it was written in parts, it would wait for the processor's store buffer.
         match message {
@@ -88,6 +96,7 @@ impl<H: Handler> Shard<H> {
     /// answer to ours.
     #[cold]
     fn handle_close(&mut self, key: SocketKey, frame: Option<CloseFrame<'_>>) {
+        self.core.note_close_frame(key, frame);
         let connection = &mut self.core.connections[key.slot];
         if connection.phase == Phase::Closing {
             connection.phase = Phase::Lingering;
@@ -106,8 +115,10 @@ impl<H: Handler> Shard<H> {
     fn handle_fault(&mut self, key: SocketKey, fault: Fault) {
         tracing::debug!(connection = %self.core.id(key), %fault, "the peer broke the protocol");
         let cause = if fault.is_too_big() {
+            self.core.note_error(ErrorKind::TooBig, Some(key));
             Cause::TooBig
         } else {
+            self.core.note_error(ErrorKind::Protocol, Some(key));
             Cause::ProtocolFault
         };
         let farewell = Farewell::Final(fault.close_code(), fault.reason());

@@ -14,6 +14,7 @@ use super::mailbox::Mail;
 use super::outbox::Lane;
 use super::publish::Receipt;
 use super::tally::TallyShare;
+use crate::event::ErrorKind;
 use crate::fanout::{self, Later};
 use crate::limits::MAX_REPACKED;
 use crate::owned::OwnedMessage;
@@ -396,6 +397,7 @@ impl Core {
                 ?position,
                 "a numbered message could not be made: its function panicked"
             );
+            self.note_error(ErrorKind::Panic, None);
             return None;
         };
         let message = made.as_message();

@@ -9,7 +9,7 @@ use super::Shard;
 use super::connection::{Phase, Unhandled};
 use super::core::{Farewell, Release};
 use super::hold::Held;
-use crate::event::Cause;
+use crate::event::{Cause, ErrorKind};
 use crate::handler::Handler;
 
 impl<H: Handler> Service for Shard<H> {
@@ -23,6 +23,7 @@ impl<H: Handler> Service for Shard<H> {
 
     fn accept_failed(&mut self, error: &io::Error) {
         tracing::warn!(shard = self.core.shard, %error, "connections could not be accepted");
+        self.core.note_error(ErrorKind::Accept, None);
     }
 
     #[inline]
@@ -43,11 +44,15 @@ impl<H: Handler> Service for Shard<H> {
                 }
             }
             Phase::Open | Phase::Closing => {
+                let timing = self.core.begin_receive(key.slot);
                 let left = if self.core.must_wait(key.slot) {
                     Some(bytes.len())
                 } else {
                     self.handle_frames(key, bytes)
                 };
+                if let Some(timing) = timing {
+                    self.core.end_timing(key.slot, timing);
+                }
                 if let Some(left) = left {
                     let unhandled = Unhandled::new(&bytes[bytes.len() - left..], 0);
                     self.core.hold_back(key, unhandled);

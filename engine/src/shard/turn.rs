@@ -26,7 +26,7 @@ use super::mailbox::{Group, Mail, PostError};
 use super::upgrade::GOING_DOWN;
 use super::{Shard, guard};
 use crate::conn::Conn;
-use crate::event::{Cause, Close};
+use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
 use crate::room::{Circle, RoomSet};
@@ -55,6 +55,7 @@ impl<H: Handler> Turn for Shard<H> {
         self.core.decoders.reset_inflated();
         self.keep_to_budget(driver);
         self.core.wake_receivers();
+        self.core.end_turn();
         if is_stopping || self.finish_drain() {
             return Next::Stop;
         }
@@ -138,6 +139,9 @@ impl<H: Handler> Shard<H> {
                     );
                 }
             }
+            Mail::Trace { key, trace } => {
+                core.trace(key, trace);
+            }
             Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
             Mail::CloseUser { user, code, reason } => core.close_user(&user, code, &reason),
             Mail::Members { group, answer } => {
@@ -180,7 +184,7 @@ impl<H: Handler> Shard<H> {
     pub(super) fn settle(&mut self) {
         while let Some((key, cause)) = self.core.ended.pop_front() {
             self.core.cancel_jobs(key);
-            self.call_on_close(key, cause);
+            let close = self.call_on_close(key, cause);
             self.core.leave_all(key);
             self.core.leave_user(key.slot);
             self.core
@@ -188,14 +192,15 @@ impl<H: Handler> Shard<H> {
             self.core.rooms.exit(key.slot);
             self.core.unsettled.pop_front();
             self.core.shared.count_closed();
+            if let Some(close) = close {
+                self.core.note_closed(key, close);
+            }
         }
     }
 
     #[cold]
-    fn call_on_close(&mut self, key: SocketKey, cause: Cause) {
-        let Some(mut state) = self.states[key.slot as usize].take() else {
-            return;
-        };
+    fn call_on_close(&mut self, key: SocketKey, cause: Cause) -> Option<Close> {
+        let mut state = self.states[key.slot as usize].take()?;
         let connection = &self.core.connections[key.slot];
         let duration = self.core.tick.since(connection.since.opened);
         let close = Close {
@@ -206,12 +211,15 @@ impl<H: Handler> Shard<H> {
         };
         let (core, handler) = (&mut self.core, &*self.handler);
         // The state is dropped within too: its `Drop` is the service's code.
+        let told = &close;
         let called = guard(move || {
-            handler.on_close(&mut Conn::new(core, key, &mut state), &close);
+            handler.on_close(&mut Conn::new(core, key, &mut state), told);
         });
         if called.is_none() {
             tracing::error!(connection = %self.core.id(key), "a handler panicked in on_close");
+            self.core.note_error(ErrorKind::Panic, Some(key));
         }
+        Some(close)
     }
 
     /// Serves what was accepted, or deals it out to all shards.
@@ -234,6 +242,7 @@ impl<H: Handler> Shard<H> {
             }
             let mail = Mail::Adopt { socket, peer };
             if let Err(PostError::Full(_)) = self.core.shared.mail[shard].try_post(mail) {
+                self.core.note_lost_socket();
                 tracing::warn!(
                     shard,
                     "a connection was dropped: its shard's mailbox is full"
@@ -245,8 +254,9 @@ impl<H: Handler> Shard<H> {
 
     fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
         let core = &mut self.core;
+        core.note_accepted();
         let Some(seat) = core.shared.admit() else {
-            return;
+            return core.note_rejected(peer, Rejection::Full, None);
         };
         let adopted = core.connections.insert(peer, core.tick).filter(|&key| {
             let result = driver.adopt(key, socket);
@@ -257,11 +267,13 @@ impl<H: Handler> Shard<H> {
             result.is_ok()
         });
         let Some(key) = adopted else {
+            core.note_error(ErrorKind::Adopt, None);
+            core.note_rejected(peer, Rejection::Failed, None);
             return core.shared.discharge(seat);
         };
         core.connections[key.slot].seat = seat;
         if core.shared.is_draining() {
-            core.refuse_for_now(key, GOING_DOWN);
+            core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         } else {
             core.expect_end(key.slot, core.shared.config.handshake_timeout);
         }
@@ -295,6 +307,7 @@ impl<H: Handler> Shard<H> {
         self.secured.remove(&key);
         let core = &mut self.core;
         let mut connection = core.connections.remove(key)?;
+        core.note_removed(key);
         core.wheel.clear(key.slot);
         core.compressors.remove(key.slot);
         core.shared.windows.exit(connection.encoding);

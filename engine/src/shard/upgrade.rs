@@ -13,6 +13,7 @@ use super::{Foreign, Shard, guard};
 use crate::attributes::Attributes;
 use crate::budget::Pressure;
 use crate::config::{Compression, Config};
+use crate::event::{ErrorKind, Rejection};
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::{Place, Visitor};
@@ -104,31 +105,43 @@ impl<H: Handler> Shard<H> {
             Ok(Head::Upgrade(request)) => self.handle_upgrade(key, &request),
             Ok(Head::Other) => self.handle_other(key, bytes),
             Err(refusal) => {
+                let Refusal { status, reason } = refusal;
+                let why = Rejection::Malformed;
                 self.core
-                    .refuse(key, refusal.status, refusal.headers(), refusal.reason);
+                    .refuse(key, why, status, refusal.headers(), reason);
             }
         }
         true
     }
 
     fn handle_upgrade(&mut self, key: SocketKey, request: &UpgradeRequest<'_, '_>) {
+        let _span = self.core.span_of_upgrade(key);
         let shared = &self.core.shared;
         if shared.is_draining() {
-            return self.core.refuse_for_now(key, GOING_DOWN);
+            return self
+                .core
+                .refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         }
         if shared.budget.pressure() >= Pressure::Refuse {
             shared.budget.count_refused();
-            return self.core.refuse_for_now(key, SHORT_OF_MEMORY);
+            return self
+                .core
+                .refuse_for_now(key, Rejection::Memory, SHORT_OF_MEMORY);
         }
         if !shared.may_open(&mut self.core.connections[key.slot].seat) {
-            return self.core.refuse_for_now(key, "the server is full");
+            return self
+                .core
+                .refuse_for_now(key, Rejection::Full, "the server is full");
         }
         let config = &shared.config;
         let agreed = match agree_on_compression(config, request) {
             Ok(agreed) => agreed,
             Err(refusal) => {
                 let Refusal { status, reason } = refusal;
-                return self.core.refuse(key, status, refusal.headers(), reason);
+                let why = Rejection::Malformed;
+                return self
+                    .core
+                    .refuse(key, why, status, refusal.headers(), reason);
             }
         };
         let chosen = choose_protocol(&config.subprotocols, request);
@@ -150,10 +163,14 @@ impl<H: Handler> Shard<H> {
         match decision {
             Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen, agreed.as_ref()),
             Some(Some(Err(reject))) => self.core.reject(key, reject),
-            Some(None) => self.core.refuse(key, 403, &[], "origin not allowed"),
+            Some(None) => {
+                let why = Rejection::Origin;
+                self.core.refuse(key, why, 403, &[], "origin not allowed");
+            }
             None => {
                 tracing::error!(connection = %self.core.id(key), "a handler panicked in on_upgrade");
-                self.core.refuse(key, 500, &[], "internal error");
+                self.core.note_error(ErrorKind::Panic, None);
+                self.core.fail_upgrade(key);
             }
         }
     }
@@ -187,11 +204,7 @@ impl<H: Handler> Shard<H> {
                 ?headers,
                 "on_upgrade gave an answer that cannot be sent"
             );
-            // The state's `Drop` is the service's code.
-            if guard(|| drop(state)).is_none() {
-                tracing::error!("a state panicked when it was dropped");
-            }
-            return self.core.refuse(key, 500, &[], "internal error");
+            return self.take_back(key, state);
         }
         let config = &self.core.shared.config;
         if let Some(own) = &subprotocol {
@@ -232,6 +245,18 @@ impl<H: Handler> Shard<H> {
         self.open(key, state);
     }
 
+    /// Answers 500 in place of an answer that cannot be sent.
+    #[cold]
+    fn take_back(&mut self, key: SocketKey, state: H::State) {
+        // The state's `Drop` is the service's code.
+        if guard(|| drop(state)).is_none() {
+            tracing::error!("a state panicked when it was dropped");
+            self.core.note_error(ErrorKind::Panic, None);
+        }
+        self.core.note_error(ErrorKind::BadAnswer, None);
+        self.core.fail_upgrade(key);
+    }
+
     fn open(&mut self, key: SocketKey, state: H::State) {
         self.secured.remove(&key);
         let tick = self.core.tick;
@@ -249,6 +274,7 @@ impl<H: Handler> Shard<H> {
         self.core.rooms.enter(key.slot);
         self.core.enter_user(key.slot);
         self.core.shared.count_opened();
+        self.core.note_opened(key);
         self.call(key, H::on_open);
     }
 
@@ -258,13 +284,18 @@ impl<H: Handler> Shard<H> {
         match self.side_door.reserve() {
             Some(place) => {
                 self.core.connections[key.slot].phase = Phase::Gone;
+                self.core.note_visitor();
                 self.departing.push(Departure {
                     key,
                     place,
                     head: bytes.to_vec(),
                 });
             }
-            None => self.core.refuse_for_now(key, "too many requests at once"),
+            None => {
+                let why = Rejection::Busy;
+                self.core
+                    .refuse_for_now(key, why, "too many requests at once");
+            }
         }
     }
 
@@ -283,8 +314,8 @@ impl<H: Handler> Shard<H> {
     fn handle_other(&mut self, key: SocketKey, _: &[u8]) {
         const WEBSOCKET_ONLY: [(&str, &str); 2] =
             [("Upgrade", "websocket"), ("Connection", "Upgrade, close")];
-        self.core
-            .refuse(key, 426, &WEBSOCKET_ONLY, "only WebSocket is spoken here");
+        let (why, text) = (Rejection::Malformed, "only WebSocket is spoken here");
+        self.core.refuse(key, why, 426, &WEBSOCKET_ONLY, text);
     }
 }
 
@@ -307,12 +338,14 @@ impl Core {
     pub(super) fn refuse(
         &mut self,
         key: SocketKey,
+        why: Rejection,
         status: u16,
         headers: &[(&str, &str)],
         text: &str,
     ) {
         self.respond(
             key,
+            why,
             status,
             headers,
             "text/plain; charset=utf-8",
@@ -321,8 +354,14 @@ impl Core {
     }
 
     /// Answers 503: a later attempt may succeed.
-    pub(super) fn refuse_for_now(&mut self, key: SocketKey, text: &str) {
-        self.refuse(key, 503, &[("Retry-After", RETRY_AFTER_SECONDS)], text);
+    pub(super) fn refuse_for_now(&mut self, key: SocketKey, why: Rejection, text: &str) {
+        let headers = [("Retry-After", RETRY_AFTER_SECONDS)];
+        self.refuse(key, why, 503, &headers, text);
+    }
+
+    /// Answers 500: the service has failed.
+    fn fail_upgrade(&mut self, key: SocketKey) {
+        self.refuse(key, Rejection::Failed, 500, &[], "internal error");
     }
 
     fn reject(&mut self, key: SocketKey, reject: Reject) {
@@ -343,19 +382,22 @@ impl Core {
                 ?headers,
                 "on_upgrade gave an answer that cannot be sent"
             );
-            return self.refuse(key, 500, &[], "internal error");
+            self.note_error(ErrorKind::BadAnswer, None);
+            return self.fail_upgrade(key);
         }
         let headers: Vec<_> = headers
             .iter()
             .map(|(name, value)| (&**name, &**value))
             .collect();
-        self.respond(key, status, &headers, &content_type, &body);
+        let why = Rejection::Service;
+        self.respond(key, why, status, &headers, &content_type, &body);
     }
 
     /// Sends a whole response; what remains is the peer's end of the stream.
     fn respond(
         &mut self,
         key: SocketKey,
+        why: Rejection,
         status: u16,
         headers: &[(&str, &str)],
         content_type: &str,
@@ -371,6 +413,8 @@ impl Core {
         let connection = &mut self.connections[key.slot];
         connection.phase = Phase::Lingering;
         connection.unhandled = None;
+        let peer = connection.peer();
+        self.note_rejected(peer, why, Some(status));
         self.send_head(key.slot, &response);
         let linger = self.shared.config.close_timeout.min(REFUSAL_LINGER);
         self.expect_end(key.slot, linger);

@@ -56,6 +56,12 @@ impl Line {
         self.runs.is_empty()
     }
 
+    /// Bytes of all that waits.
+    pub(super) fn bytes(&self) -> usize {
+        let runs = self.runs.iter().flatten();
+        runs.map(|run| run.frames.len()).sum()
+    }
+
     /// Messages with keys, and their bytes.
     pub(super) fn keyed(&self) -> (u32, u32) {
         (self.keyed.messages, self.keyed.bytes)
