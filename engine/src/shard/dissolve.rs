@@ -56,6 +56,9 @@ impl Core {
         let members: Vec<u32> = self.rooms.iter(Circle::Room(index)).collect();
         for slot in members {
             self.connections[slot].rooms.remove(index);
+            if let Some(key) = self.connections.key(slot) {
+                self.note_leaving(key, index);
+            }
         }
         self.rooms.dissolve(index);
     }
