@@ -60,6 +60,13 @@ impl Attributes {
         value.downcast().ok().map(|value| *value)
     }
 
+    /// Takes over the others' values of types of which there are none here.
+    pub(crate) fn add_missing(&mut self, others: Attributes) {
+        for (kind, value) in others.values {
+            self.values.entry(kind).or_insert(value);
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.values.len()

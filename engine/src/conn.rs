@@ -282,6 +282,14 @@ impl<S> Conn<'_, S> {
         self.core.shared.directory.info(room)
     }
 
+    /// Whether a room's messages are [numbered](crate::RoomOptions::sequenced).
+    pub fn is_sequenced(&self, room: &str) -> bool {
+        match self.core.rooms.shared(room) {
+            Some(room) => room.sequence().is_some(),
+            None => self.room_info(room).is_some_and(|room| room.sequenced),
+        }
+    }
+
     /// Members of a room, on all shards.
     pub fn room_len(&self, room: &str) -> usize {
         match self.core.rooms.shared(room) {

@@ -53,6 +53,7 @@ mod room;
 mod room_events;
 pub mod router;
 mod server;
+mod session;
 mod shard;
 mod shared;
 mod socket;

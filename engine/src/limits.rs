@@ -57,6 +57,10 @@ pub(crate) const MAX_BATCHED_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const LINK_MESSAGES: usize = 64;
 /// Bytes of messages that may wait so before the last one.
 pub(crate) const LINK_BYTES: usize = 64 * 1024;
+/// Characters of a room's or user's name that a client may name in a ready-made event.
+pub(crate) const MAX_ROOM_NAME: usize = 128;
+/// Rooms that a client may name its position in when it resumes a session.
+pub(crate) const MAX_POSITIONS: usize = 4096;
 /// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.

@@ -216,12 +216,36 @@ fn the_future_goes_on_when_the_connection_ends() {
     assert_eq!(cause, Some(Cause::PeerVanished));
 
     let mut client = connect(&engine);
-    client.text("last words");
+    assert_eq!(client.ask("there"), "there");
     client.close(1000, "done");
-    assert_eq!(client.hear(), Heard::Text("last words".to_owned()));
     client.expect_close(1000);
     let cause = ends.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(cause, Some(Cause::PeerClosed { .. })), "{cause:?}");
+}
+
+#[test]
+fn what_had_arrived_is_received_after_the_end() {
+    let (heard, was_heard) = channel();
+    let heard = Arc::new(Mutex::new(heard));
+    let engine = serve(move |mut socket| {
+        let heard = Arc::clone(&heard);
+        async move {
+            while socket.cause().is_none() {
+                yield_now().await;
+            }
+            while let Some(message) = socket.recv().await {
+                let _ = heard.lock().unwrap().send(message);
+            }
+        }
+    });
+    let mut client = connect(&engine);
+    client.text("last");
+    client.text("words");
+    client.close(1000, "");
+    client.expect_close(1000);
+    for word in ["last", "words"] {
+        assert_eq!(was_heard.recv_timeout(PATIENCE), Ok(word.into()));
+    }
 }
 
 #[test]

@@ -57,10 +57,13 @@ mod middleware;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 mod rate;
+pub mod ready;
+mod resume;
 mod route;
 mod serve;
 mod validate;
 
+pub use crate::session::Sessions;
 pub use auth::{
     Auth, Expiry, Identity, Revocations, RevokeError, Source, TokenError, TokenValidator,
 };
@@ -115,6 +118,7 @@ pub struct Router<S = (), C = Json> {
     middleware: Vec<Box<dyn Middleware<S>>>,
     hooks: Hooks<S>,
     auth: Option<Auth>,
+    sessions: Option<Sessions>,
     /// The first thing that is wrong.
     fault: Option<RouterError>,
 }
@@ -164,6 +168,7 @@ impl<S: Send + 'static> Router<S> {
                 other: None,
             },
             auth: None,
+            sessions: None,
             fault: None,
         }
     }
@@ -293,6 +298,15 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         self
     }
 
+    /// Gives clients that have lost their connections back what they had; see [`Sessions`].
+    pub fn sessions(&mut self, sessions: Sessions) -> &mut Self {
+        let resume = resume::resuming(&sessions);
+        // The token says who it is.
+        self.register("session.resume", resume).public();
+        self.sessions = Some(sessions);
+        self
+    }
+
     /// Calls `hook` for each connection that opens; what it sends arrives first.
     pub fn on_open(
         &mut self,
@@ -335,6 +349,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
             middleware: self.middleware,
             hooks: self.hooks,
             auth: self.auth,
+            sessions: self.sessions,
             fault: self.fault.or(too_late),
         }
     }

@@ -151,7 +151,10 @@ where
 }
 
 /// Reads what an event carries.
-fn read<C: Codec, T: DeserializeOwned>(codec: &C, data: &Payload<'_>) -> Result<T, EventError> {
+pub(super) fn read<C: Codec, T: DeserializeOwned>(
+    codec: &C,
+    data: &Payload<'_>,
+) -> Result<T, EventError> {
     codec.read_data(data).map_err(|mut error| {
         if !matches!(data, Payload::Whole(_)) {
             let dot = if error.field.is_empty() { "" } else { "." };

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::answer::{Failure, Pong, Response};
-use super::auth::Auth;
+use super::auth::{self, Auth};
 use super::codec::{Codec, Envelope, Payload};
 use super::cx::{About, Cx, TraceId};
 use super::error::EventError;
@@ -20,6 +20,7 @@ use crate::conn::Conn;
 use crate::event::Close;
 use crate::handler::{Accept, Handler, Reject, Upgrade};
 use crate::protocol::message::Message;
+use crate::session::Sessions;
 
 /// A [`Router`] that takes no more events: an engine's handler.
 pub struct Routes<S = (), C = Json>(Arc<Table<S, C>>);
@@ -33,6 +34,7 @@ pub(super) struct Table<S, C> {
     middleware: Vec<Box<dyn Middleware<S>>>,
     hooks: Hooks<S>,
     pub(super) auth: Option<Auth>,
+    sessions: Option<Sessions>,
 }
 
 impl<S: Send + 'static, C: Codec> Routes<S, C> {
@@ -45,6 +47,7 @@ impl<S: Send + 'static, C: Codec> Routes<S, C> {
             middleware: router.middleware,
             hooks: router.hooks,
             auth: router.auth,
+            sessions: router.sessions,
         }))
     }
 }
@@ -63,6 +66,9 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
     fn on_open(&self, conn: &mut Conn<'_, S>) {
         if self.0.auth.is_some() {
             self.0.expect_authentication(conn);
+        }
+        if let Some(sessions) = &self.0.sessions {
+            self.0.begin_session(sessions, conn);
         }
         if let Some(open) = &self.0.hooks.open {
             open(conn);
@@ -85,6 +91,11 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
     fn on_close(&self, conn: &mut Conn<'_, S>, close: &Close) {
         if let Some(hook) = &self.0.hooks.close {
             hook(conn, close);
+        }
+        if let Some(sessions) = &self.0.sessions {
+            // Its jobs are those of a connection that is over.
+            conn.attributes().remove::<auth::Progress>();
+            sessions.park(conn, close);
         }
     }
 }

@@ -18,6 +18,8 @@ mod revocation;
 mod serve;
 mod source;
 
+pub(super) use serve::Progress;
+
 pub use identity::{Identity, TokenError, TokenValidator};
 #[cfg(feature = "jwt")]
 pub use jwt::{Jwt, JwtError};

@@ -15,7 +15,7 @@ use crate::shard::Job;
 
 /// What is kept of a connection's authentication beside its [`Identity`].
 #[derive(Debug, Default)]
-struct Progress {
+pub(in crate::router) struct Progress {
     failures: u32,
     /// What ends it when its time is over.
     deadline: Option<Job>,
@@ -61,6 +61,15 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         set_deadline(conn, deadline, |conn| {
             conn.close(CloseCode::POLICY, "not authenticated in time");
         });
+    }
+
+    /// Watches over a connection that has been given back what it had.
+    pub(in crate::router) fn watch_restored(self: &Arc<Self>, conn: &mut Conn<'_, S>) {
+        if let Some(auth) = &self.auth
+            && conn.attribute::<Identity>().is_some()
+        {
+            self.watch(auth, conn);
+        }
     }
 
     /// Handles a message that authenticates.
