@@ -20,6 +20,9 @@ const PORT: u16 = 80;
 /// Turns within which a run must be over, for each client: far more than any takes.
 const TURNS_PER_CLIENT: u64 = 200_000;
 
+/// Microseconds that a shard's thread is kept from running at most.
+const MAX_KEPT: u64 = 20_000;
+
 /// What somebody does at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Act {
@@ -38,6 +41,8 @@ pub(super) struct World {
     drivers: Vec<SimDriver>,
     /// When each shard wants a turn, though nothing happens; `None` once it has stopped.
     deadlines: Vec<Option<Duration>>,
+    /// Until when each shard's thread is kept from running, by others on its core.
+    kept_until: Vec<Duration>,
     service: Service,
     pub(super) shelf: Shelf,
     pub(super) clients: Vec<Client>,
@@ -91,6 +96,7 @@ impl World {
         at(Act::Drain, plan.length, &mut random);
         Ok(World {
             deadlines: vec![Some(Duration::ZERO); plan.shards],
+            kept_until: vec![Duration::ZERO; plan.shards],
             acts_left: plan.acts * plan.clients,
             plan,
             network,
@@ -131,11 +137,18 @@ impl World {
 
     fn due_shards(&self) -> Vec<usize> {
         let now = self.network.now();
-        let is_due = |&shard: &usize| {
-            let deadline = self.deadlines[shard];
-            deadline.is_some_and(|deadline| deadline <= now || self.drivers[shard].is_due())
-        };
+        let is_due = |&shard: &usize| self.next_turn(shard).is_some_and(|turn| turn <= now);
         (0..self.drivers.len()).filter(is_due).collect()
+    }
+
+    /// When a shard is to have its next turn, if nothing happens before; `None` once it has stopped.
+    fn next_turn(&self, shard: usize) -> Option<Duration> {
+        let deadline = self.deadlines[shard]?;
+        let wanted = match self.drivers[shard].is_due() {
+            true => Duration::ZERO,
+            false => deadline,
+        };
+        Some(wanted.max(self.kept_until[shard]))
     }
 
     fn turn(&mut self, shard: usize) -> Result<(), String> {
@@ -148,6 +161,10 @@ impl World {
             Next::Wait(None) => Some(Duration::MAX),
             Next::Wait(Some(wait)) => Some(self.network.now() + wait),
         };
+        if self.drain_began.is_none() && self.random.u8(0..32) == 0 {
+            let kept = Duration::from_micros(self.random.u64(..MAX_KEPT));
+            self.kept_until[shard] = self.network.now() + kept;
+        }
         Ok(())
     }
 
@@ -167,7 +184,8 @@ impl World {
 
     /// Moves on to whatever comes next.
     fn pass_time(&mut self) -> Result<(), String> {
-        let deadline = self.deadlines.iter().flatten().min().copied();
+        let deadline = (0..self.drivers.len()).filter_map(|it| self.next_turn(it));
+        let deadline = deadline.min();
         let act = self.acts.peek().map(|Reverse((time, ..))| *time);
         let soonest = [deadline, act].into_iter().flatten().min();
         let next = self.network.next_event();
