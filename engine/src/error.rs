@@ -22,7 +22,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// Neither an address nor a listener was given.
-    #[error("there is nothing to listen on: call bind, unix or listener")]
+    #[error("there is nothing to listen on: call bind, unix, listener or mounted")]
     NowhereToListen,
     /// The system refused a listener.
     #[error("cannot listen on {address}: {source}")]

@@ -1,5 +1,7 @@
 //! What a service implements: how its connections are admitted, and what happens on them.
 
+#[cfg(feature = "http")]
+use std::any::Any;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -297,6 +299,22 @@ impl<S> Accept<S> {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Accept<S> {
         self.subprotocol = Some(name.into());
         self
+    }
+
+    /// The same with its state in a box.
+    #[cfg(feature = "http")]
+    pub(crate) fn boxed(self) -> Accept<Box<dyn Any + Send>>
+    where
+        S: Send + 'static,
+    {
+        Accept {
+            state: Box::new(self.state),
+            user_id: self.user_id,
+            metadata: self.metadata,
+            subprotocol: self.subprotocol,
+            headers: self.headers,
+            attributes: self.attributes,
+        }
     }
 
     /// Adds a header to the answer.

@@ -44,6 +44,7 @@ pub mod internals;
 mod limits;
 mod metrics;
 mod notice;
+mod opening;
 mod origin;
 mod owned;
 pub mod protocol;
@@ -75,7 +76,7 @@ pub use gap::Gap;
 pub use handle::{ConnectionHandle, EngineHandle, FromOutside, SendJsonError};
 pub use handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
-pub use http::Page;
+pub use http::{Page, UpgradeResponse};
 pub use id::ConnectionId;
 pub use metrics::{
     ByLabel, FanoutSnapshot, HistogramSnapshot, Metric, Metrics, MetricsSnapshot, ShardSnapshot,

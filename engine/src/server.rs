@@ -43,6 +43,8 @@ pub struct Builder<H> {
     inherited: Vec<Inherited>,
     config: Config,
     #[cfg(feature = "http")]
+    is_mounted: bool,
+    #[cfg(feature = "http")]
     pages: Vec<Page>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
@@ -97,6 +99,14 @@ impl<H> Builder<H> {
         self
     }
 
+    /// Lets the engine start without a listener of its own: connections come from another server, by
+    /// [`EngineHandle::upgrade`]. What is listened on besides is.
+    #[cfg(feature = "http")]
+    pub fn mounted(mut self) -> Builder<H> {
+        self.is_mounted = true;
+        self
+    }
+
     /// Serves a page on the same port, to requests that ask for no upgrade. May be called again
     /// for more; what there is no page for is answered 404.
     #[cfg(feature = "http")]
@@ -136,6 +146,8 @@ impl<H> Builder<H> {
             addresses: self.addresses,
             inherited: self.inherited,
             config: self.config,
+            #[cfg(feature = "http")]
+            is_mounted: self.is_mounted,
             #[cfg(feature = "http")]
             pages: self.pages,
             #[cfg(feature = "tls")]
@@ -205,15 +217,25 @@ impl<H> Builder<H> {
 }
 
 impl<H: Handler> Builder<H> {
+    /// Whether connections can come from anywhere.
+    fn has_somewhere_to_be(&self) -> bool {
+        #[cfg(feature = "http")]
+        if self.is_mounted {
+            return true;
+        }
+        !(self.addresses.is_empty() && self.inherited.is_empty())
+    }
+
     /// Checks the settings, binds, and starts the shards' threads.
     ///
     /// # Errors
     /// What is wrong with the settings, before anything is bound; then what the system refused.
     pub fn start(mut self) -> Result<Engine, StartError> {
         self.config.validate()?;
+        let has_somewhere_to_be = self.has_somewhere_to_be();
         #[cfg(feature = "http")]
         let pages = Pages::new(self.pages)?;
-        if self.addresses.is_empty() && self.inherited.is_empty() {
+        if !has_somewhere_to_be {
             return Err(StartError::NowhereToListen);
         }
         #[cfg(feature = "tls")]
@@ -234,21 +256,14 @@ impl<H: Handler> Builder<H> {
         let shared = shared.by_the_clock(unix_time_of(epoch), Instant::elapsed);
         #[cfg(feature = "tls")]
         let shared = shared.speaking(tls);
+        let handler = Arc::new(self.handler);
+        #[cfg(feature = "http")]
+        let shared = shared.mounting(&handler);
         let shared = Arc::new(shared);
         #[cfg(feature = "http")]
         let side_door = SideDoor::start(pages, SideLimits::default())?;
-        let mut engine = Engine {
-            handle: EngineHandle::new(&shared),
-            addresses: listening.addresses,
-            threads: Vec::new(),
-            #[cfg(all(unix, feature = "tokio"))]
-            tasks: None,
-            fanout: Vec::new(),
-            #[cfg(feature = "http")]
-            side_door: None,
-        };
+        let mut engine = Engine::without_shards(&shared, listening.addresses);
         fanout::start(&shared, &mut engine.fanout)?;
-        let handler = Arc::new(self.handler);
         // Differs from run to run; it only spreads pings over time.
         let seed = fastrand::u64(..);
         let parts = drivers.into_iter().zip(receivers).zip(listening.by_shard);
@@ -274,6 +289,19 @@ impl<H: Handler> Builder<H> {
 }
 
 impl Engine {
+    fn without_shards(shared: &Arc<Shared>, addresses: Vec<SocketAddr>) -> Engine {
+        Engine {
+            handle: EngineHandle::new(shared),
+            addresses,
+            threads: Vec::new(),
+            #[cfg(all(unix, feature = "tokio"))]
+            tasks: None,
+            fanout: Vec::new(),
+            #[cfg(feature = "http")]
+            side_door: None,
+        }
+    }
+
     /// Starts a shard, on a thread or as a task.
     fn launch<H: Handler>(&mut self, driver: ShardDriver, parts: ShardParts<H>) -> io::Result<()> {
         match driver {
@@ -488,6 +516,8 @@ impl Engine {
             addresses: Vec::new(),
             inherited: Vec::new(),
             config: Config::default(),
+            #[cfg(feature = "http")]
+            is_mounted: false,
             #[cfg(feature = "http")]
             pages: Vec::new(),
             #[cfg(feature = "tls")]

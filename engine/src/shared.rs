@@ -1,6 +1,8 @@
 //! What the shards of an engine and the handles on it share.
 
 use std::sync::Arc;
+#[cfg(feature = "http")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,10 @@ use crate::config::{Config, open_file_limit};
 use crate::events::Bus;
 use crate::fanout::Fanout;
 use crate::flight::FlightRecords;
+#[cfg(feature = "http")]
+use crate::handler::Handler;
+#[cfg(feature = "http")]
+use crate::http::MountPoint;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::metrics::Sources;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
@@ -56,6 +62,13 @@ pub(crate) struct Shared {
     max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
+    /// The shard that the next connection from outside goes to, beyond the number of shards or not.
+    #[cfg(any(feature = "http", feature = "tokio"))]
+    next_shard: AtomicUsize,
+    /// What decides about upgrades that are asked for elsewhere. The handler may hold handles on its
+    /// engine, so that it is kept alive by the shards alone.
+    #[cfg(feature = "http")]
+    pub(crate) mount_point: Option<Weak<dyn MountPoint>>,
     /// Set once the engine drains or stops.
     draining: AtomicBool,
     stopping: AtomicBool,
@@ -75,6 +88,16 @@ impl Shared {
     #[cfg(feature = "tls")]
     pub(crate) fn speaking(self, tls: Option<Tls>) -> Shared {
         Shared { tls, ..self }
+    }
+
+    /// The same with a handler that is asked about upgrades elsewhere.
+    #[cfg(feature = "http")]
+    pub(crate) fn mounting<H: Handler>(self, handler: &Arc<H>) -> Shared {
+        let point: Weak<H> = Arc::downgrade(handler);
+        Shared {
+            mount_point: Some(point as Weak<dyn MountPoint>),
+            ..self
+        }
     }
 
     pub(crate) fn new(config: Config, epoch: Instant, mail: Vec<MailSender>) -> Shared {
@@ -110,6 +133,10 @@ impl Shared {
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            #[cfg(any(feature = "http", feature = "tokio"))]
+            next_shard: AtomicUsize::new(0),
+            #[cfg(feature = "http")]
+            mount_point: None,
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -139,6 +166,13 @@ impl Shared {
             Seat::Surplus => &self.surplus,
         };
         seats.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The shard that a connection from outside goes to, each in turn.
+    #[cfg(any(feature = "http", feature = "tokio"))]
+    pub(crate) fn deal(&self) -> &MailSender {
+        let next = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        &self.mail[next % self.mail.len()]
     }
 
     /// Whether a message is worth compressing, for those that agreed on it.
@@ -288,18 +322,36 @@ pub(crate) enum Seat {
     Surplus,
 }
 
-/// The seat of a socket that has left its shard, given up when dropped.
+/// The seat of a socket that is with no shard, given up when dropped.
 #[cfg(feature = "http")]
 #[derive(Debug)]
 pub(crate) struct HeldSeat {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) seat: Seat,
+    shared: Arc<Shared>,
+    seat: Option<Seat>,
+}
+
+#[cfg(feature = "http")]
+impl HeldSeat {
+    /// That of a socket which has left its shard.
+    pub(crate) fn new(shared: &Arc<Shared>, seat: Seat) -> HeldSeat {
+        HeldSeat {
+            shared: Arc::clone(shared),
+            seat: Some(seat),
+        }
+    }
+
+    /// The seat, which is the caller's to give up.
+    pub(crate) fn keep(mut self) -> Option<Seat> {
+        self.seat.take()
+    }
 }
 
 #[cfg(feature = "http")]
 impl Drop for HeldSeat {
     fn drop(&mut self) {
-        self.shared.discharge(self.seat);
+        if let Some(seat) = self.seat.take() {
+            self.shared.discharge(seat);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -211,7 +210,6 @@ impl EngineHandle {
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         peer: Peer,
     ) -> Result<(), AdoptError> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let shared = self.shared();
         let backend = shared.config.backend;
         if !backend.has_tasks() {
@@ -220,9 +218,8 @@ impl EngineHandle {
         if shared.is_draining() {
             return Err(AdoptError::Stopped);
         }
-        let shard = NEXT.fetch_add(1, Ordering::Relaxed) % shared.mail.len();
         let socket = Socket::from_stream(stream);
-        match shared.mail[shard].try_post(Mail::Adopt { socket, peer }) {
+        match shared.deal().try_post(Mail::Adopt { socket, peer }) {
             Ok(()) => Ok(()),
             Err(PostError::Full(_)) => Err(AdoptError::MailboxFull),
             Err(PostError::Stopped) => Err(AdoptError::Stopped),

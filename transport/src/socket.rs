@@ -55,7 +55,10 @@ pub struct SocketOptions {
 }
 
 /// A connected byte stream, on its way to the driver that adopts it.
-pub struct Socket(Kind);
+pub struct Socket {
+    kind: Kind,
+    is_clear: bool,
+}
 
 enum Kind {
     System(SystemSocket),
@@ -76,7 +79,7 @@ impl Socket {
     /// # Errors
     /// The socket, when it is [foreign](Socket::foreign).
     pub fn into_std(self) -> Result<StdStream, Socket> {
-        match self.0 {
+        match self.kind {
             Kind::System(socket) => Ok(socket.into_std()),
             Kind::Foreign(_) => Err(self),
         }
@@ -84,7 +87,7 @@ impl Socket {
 
     /// A stream of any kind, that drivers who know `T` can adopt. Others refuse it.
     pub fn foreign<T: Any + Send>(stream: T) -> Socket {
-        Socket(Kind::Foreign(Box::new(stream)))
+        Socket::of(Kind::Foreign(Box::new(stream)))
     }
 
     /// The stream that was given to [`Socket::foreign`], or the socket as it was when that is none
@@ -93,10 +96,13 @@ impl Socket {
     /// # Errors
     /// The socket, when it holds no `T`.
     pub fn into_foreign<T: Any>(self) -> Result<T, Socket> {
-        match self.0 {
+        match self.kind {
             Kind::Foreign(stream) => match stream.downcast() {
                 Ok(stream) => Ok(*stream),
-                Err(stream) => Err(Socket(Kind::Foreign(stream))),
+                Err(stream) => Err(Socket {
+                    kind: Kind::Foreign(stream),
+                    is_clear: self.is_clear,
+                }),
             },
             Kind::System(_) => Err(self),
         }
@@ -104,12 +110,34 @@ impl Socket {
 
     /// Whether this is a stream that was given to [`Socket::foreign`].
     pub fn is_foreign(&self) -> bool {
-        matches!(self.0, Kind::Foreign(_))
+        matches!(self.kind, Kind::Foreign(_))
+    }
+
+    /// The same socket, to be left as it is by a layer that would secure it (TLS): its bytes are plain, or
+    /// somebody else has seen to them.
+    #[must_use]
+    pub fn in_clear(self) -> Socket {
+        Socket {
+            is_clear: true,
+            ..self
+        }
+    }
+
+    /// Whether [`in_clear`](Socket::in_clear) was said of it.
+    pub fn is_in_clear(&self) -> bool {
+        self.is_clear
+    }
+
+    fn of(kind: Kind) -> Socket {
+        Socket {
+            kind,
+            is_clear: false,
+        }
     }
 
     /// Whether this is a Unix socket of the system, whose bytes never leave the machine.
     pub fn is_unix(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             #[cfg(unix)]
             Kind::System(SystemSocket(Stream::Unix(_))) => true,
             _ => false,
@@ -118,7 +146,7 @@ impl Socket {
 
     /// The socket of the system, for a driver that can adopt no other.
     pub(crate) fn into_system(self) -> io::Result<SystemSocket> {
-        match self.0 {
+        match self.kind {
             Kind::System(socket) => Ok(socket),
             Kind::Foreign(_) => Err(unsupported()),
         }
@@ -135,13 +163,13 @@ pub(crate) fn unsupported() -> io::Error {
 
 impl From<SystemSocket> for Socket {
     fn from(socket: SystemSocket) -> Socket {
-        Socket(Kind::System(socket))
+        Socket::of(Kind::System(socket))
     }
 }
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::System(socket) => f.debug_tuple("Socket").field(socket).finish(),
             Kind::Foreign(_) => f.debug_tuple("Socket").field(&"foreign").finish(),
         }

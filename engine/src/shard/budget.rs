@@ -18,7 +18,6 @@ use super::connections::Connections;
 use super::core::{Core, Farewell, Release};
 use super::hold::Held;
 use super::timer::{TICK, Tick};
-use super::upgrade::SHORT_OF_MEMORY;
 use crate::budget::{Budget, Pressure, Worst};
 use crate::config::Config;
 use crate::event::{Cause, Rejection};
@@ -26,6 +25,7 @@ use crate::handler::Handler;
 use crate::limits::{
     IDLE_CONNECTION, LEAST_SHED, LOOK_AGAIN, MAX_WORST, SHEDS_PER_TURN, WARN_OF_MEMORY,
 };
+use crate::opening::SHORT_OF_MEMORY;
 use crate::protocol::close::CloseCode;
 
 /// What a shard keeps to the budget with.

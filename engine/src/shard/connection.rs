@@ -246,6 +246,33 @@ pub(crate) struct Particulars {
     pub(crate) notices: u64,
 }
 
+impl Particulars {
+    /// What the service said of a connection when it was let in.
+    pub(crate) fn given(
+        user_id: Option<Box<str>>,
+        metadata: Vec<(String, String)>,
+        attributes: Foreign<Attributes>,
+        subprotocol: Option<Box<str>>,
+    ) -> Particulars {
+        Particulars {
+            user_id,
+            metadata,
+            attributes,
+            subprotocol,
+            ..Particulars::default()
+        }
+    }
+
+    /// Itself, unless it says nothing.
+    pub(crate) fn into_box(self) -> Option<Box<Particulars>> {
+        let says_nothing = self.user_id.is_none()
+            && self.metadata.is_empty()
+            && self.subprotocol.is_none()
+            && self.attributes.get().is_none_or(Attributes::is_empty);
+        (!says_nothing).then(|| Box::new(self))
+    }
+}
+
 impl Connection {
     pub(crate) fn new(generation: u32, peer: Peer, now: Tick) -> Connection {
         Connection {

@@ -8,10 +8,10 @@ use throng_transport::{Driver, SocketKey};
 use super::Shard;
 use super::connection::{Connection, Phase};
 use super::core::{Core, Farewell, Release};
-use super::upgrade::GOING_DOWN;
 use crate::event::{Cause, Rejection};
 use crate::handler::Handler;
 use crate::limits::DRAIN_STEP;
+use crate::opening::GOING_DOWN;
 use crate::protocol::close::CloseCode;
 
 /// What became of a shard's connections in a drain.

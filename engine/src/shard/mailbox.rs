@@ -9,6 +9,8 @@ use throng_transport::{Peer, Socket, SocketKey, Waker};
 
 use super::drain::ShardDrained;
 use super::frames::Dispatch;
+#[cfg(feature = "http")]
+use super::mount::Mounted;
 use super::sequence::{Numbered, Unnumbered};
 use super::tally::TallyShare;
 use super::wire::Trace;
@@ -47,6 +49,9 @@ pub(crate) enum Mail {
         code: CloseCode,
         reason: Arc<str>,
     },
+    /// Serve a connection that another server has upgraded.
+    #[cfg(feature = "http")]
+    Mount(Box<Mounted>),
     /// Say who is in a group.
     Members {
         group: Group,

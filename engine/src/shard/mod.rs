@@ -28,6 +28,8 @@ mod jobs;
 mod leftovers;
 mod links;
 mod mailbox;
+#[cfg(feature = "http")]
+mod mount;
 mod observe;
 pub(crate) mod outbox;
 mod presence;
@@ -52,13 +54,15 @@ pub use wire::Trace;
 
 pub(crate) use self::core::{Core, Farewell, Release};
 pub(crate) use compress::{Compressors, WindowsInUse};
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, NO_PROTOCOL, Particulars};
 pub(crate) use drain::ShardDrained;
 pub(crate) use errands::{Errand, Errands};
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use guard::{Foreign, guard};
 pub(crate) use jobs::Call;
 pub(crate) use mailbox::{Group, Mail, MailSender, Mailbox, PostError, mailbox};
+#[cfg(feature = "http")]
+pub(crate) use mount::{Mounted, Unopened};
 pub(crate) use observe::Clock;
 pub(crate) use publish::encode_detached;
 pub(crate) use recorder::ENTRY;

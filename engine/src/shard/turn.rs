@@ -23,12 +23,12 @@ use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 use super::connection::Connection;
 use super::core::{Farewell, Release};
 use super::mailbox::{Group, Mail, PostError};
-use super::upgrade::GOING_DOWN;
 use super::{Shard, guard};
 use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
+use crate::opening::GOING_DOWN;
 use crate::room::{Circle, RoomSet};
 
 impl<H: Handler> Turn for Shard<H> {
@@ -143,6 +143,8 @@ impl<H: Handler> Shard<H> {
                 core.trace(key, trace);
             }
             Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
+            #[cfg(feature = "http")]
+            Mail::Mount(mounted) => self.mount(*mounted, driver),
             Mail::CloseUser { user, code, reason } => core.close_user(&user, code, &reason),
             Mail::Members { group, answer } => {
                 let slots = match group {
@@ -253,29 +255,40 @@ impl<H: Handler> Shard<H> {
     }
 
     fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
+        self.core.note_accepted();
+        let Some(seat) = self.core.shared.admit() else {
+            return self.core.note_rejected(peer, Rejection::Full, None);
+        };
+        let Some(key) = self.take_in(socket, peer, driver) else {
+            self.core.note_rejected(peer, Rejection::Failed, None);
+            return self.core.shared.discharge(seat);
+        };
         let core = &mut self.core;
-        core.note_accepted();
-        let Some(seat) = core.shared.admit() else {
-            return core.note_rejected(peer, Rejection::Full, None);
-        };
-        let adopted = core.connections.insert(peer, core.tick).filter(|&key| {
-            let result = driver.adopt(key, socket);
-            if let Err(error) = &result {
-                tracing::warn!(%error, "a connection could not be served");
-                core.connections.remove(key);
-            }
-            result.is_ok()
-        });
-        let Some(key) = adopted else {
-            core.note_error(ErrorKind::Adopt, None);
-            core.note_rejected(peer, Rejection::Failed, None);
-            return core.shared.discharge(seat);
-        };
         core.connections[key.slot].seat = seat;
         if core.shared.is_draining() {
             core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         } else {
             core.expect_end(key.slot, core.shared.config.handshake_timeout);
+        }
+    }
+
+    /// Gives a socket a slot; `None` where that, or the socket, cannot be had.
+    pub(super) fn take_in(
+        &mut self,
+        socket: Socket,
+        peer: Peer,
+        driver: &mut impl Driver,
+    ) -> Option<SocketKey> {
+        let connections = &mut self.core.connections;
+        let key = connections.insert(peer, self.core.tick)?;
+        match driver.adopt(key, socket) {
+            Ok(()) => Some(key),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be served");
+                connections.remove(key);
+                self.core.note_error(ErrorKind::Adopt, None);
+                None
+            }
         }
     }
 

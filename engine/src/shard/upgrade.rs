@@ -6,35 +6,27 @@ use std::sync::Arc;
 use throng_transport::Detached;
 use throng_transport::{Driver, SocketKey};
 
+use super::Shard;
 use super::compress::Encoding;
-use super::connection::{NO_PROTOCOL, Particulars, Phase, Unhandled};
+use super::connection::{Phase, Unhandled};
 use super::core::{Core, Release};
-use super::{Foreign, Shard, guard};
-use crate::attributes::Attributes;
-use crate::budget::Pressure;
-use crate::config::{Compression, Config};
-use crate::event::{ErrorKind, Rejection};
-use crate::handler::{Accept, Handler, Reject, Upgrade};
+use crate::event::Rejection;
+use crate::handler::{Handler, Upgrade};
 #[cfg(feature = "http")]
 use crate::http::{Place, Visitor};
 use crate::limits::{REFUSAL_LINGER, RETRY_AFTER_SECONDS};
+use crate::opening::{Asked, Denial, Opening, decide};
 use crate::protocol::Role;
-use crate::protocol::deflate::{Accepted, negotiate};
+use crate::protocol::deflate::Accepted;
 use crate::protocol::handshake::{
-    Head, MAX_HEAD, MAX_HEADERS, Refusal, UpgradeRequest, accept_key, check_header,
-    choose_protocol, head_end, parse_head, write_accept, write_response,
+    Head, MAX_HEAD, MAX_HEADERS, UpgradeRequest, accept_key, head_end, parse_head, write_accept,
+    write_response,
 };
 use crate::protocol::message::Decoder;
 use crate::room::Circle;
 #[cfg(feature = "http")]
 use crate::shared::HeldSeat;
 use crate::shared::{Seat, Shared};
-
-/// What clients are told once a drain has begun.
-pub(super) const GOING_DOWN: &str = "the server is going down";
-
-/// What clients are told where the memory budget is nearly used up.
-pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory";
 
 /// A connection that leaves the shard: it asked for no upgrade.
 pub(super) struct Departure {
@@ -50,8 +42,7 @@ impl Departure {
     /// Moves the socket out of the driver. Its seat is held for as long as it is open.
     #[cfg(feature = "http")]
     pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
-        let shared = Arc::clone(shared);
-        let seat = HeldSeat { shared, seat };
+        let seat = HeldSeat::new(shared, seat);
         let Some(Detached {
             socket,
             mut undelivered,
@@ -104,171 +95,62 @@ impl<H: Handler> Shard<H> {
             Ok(Head::Incomplete) => return false,
             Ok(Head::Upgrade(request)) => self.handle_upgrade(key, &request),
             Ok(Head::Other) => self.handle_other(key, bytes),
-            Err(refusal) => {
-                let Refusal { status, reason } = refusal;
-                let why = Rejection::Malformed;
-                self.core
-                    .refuse(key, why, status, refusal.headers(), reason);
-            }
+            Err(refusal) => self.core.deny(key, &refusal.into()),
         }
         true
     }
 
     fn handle_upgrade(&mut self, key: SocketKey, request: &UpgradeRequest<'_, '_>) {
         let _span = self.core.span_of_upgrade(key);
-        let shared = &self.core.shared;
-        if shared.is_draining() {
-            return self
-                .core
-                .refuse_for_now(key, Rejection::Draining, GOING_DOWN);
-        }
-        if shared.budget.pressure() >= Pressure::Refuse {
-            shared.budget.count_refused();
-            return self
-                .core
-                .refuse_for_now(key, Rejection::Memory, SHORT_OF_MEMORY);
-        }
-        if !shared.may_open(&mut self.core.connections[key.slot].seat) {
-            return self
-                .core
-                .refuse_for_now(key, Rejection::Full, "the server is full");
-        }
-        let config = &shared.config;
-        let agreed = match agree_on_compression(config, request) {
-            Ok(agreed) => agreed,
-            Err(refusal) => {
-                let Refusal { status, reason } = refusal;
-                let why = Rejection::Malformed;
-                return self
-                    .core
-                    .refuse(key, why, status, refusal.headers(), reason);
-            }
-        };
-        let chosen = choose_protocol(&config.subprotocols, request);
-        let upgrade = Upgrade {
+        let unix_time = self.core.unix_time();
+        let connection = &mut self.core.connections[key.slot];
+        let asked = Asked {
             request,
-            peer: self.core.connections[key.slot].peer(),
-            subprotocol: chosen.map(|index| &*config.subprotocols[index]),
+            peer: connection.peer(),
             secured: self.secured.get(&key),
-            unix_time: self.core.unix_time(),
+            unix_time,
         };
-        // Origins may be the service's code as well.
-        let decision = guard(|| {
-            let is_allowed =
-                config
-                    .origins
-                    .allows_on(request.origin(), request.host(), upgrade.is_secure());
-            is_allowed.then(|| self.handler.on_upgrade(&upgrade))
-        });
-        match decision {
-            Some(Some(Ok(accept))) => self.accept(key, request, accept, chosen, agreed.as_ref()),
-            Some(Some(Err(reject))) => self.core.reject(key, reject),
-            Some(None) => {
-                let why = Rejection::Origin;
-                self.core.refuse(key, why, 403, &[], "origin not allowed");
+        let (shared, handler) = (&self.core.shared, &self.handler);
+        let ask = |upgrade: &Upgrade<'_>| handler.on_upgrade(upgrade);
+        match decide(shared, &mut connection.seat, asked, ask) {
+            Ok(opening) => {
+                let agreed = opening.compression.as_ref();
+                let mut response = Vec::with_capacity(256);
+                write_accept(
+                    &mut response,
+                    &accept_key(request.key()),
+                    opening.subprotocol(&shared.config),
+                    agreed.map(|agreed| &*agreed.response),
+                    &opening.headers,
+                );
+                self.core.send_head(key.slot, &response);
+                self.open(key, opening);
             }
-            None => {
-                tracing::error!(connection = %self.core.id(key), "a handler panicked in on_upgrade");
-                self.core.note_error(ErrorKind::Panic, None);
-                self.core.fail_upgrade(key);
-            }
+            Err(denial) => self.core.deny(key, &denial),
         }
     }
 
-    fn accept(
-        &mut self,
-        key: SocketKey,
-        request: &UpgradeRequest<'_, '_>,
-        accept: Accept<H::State>,
-        mut chosen: Option<usize>,
-        compression: Option<&Accepted>,
-    ) {
-        let Accept {
-            state,
-            user_id,
-            metadata,
-            mut subprotocol,
-            headers,
-            attributes,
-        } = accept;
-        let attributes = Foreign::new(attributes);
-        let offers = |name: &String| request.protocols().any(|offered| offered == name);
-        let is_offered = subprotocol.as_ref().is_none_or(offers);
-        if !is_offered
-            || !headers
-                .iter()
-                .all(|(name, value)| check_header(name, value))
-        {
-            tracing::error!(
-                ?subprotocol,
-                ?headers,
-                "on_upgrade gave an answer that cannot be sent"
-            );
-            return self.take_back(key, state);
-        }
-        let config = &self.core.shared.config;
-        if let Some(own) = &subprotocol {
-            chosen = config.subprotocols.iter().position(|listed| listed == own);
-            subprotocol.take_if(|_| chosen.is_some());
-        }
-        let listed = chosen.map(|index| &*config.subprotocols[index]);
-        let mut response = Vec::with_capacity(256);
-        let protocol = listed.or(subprotocol.as_deref());
-        write_accept(
-            &mut response,
-            &accept_key(request.key()),
-            protocol,
-            compression.map(|agreed| &*agreed.response),
-            &headers,
-        );
-
-        let subprotocol = subprotocol.map(String::into_boxed_str);
-        let particulars = Particulars {
-            user_id,
-            metadata,
-            subprotocol,
-            attributes,
-            ..Particulars::default()
-        };
+    /// Opens a connection, as it was decided.
+    pub(super) fn open(&mut self, key: SocketKey, opening: Opening<H::State>) {
+        self.secured.remove(&key);
+        let tick = self.core.tick;
         let connection = &mut self.core.connections[key.slot];
-        connection.protocol = chosen
-            .and_then(|at| u8::try_from(at).ok())
-            .unwrap_or(NO_PROTOCOL);
-        connection.particulars = particulars.into_box();
-        if let Some(Accepted { params, .. }) = compression {
+        connection.protocol = opening.protocol;
+        connection.particulars = opening.particulars;
+        connection.phase = Phase::Open;
+        connection.marks.set_was_open();
+        (connection.since.opened, connection.active) = (tick, tick);
+        if let Some(Accepted { params, .. }) = &opening.compression {
             connection.decoder = Decoder::with_compression(Role::Server, params);
             let encoding = Encoding::agreed(params);
             self.core.connections.set_encoding(key.slot, encoding);
             self.core.shared.windows.enter(encoding);
         }
-        self.core.send_head(key.slot, &response);
-        self.open(key, state);
-    }
-
-    /// Answers 500 in place of an answer that cannot be sent.
-    #[cold]
-    fn take_back(&mut self, key: SocketKey, state: H::State) {
-        // The state's `Drop` is the service's code.
-        if guard(|| drop(state)).is_none() {
-            tracing::error!("a state panicked when it was dropped");
-            self.core.note_error(ErrorKind::Panic, None);
-        }
-        self.core.note_error(ErrorKind::BadAnswer, None);
-        self.core.fail_upgrade(key);
-    }
-
-    fn open(&mut self, key: SocketKey, state: H::State) {
-        self.secured.remove(&key);
-        let tick = self.core.tick;
-        let connection = &mut self.core.connections[key.slot];
-        connection.phase = Phase::Open;
-        connection.marks.set_was_open();
-        (connection.since.opened, connection.active) = (tick, tick);
         let slot = key.slot as usize;
         if slot >= self.states.len() {
             self.states.resize_with(slot + 1, || None);
         }
-        self.states[slot] = Some(state);
+        self.states[slot] = Some(opening.state);
         self.core.start_heartbeat(key.slot);
         self.core.deliver_run_of(Circle::Everyone);
         self.core.rooms.enter(key.slot);
@@ -319,19 +201,6 @@ impl<H: Handler> Shard<H> {
     }
 }
 
-/// The answer to the client's offer of compression (RFC 7692 §5), where there is one. What is no
-/// offer at all is refused, wanted or not (RFC 6455 §9.1).
-fn agree_on_compression(
-    config: &Config,
-    request: &UpgradeRequest<'_, '_>,
-) -> Result<Option<Accepted>, Refusal> {
-    let is_offer = |name: &str| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions");
-    let lines = request.headers().filter(|(name, _)| is_offer(name));
-    let wishes = config.compression.as_ref().map(Compression::params);
-    let agreed = negotiate(lines.map(|(_, value)| value), &wishes.unwrap_or_default())?;
-    Ok(agreed.filter(|_| wishes.is_some()))
-}
-
 impl Core {
     /// Answers a request with an error and a plain text.
     #[cold]
@@ -359,38 +228,20 @@ impl Core {
         self.refuse(key, why, 503, &headers, text);
     }
 
-    /// Answers 500: the service has failed.
-    fn fail_upgrade(&mut self, key: SocketKey) {
-        self.refuse(key, Rejection::Failed, 500, &[], "internal error");
-    }
-
-    fn reject(&mut self, key: SocketKey, reject: Reject) {
-        let Reject {
-            status,
-            headers,
-            content_type,
-            body,
-        } = reject;
-        let is_sound = (300..=599).contains(&status)
-            && check_header("Content-Type", &content_type)
-            && headers
-                .iter()
-                .all(|(name, value)| check_header(name, value));
-        if !is_sound {
-            tracing::error!(
-                status,
-                ?headers,
-                "on_upgrade gave an answer that cannot be sent"
-            );
-            self.note_error(ErrorKind::BadAnswer, None);
-            return self.fail_upgrade(key);
+    fn deny(&mut self, key: SocketKey, denial: &Denial) {
+        if let Some(fault) = denial.fault {
+            self.note_error(fault, None);
         }
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        let why = Rejection::Service;
-        self.respond(key, why, status, &headers, &content_type, &body);
+        let headers = denial.headers.iter();
+        let headers: Vec<_> = headers.map(|(name, value)| (&**name, &**value)).collect();
+        self.respond(
+            key,
+            denial.why,
+            denial.status,
+            &headers,
+            &denial.content_type,
+            &denial.body,
+        );
     }
 
     /// Sends a whole response; what remains is the peer's end of the stream.
@@ -426,16 +277,5 @@ impl Core {
             .chunks
             .write(response.len(), |out| out.copy_from_slice(response));
         self.connections.push_control(slot, &head);
-    }
-}
-
-impl Particulars {
-    /// Itself, unless it says nothing.
-    fn into_box(self) -> Option<Box<Particulars>> {
-        let says_nothing = self.user_id.is_none()
-            && self.metadata.is_empty()
-            && self.subprotocol.is_none()
-            && self.attributes.get().is_none_or(Attributes::is_empty);
-        (!says_nothing).then(|| Box::new(self))
     }
 }

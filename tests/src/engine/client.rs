@@ -377,7 +377,7 @@ impl Client {
 fn agreed(response: &str) -> Option<Params> {
     let lines = response.lines().filter_map(|line| line.split_once(": "));
     let value = lines
-        .filter(|(name, _)| *name == "Sec-WebSocket-Extensions")
+        .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"))
         .map(|(_, value)| value)
         .next()?;
     let bits = |name: &str| {

@@ -24,7 +24,8 @@
 //!   that rustls has none for (a message of the handshake that is too long, records among its parts).
 //!
 //! TLS 1.2 and 1.3 are spoken, without renegotiation and early data. Unix sockets are left as they are, and
-//! so are, unless [`TlsOptions::secures_foreign`] says otherwise, streams that are not the system's.
+//! so are sockets [in clear](Socket::in_clear) and, unless [`TlsOptions::secures_foreign`] says otherwise, streams that
+//! are not the system's.
 
 mod config;
 mod error;
@@ -300,7 +301,8 @@ impl<D: Driver> Driver for TlsDriver<D> {
             }
             Err(socket) => socket,
         };
-        if socket.is_unix() || (socket.is_foreign() && !self.secures_foreign) {
+        let is_left_alone = socket.is_unix() || socket.is_in_clear();
+        if is_left_alone || (socket.is_foreign() && !self.secures_foreign) {
             return self.inner.adopt(key, socket);
         }
         let session = Session::new(self.layer.tls.current())?;

@@ -14,7 +14,9 @@ mod response;
 mod tests;
 
 pub use client::{Acceptance, ClientRequest, Declined, RequestError, ResponseError};
-pub use request::{Head, UpgradeRequest, choose_protocol, head_end, parse_head};
+pub use request::{
+    Head, RequestLine, Target, UpgradeRequest, check_parsed, choose_protocol, head_end, parse_head,
+};
 pub use response::{accept_key, check_header, is_token, write_accept, write_response};
 
 use thiserror::Error;

@@ -30,6 +30,26 @@ pub struct UpgradeRequest<'b, 'h> {
     head_len: usize,
 }
 
+/// The parts of a request line that matter for an upgrade, besides its target.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'b> {
+    /// The method as sent.
+    pub method: &'b str,
+    /// Whether HTTP/1.1 is spoken.
+    pub is_http_1_1: bool,
+}
+
+/// A request's target: a path, or a whole `http` URI (RFC 6455 §4.1, RFC 9112 §3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'b> {
+    /// The host and port of a whole URI.
+    pub authority: Option<&'b str>,
+    /// The path, which begins with `/`.
+    pub path: &'b str,
+    /// What follows the first `?`.
+    pub query: Option<&'b str>,
+}
+
 impl<'b> UpgradeRequest<'b, '_> {
     /// The path, beginning with `/`, not decoded.
     pub fn path(&self) -> &'b str {
@@ -125,30 +145,59 @@ pub fn parse_head<'b, 'h>(
         Ok(_) => return Err(TOO_LONG),
         Err(error) => return Err(malformed(error, bytes)),
     };
-    let asks_for_upgrade = names_websocket(request.headers);
-    if !asks_for_upgrade
-        && values(request.headers, "Sec-WebSocket-Key")
-            .next()
-            .is_none()
-    {
-        return Ok(Head::Other);
-    }
-    if request.method != Some("GET") {
-        return Err(refusal(405, "a WebSocket is asked for with GET"));
-    }
-    if request.version != Some(1) {
-        return Err(refusal(505, "a WebSocket is asked for with HTTP/1.1"));
-    }
     let headers: &'h [httparse::Header<'b>] = request.headers;
-    let target = Target::parse(request.path.unwrap_or_default())?;
-    let host = check_host(headers)?;
-    check_upgrade(headers, asks_for_upgrade)?;
-    let key = check_key(headers)?;
-    check_no_body(headers)?;
+    let line = RequestLine {
+        method: request.method.unwrap_or_default(),
+        is_http_1_1: request.version == Some(1),
+    };
+    let target = || Target::parse(request.path.unwrap_or_default());
+    let Some(upgrade) = check_upgrade_request(line, target, headers)? else {
+        return Ok(Head::Other);
+    };
     if bytes.len() > head_len {
         return Err(bad("bytes after the request, before its answer"));
     }
     Ok(Head::Upgrade(UpgradeRequest {
+        head_len,
+        ..upgrade
+    }))
+}
+
+/// Tells what a request is whose head somebody else has parsed: `None` where it asks for no WebSocket.
+/// Its lines are given as they were sent, without a limit on their number.
+///
+/// # Errors
+///
+/// A [`Refusal`] with 400, 405, 426 or 505, for what [`parse_head`] has them for.
+pub fn check_parsed<'b, 'h>(
+    line: RequestLine<'b>,
+    target: Target<'b>,
+    headers: &'h [httparse::Header<'b>],
+) -> Result<Option<UpgradeRequest<'b, 'h>>, Refusal> {
+    check_upgrade_request(line, || Ok(target), headers)
+}
+
+fn check_upgrade_request<'b, 'h>(
+    line: RequestLine<'_>,
+    target: impl FnOnce() -> Result<Target<'b>, Refusal>,
+    headers: &'h [httparse::Header<'b>],
+) -> Result<Option<UpgradeRequest<'b, 'h>>, Refusal> {
+    let asks_for_upgrade = names_websocket(headers);
+    if !asks_for_upgrade && values(headers, "Sec-WebSocket-Key").next().is_none() {
+        return Ok(None);
+    }
+    if line.method != "GET" {
+        return Err(refusal(405, "a WebSocket is asked for with GET"));
+    }
+    if !line.is_http_1_1 {
+        return Err(refusal(505, "a WebSocket is asked for with HTTP/1.1"));
+    }
+    let target = target()?;
+    let host = check_host(headers)?;
+    check_upgrade(headers, asks_for_upgrade)?;
+    let key = check_key(headers)?;
+    check_no_body(headers)?;
+    Ok(Some(UpgradeRequest {
         path: target.path,
         query: target.query,
         // RFC 9112 §3.2.2: an absolute target overrides the Host header.
@@ -156,7 +205,7 @@ pub fn parse_head<'b, 'h>(
         origin: check_origin(headers)?,
         key,
         headers,
-        head_len,
+        head_len: 0,
     }))
 }
 
@@ -189,13 +238,6 @@ fn names_other_http(bytes: &[u8]) -> bool {
     version
         .strip_prefix(b"HTTP/")
         .is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
-}
-
-/// A request's target: a path, or a whole `http` URI (RFC 6455 §4.1, RFC 9112 §3.2).
-struct Target<'b> {
-    authority: Option<&'b str>,
-    path: &'b str,
-    query: Option<&'b str>,
 }
 
 impl<'b> Target<'b> {
