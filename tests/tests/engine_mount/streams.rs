@@ -15,6 +15,7 @@ fn sockets_of_tcp_are_served_by_the_shards_themselves() {
     let server = serve_all(served.engine.handle());
     let mut clients: Vec<_> = (0..8).map(|_| Client::connect(server.address)).collect();
     // The server's part in them is over.
+    served.until("all are open", |engine| engine.connections() == 8);
     server.runtime.shutdown_timeout(Duration::from_secs(10));
     for client in &mut clients {
         let own = client.local_addr();
@@ -40,6 +41,7 @@ fn unix_sockets_are_too() {
         }
     });
     let mut client = Client::connect_unix(&path);
+    served.until("it is open", |engine| engine.connections() == 1);
     runtime.shutdown_timeout(Duration::from_secs(10));
     assert_eq!(client.ask("!peer"), "Unix");
 }
