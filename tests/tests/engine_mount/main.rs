@@ -249,13 +249,12 @@ fn who_vanishes_before_the_hand_over_leaves_nothing_behind() {
             }
         }
     })));
+    let refused = || server.answer(&request("").replace("/path", "/reject")).0;
     for _ in 0..3 {
+        until("the seat is free", || refused() == 418);
         let mut client = Client::silent(server.address);
         client.write(request("").replace("/path", "/late").as_bytes());
-        until("it is decided", || {
-            let (status, _) = server.answer(&request("").replace("/path", "/reject"));
-            status == 503
-        });
+        until("it is decided", || refused() == 503);
         client.reset();
         assert_eq!(served.next(), Happening::Forgotten, "the state is dropped");
     }
