@@ -21,6 +21,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::frame::OpCode;
 use crate::protocol::message::Message;
 use crate::publish::{To, opcode, sealed};
+use crate::readiness::NotReady;
 use crate::receipt::PendingReceipt;
 use crate::room::{
     Audience, CreateRoomError, MetadataError, Presence, RoomInfo, RoomOptions, RoomPresence,
@@ -129,6 +130,14 @@ impl EngineHandle {
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Whether newcomers are let in, as `/readyz` tells load balancers at the engine's own port.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        self.0.readiness()
     }
 
     /// Open connections.

@@ -49,6 +49,7 @@ mod origin;
 mod owned;
 pub mod protocol;
 mod publish;
+mod readiness;
 mod receipt;
 mod room;
 mod room_events;
@@ -76,7 +77,7 @@ pub use gap::Gap;
 pub use handle::{ConnectionHandle, EngineHandle, FromOutside, SendJsonError};
 pub use handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
-pub use http::{Page, UpgradeResponse};
+pub use http::{Page, RequestBody, UpgradeResponse};
 pub use id::ConnectionId;
 pub use metrics::{
     ByLabel, FanoutSnapshot, HistogramSnapshot, Metric, Metrics, MetricsSnapshot, ShardSnapshot,
@@ -91,6 +92,7 @@ pub use prometheus_client;
 pub use protocol::close::CloseCode;
 pub use protocol::message::Message;
 pub use publish::{Publication, Publisher, To};
+pub use readiness::NotReady;
 pub use receipt::PendingReceipt;
 pub use room::{
     CreateRoomError, History, JoinError, MetadataError, Position, Recovery, RoomInfo, RoomOptions,

@@ -16,6 +16,8 @@ use crossbeam_channel::bounded;
 #[cfg(feature = "tls")]
 use throng_transport::tls::Tls;
 use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptions, runtime};
+#[cfg(feature = "http")]
+use tower_service::Service;
 
 use crate::backend::ShardDriver;
 use crate::config::Config;
@@ -24,10 +26,13 @@ use crate::error::StartError;
 use crate::fanout;
 use crate::handle::{EngineHandle, enter_shard};
 use crate::handler::{Accept, Handler, OnMessage, Reject, Upgrade};
+#[cfg(feature = "files")]
+use crate::http::Folder;
 #[cfg(feature = "http")]
-use crate::http::{Page, Pages, SideDoor, SideLimits};
+use crate::http::{Offering, Page, RequestBody, SideDoor, SideService};
 use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
+use crate::readiness::ReadyCheck;
 use crate::router::{Codec, Router, Routes};
 use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
@@ -45,7 +50,8 @@ pub struct Builder<H> {
     #[cfg(feature = "http")]
     is_mounted: bool,
     #[cfg(feature = "http")]
-    pages: Vec<Page>,
+    offering: Offering,
+    ready_check: Option<ReadyCheck>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     handler: H,
@@ -108,10 +114,92 @@ impl<H> Builder<H> {
     }
 
     /// Serves a page on the same port, to requests that ask for no upgrade. May be called again
-    /// for more; what there is no page for is answered 404.
+    /// for more.
+    ///
+    /// Without any the engine answers `/healthz` (200 while it runs) and `/readyz` (200 while it takes newcomers,
+    /// 503 otherwise: see [`NotReady`](crate::NotReady)). What nobody answers is answered 404.
     #[cfg(feature = "http")]
     pub fn page(mut self, page: Page) -> Builder<H> {
-        self.pages.push(page);
+        self.offering.pages.push(page);
+        self
+    }
+
+    /// Serves the files of a folder on the same port, below a path; may be called again for more. Needs the
+    /// feature `files`.
+    ///
+    /// `GET` and `HEAD` are answered by [`tower_http`]'s `ServeDir`: content types by the files' endings,
+    /// conditional requests, ranges, `index.html` for a folder. What is asked for cannot lie outside the folder;
+    /// links in it are followed, wherever they lead. As for a [`Page`], a client that has not taken the whole
+    /// answer within 30 s is cut off.
+    ///
+    /// The engine refuses to start with a path that does not begin with `/` or ends with it (but `/` alone is
+    /// one), has a query, a fragment or a byte that belongs encoded, or is that of another folder, with what is
+    /// no folder, and with more than 64.
+    ///
+    /// ```no_run
+    /// # fn example() -> throng::Builder<()> {
+    /// throng::Engine::builder().files("/static", "assets")
+    /// # }
+    /// ```
+    #[cfg(feature = "files")]
+    pub fn files(mut self, path: impl Into<String>, folder: impl Into<PathBuf>) -> Builder<H> {
+        self.offering.folders.push(Folder {
+            prefix: path.into(),
+            folder: folder.into(),
+        });
+        self
+    }
+
+    /// Serves requests on the same port that ask for no upgrade, nor for what the engine, a [page](Builder::page)
+    /// or a [folder](Builder::files) answers: an `axum::Router`, or any tower service. Called again, it takes the
+    /// place of the one before.
+    ///
+    /// A clone of the service is asked for each request, on the thread of the side door, which has a tokio
+    /// runtime: what blocks holds up the others who are answered there, but no message. A body of more than
+    /// [`max_request_body`](field@Config::max_request_body) is answered 413 where its length is announced, and
+    /// ends with an error where it is not; what fails with that is answered 413, too. Any other failure and a
+    /// panic are answered 500, and cost nobody else anything. A request takes 30 s at most, its answer included,
+    /// and 256 of them are answered at once; the connection is closed behind the answer. The request's
+    /// extensions hold who asks, as a [`Peer`](crate::Peer).
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    ///
+    /// let engine = throng::Engine::builder()
+    ///     .bind("127.0.0.1:8080")?
+    ///     .routes(Router::new().route("/version", get(|| async { "7" })))
+    ///     .on_message(|conn, message| {
+    ///         conn.send(message);
+    ///     })
+    ///     .start()?;
+    /// # Ok::<(), throng::StartError>(())
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn routes<S, B>(mut self, service: S) -> Builder<H>
+    where
+        S: Service<hyper::Request<RequestBody>, Response = hyper::Response<B>>,
+        S: Clone + Send + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::Future: Send,
+        B: hyper::body::Body<Data = hyper::body::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.offering.routes = Some(SideService::new(service));
+        self
+    }
+
+    /// Serves the engine's metrics on the same port, at `/metrics`, as Prometheus reads them
+    /// ([`EngineHandle::prometheus`]). Whoever reaches the port can read them.
+    #[cfg(all(feature = "http", feature = "metrics"))]
+    pub fn serve_metrics(mut self) -> Builder<H> {
+        self.offering.serves_metrics = true;
+        self
+    }
+
+    /// What the service has to say about whether newcomers should come, besides what the engine knows: at
+    /// `/readyz`, and by [`EngineHandle::readiness`]. It must not block. Nobody is turned away for it.
+    pub fn ready_check(mut self, check: impl Fn() -> bool + Send + Sync + 'static) -> Builder<H> {
+        self.ready_check = Some(ReadyCheck(Box::new(check)));
         self
     }
 
@@ -149,7 +237,8 @@ impl<H> Builder<H> {
             #[cfg(feature = "http")]
             is_mounted: self.is_mounted,
             #[cfg(feature = "http")]
-            pages: self.pages,
+            offering: self.offering,
+            ready_check: self.ready_check,
             #[cfg(feature = "tls")]
             tls: self.tls,
             handler,
@@ -234,7 +323,7 @@ impl<H: Handler> Builder<H> {
         self.config.validate()?;
         let has_somewhere_to_be = self.has_somewhere_to_be();
         #[cfg(feature = "http")]
-        let pages = Pages::new(self.pages)?;
+        let offering = self.offering.check()?;
         if !has_somewhere_to_be {
             return Err(StartError::NowhereToListen);
         }
@@ -259,9 +348,9 @@ impl<H: Handler> Builder<H> {
         let handler = Arc::new(self.handler);
         #[cfg(feature = "http")]
         let shared = shared.mounting(&handler);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(shared.ready_if(self.ready_check));
         #[cfg(feature = "http")]
-        let side_door = SideDoor::start(pages, SideLimits::default())?;
+        let side_door = SideDoor::of(&shared, offering)?;
         let mut engine = Engine::without_shards(&shared, listening.addresses);
         fanout::start(&shared, &mut engine.fanout)?;
         // Differs from run to run; it only spreads pings over time.
@@ -519,7 +608,8 @@ impl Engine {
             #[cfg(feature = "http")]
             is_mounted: false,
             #[cfg(feature = "http")]
-            pages: Vec::new(),
+            offering: Offering::default(),
+            ready_check: None,
             #[cfg(feature = "tls")]
             tls: None,
             handler: (),

@@ -17,6 +17,7 @@ use crate::handler::Handler;
 use crate::http::MountPoint;
 use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::metrics::Sources;
+use crate::readiness::ReadyCheck;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
 use crate::shard::{Clock, Errands, MailSender, WindowsInUse};
 #[cfg(feature = "tls")]
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
+    /// The service's part in whether the engine is ready.
+    pub(crate) ready_check: Option<ReadyCheck>,
     /// The shard that the next connection from outside goes to, beyond the number of shards or not.
     #[cfg(any(feature = "http", feature = "tokio"))]
     next_shard: AtomicUsize,
@@ -100,6 +103,14 @@ impl Shared {
         }
     }
 
+    /// The same, which is ready when this says so, too.
+    pub(crate) fn ready_if(self, ready_check: Option<ReadyCheck>) -> Shared {
+        Shared {
+            ready_check,
+            ..self
+        }
+    }
+
     pub(crate) fn new(config: Config, epoch: Instant, mail: Vec<MailSender>) -> Shared {
         let bound = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
         let limits = RoomLimits {
@@ -133,6 +144,7 @@ impl Shared {
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            ready_check: None,
             #[cfg(any(feature = "http", feature = "tokio"))]
             next_shard: AtomicUsize::new(0),
             #[cfg(feature = "http")]

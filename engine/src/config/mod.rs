@@ -67,6 +67,13 @@ table::settings! {
         #[serde(deserialize_with = "form::time")]
         pub handshake_timeout: Duration = Duration::from_secs(10), within times();
 
+        /// Bytes that the body of a request for the [routes](crate::Builder::routes) may have; a longer one is
+        /// answered `413`.
+        ///
+        /// Default: 1 MiB. Bounds: 0 to 1 GiB.
+        #[serde(deserialize_with = "form::size")]
+        pub max_request_body: usize = MIB, within sizes(0..=1024 * MIB);
+
         /// How often a connection is pinged; `None` switches the heartbeat off.
         ///
         /// Default: 25 s. Bounds: 10 ms to 1 day.

@@ -7,9 +7,13 @@
 //! its shard. A client that wants to upgrade afterwards opens a new one.
 
 mod answer;
+#[cfg(feature = "files")]
+mod files;
 mod hand_over;
 mod mount;
+mod offering;
 mod page;
+mod routes;
 #[cfg(feature = "tls")]
 mod secure;
 mod serve;
@@ -18,10 +22,14 @@ mod visitor;
 
 pub use mount::UpgradeResponse;
 pub use page::Page;
+pub use routes::RequestBody;
 
+#[cfg(feature = "files")]
+pub(crate) use files::Folder;
 pub(crate) use mount::MountPoint;
-pub(crate) use page::Pages;
-pub(crate) use side_door::{Entrance, Place, SideDoor, SideLimits};
+pub(crate) use offering::Offering;
+pub(crate) use routes::SideService;
+pub(crate) use side_door::{Entrance, Place, SideDoor};
 pub(crate) use visitor::Visitor;
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use std::collections::HashMap;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 
+use super::answer::{HEALTH, METRICS, READY};
 use crate::config::ConfigError;
-
-/// The path at which load balancers ask for the engine's health.
-pub(super) const HEALTH: &str = "/healthz";
 
 /// Pages of one engine.
 const MAX_PAGES: usize = 1024;
@@ -36,8 +34,8 @@ impl Page {
     /// `&'static str`, `include_bytes!(…)`, a `Vec<u8>`, an `Arc<[u8]>`. It is not copied.
     ///
     /// The engine refuses to start with a page whose path does not begin with `/`, has a query, a
-    /// fragment or a byte that belongs encoded, is `/healthz` or that of another page, or whose
-    /// content type is no header value.
+    /// fragment or a byte that belongs encoded, is `/healthz`, `/readyz`, `/metrics` where that is served, or that
+    /// of another page, or whose content type is no header value.
     pub fn new(
         path: impl Into<String>,
         content_type: impl Into<String>,
@@ -53,7 +51,7 @@ impl Page {
 
 /// The pages of an engine, checked.
 #[derive(Debug, Default)]
-pub(crate) struct Pages(HashMap<String, Content>);
+pub(super) struct Pages(HashMap<String, Content>);
 
 /// What a page answers.
 #[derive(Clone, Debug)]
@@ -65,7 +63,7 @@ pub(super) struct Content {
 impl Pages {
     /// # Errors
     /// The first page that [`Page::new`] says is refused, or more than 1,024 of them.
-    pub(crate) fn new(pages: Vec<Page>) -> Result<Pages, ConfigError> {
+    pub(super) fn new(pages: Vec<Page>, has_metrics: bool) -> Result<Pages, ConfigError> {
         let count = pages.len();
         if count > MAX_PAGES {
             return Err(ConfigError::OutOfRange {
@@ -86,7 +84,7 @@ impl Pages {
             if !is_path(&path) {
                 return refuse("is no path: it must begin with / and have no query or fragment");
             }
-            if path == HEALTH {
+            if path == HEALTH || path == READY || (has_metrics && path == METRICS) {
                 return refuse("is answered by the engine itself");
             }
             let Ok(content_type) = HeaderValue::try_from(content_type) else {
@@ -106,7 +104,7 @@ impl Pages {
 }
 
 /// RFC 3986 §3.3, as far as a request line needs it.
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/')
         && text
             .bytes()
@@ -126,12 +124,15 @@ mod tests {
     #[test]
     fn content_is_whatever_holds_bytes() {
         let shared: Arc<[u8]> = Arc::from(*b"b");
-        let pages = Pages::new(vec![
-            Page::new("/a", "text/plain", "a"),
-            Page::new("/b", "text/plain", shared),
-            Page::new("/c%20d", "text/plain", b"c"),
-            Page::new("/d/", "text/plain", vec![b'd']),
-        ])
+        let pages = Pages::new(
+            vec![
+                Page::new("/a", "text/plain", "a"),
+                Page::new("/b", "text/plain", shared),
+                Page::new("/c%20d", "text/plain", b"c"),
+                Page::new("/d/", "text/plain", vec![b'd']),
+            ],
+            false,
+        )
         .unwrap();
         for (path, body) in [("/a", "a"), ("/b", "b"), ("/c%20d", "c"), ("/d/", "d")] {
             assert_eq!(pages.get(path).unwrap().body, body);
@@ -149,8 +150,10 @@ mod tests {
             ("/a#b", "is no path"),
             ("/ä", "is no path"),
             ("/healthz", "is answered by the engine"),
+            ("/readyz", "is answered by the engine"),
+            ("/metrics", "is answered by the engine"),
         ] {
-            let error = Pages::new(vec![page(path)]).expect_err(path);
+            let error = Pages::new(vec![page(path)], true).expect_err(path);
             assert_eq!(error.field(), Some("pages"));
             assert!(
                 error
@@ -159,13 +162,14 @@ mod tests {
                 "{error}"
             );
         }
-        let twice = Pages::new(vec![page("/a"), page("/b"), page("/a")]).unwrap_err();
+        assert!(Pages::new(vec![page("/metrics")], false).is_ok());
+        let twice = Pages::new(vec![page("/a"), page("/b"), page("/a")], false).unwrap_err();
         assert_eq!(twice.to_string(), "pages: \"/a\" is the path of two pages");
         let split = Page::new("/", "text/html\r\nX: y", "");
-        assert!(Pages::new(vec![split]).is_err());
+        assert!(Pages::new(vec![split], false).is_err());
         let many = (0..=MAX_PAGES).map(|n| page(&format!("/{n}"))).collect();
         assert!(matches!(
-            Pages::new(many),
+            Pages::new(many, false),
             Err(ConfigError::OutOfRange { .. })
         ));
     }

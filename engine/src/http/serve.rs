@@ -1,15 +1,15 @@
 //! One connection of the side door.
 
 use std::convert::Infallible;
-use std::future;
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
-use hyper::Error;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Error, Request};
 use hyper_util::rt::TokioIo;
-use throng_transport::StdStream;
+use throng_transport::{Peer, StdStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -18,27 +18,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::answer::answer;
-use super::page::Pages;
+use super::offering::Checked;
 #[cfg(feature = "tls")]
 use super::secure::Secure;
-use super::side_door::{Guest, SideLimits};
+use super::side_door::{Guest, SideLimits, Sources};
 use super::visitor::Visitor;
 
 /// How many bytes are read away after an answer.
 const LINGER_BYTES: u64 = 1024 * 1024;
 
 /// What the connections of a side door share.
-#[derive(Debug)]
 pub(super) struct Desk {
-    pages: Pages,
-    limits: SideLimits,
+    pub(super) content: Checked,
+    pub(super) sources: Sources,
+    pub(super) limits: SideLimits,
     lingering: Semaphore,
 }
 
 impl Desk {
-    pub(super) fn new(pages: Pages, limits: SideLimits) -> Desk {
+    pub(super) fn new(content: Checked, sources: Sources, limits: SideLimits) -> Desk {
         Desk {
-            pages,
+            content,
+            sources,
             limits,
             lingering: Semaphore::new(limits.lingering),
         }
@@ -50,20 +51,22 @@ impl Desk {
 pub(super) async fn serve(guest: Guest, desk: Arc<Desk>) {
     let Guest {
         visitor,
+        peer,
         head,
         place,
         seat,
     } = guest;
+    let asked = Asked { peer, head, place };
     let work = async {
         match visitor {
             Visitor::Plain(StdStream::Tcp(stream)) => {
                 let (reader, writer) = TcpStream::from_std(stream)?.into_split();
-                exchange(reader, writer, head, place, &desk).await
+                exchange(reader, writer, asked, &desk).await
             }
             #[cfg(unix)]
             Visitor::Plain(StdStream::Unix(stream)) => {
                 let (reader, writer) = UnixStream::from_std(stream)?.into_split();
-                exchange(reader, writer, head, place, &desk).await
+                exchange(reader, writer, asked, &desk).await
             }
             #[cfg(feature = "tls")]
             Visitor::Secure(stream) => {
@@ -73,7 +76,7 @@ pub(super) async fn serve(guest: Guest, desk: Arc<Desk>) {
                 };
                 let stream = Secure::new(TcpStream::from_std(stream)?, pipe);
                 let (reader, writer) = tokio::io::split(stream);
-                exchange(reader, writer, head, place, &desk).await
+                exchange(reader, writer, asked, &desk).await
             }
         }
     };
@@ -85,17 +88,23 @@ pub(super) async fn serve(guest: Guest, desk: Arc<Desk>) {
     drop(seat);
 }
 
+/// A request of which a part has been read.
+struct Asked {
+    peer: Peer,
+    head: Vec<u8>,
+    place: OwnedSemaphorePermit,
+}
+
 async fn exchange(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    head: Vec<u8>,
-    place: OwnedSemaphorePermit,
+    Asked { peer, head, place }: Asked,
     desk: &Desk,
 ) -> io::Result<()> {
     let mut stream = tokio::io::join(Cursor::new(head).chain(reader), writer);
-    let service = service_fn(|request| {
-        let answer = answer(&desk.pages, request.method(), request.uri().path());
-        future::ready(Ok::<_, Infallible>(answer))
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        async move { Ok::<_, Infallible>(answer(desk, request).await) }
     });
     let served = http1::Builder::new()
         .keep_alive(false)

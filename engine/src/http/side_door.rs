@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use throng_transport::Peer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::page::Pages;
+use super::offering::Checked;
 use super::serve::{Desk, serve};
 use super::visitor::Visitor;
+#[cfg(feature = "metrics")]
+use crate::handle::EngineHandle;
+use crate::readiness::NotReady;
+use crate::shared::Shared;
 
 /// How long connections may take to finish once the side door stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -31,7 +36,20 @@ pub(crate) struct SideLimits {
     pub(crate) total: Duration,
     /// Bytes of a request's head; a longer one is answered `431`. At least 8 KiB.
     pub(crate) buffer: usize,
+    /// Bytes of a request's body; a longer one is answered `413`.
+    pub(crate) body: usize,
 }
+
+/// What the engine says of itself.
+pub(crate) struct Sources {
+    /// Whether it takes newcomers.
+    pub(super) readiness: Box<dyn Fn() -> Result<(), NotReady> + Send + Sync>,
+    /// Its metrics, where they are served.
+    pub(super) metrics: Option<MetricsText>,
+}
+
+/// Makes the text that is served at `/metrics`.
+pub(super) type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
 
 impl Default for SideLimits {
     fn default() -> SideLimits {
@@ -41,6 +59,7 @@ impl Default for SideLimits {
             linger: Duration::from_secs(1),
             total: Duration::from_secs(30),
             buffer: 16 * 1024,
+            body: 1024 * 1024,
         }
     }
 }
@@ -54,16 +73,37 @@ pub(crate) struct SideDoor {
 }
 
 impl SideDoor {
+    /// That of an engine.
+    ///
+    /// # Errors
+    /// As [`SideDoor::start`].
+    pub(crate) fn of(shared: &Arc<Shared>, content: Checked) -> io::Result<SideDoor> {
+        let limits = SideLimits {
+            body: shared.config.max_request_body,
+            ..SideLimits::default()
+        };
+        let shared = Arc::clone(shared);
+        let sources = Sources {
+            metrics: metrics_of(&shared, &content),
+            readiness: Box::new(move || shared.readiness()),
+        };
+        SideDoor::start(content, sources, limits)
+    }
+
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system refuses the thread or what its runtime needs.
-    pub(crate) fn start(pages: Pages, limits: SideLimits) -> io::Result<SideDoor> {
+    pub(super) fn start(
+        content: Checked,
+        sources: Sources,
+        limits: SideLimits,
+    ) -> io::Result<SideDoor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         // One more than connections, so that there is always room for `Errand::Stop`.
         let (sender, errands) = mpsc::channel(limits.connections + 1);
         let free = Arc::new(Semaphore::new(limits.connections));
-        let desk = Arc::new(Desk::new(pages, limits));
+        let desk = Arc::new(Desk::new(content, sources, limits));
         let thread = thread::Builder::new()
             .name("throng-http".to_owned())
             .spawn(move || run(&runtime, errands, &desk))?;
@@ -91,6 +131,19 @@ impl SideDoor {
             tracing::error!("side door: its thread panicked");
         }
     }
+}
+
+/// Makes the text of an engine's metrics, where it is asked for.
+#[cfg(feature = "metrics")]
+fn metrics_of(shared: &Arc<Shared>, content: &Checked) -> Option<MetricsText> {
+    let handle = EngineHandle::new(shared);
+    let text: MetricsText = Box::new(move || handle.prometheus());
+    Some(text).filter(|_| content.serves_metrics)
+}
+
+#[cfg(not(feature = "metrics"))]
+fn metrics_of(_: &Arc<Shared>, _: &Checked) -> Option<MetricsText> {
+    None
 }
 
 /// Where shards bring connections.
@@ -134,6 +187,7 @@ impl Place {
     pub(crate) fn hand_over(
         self,
         visitor: impl Into<Visitor>,
+        peer: Peer,
         head: Vec<u8>,
         seat: impl Send + 'static,
     ) {
@@ -141,6 +195,7 @@ impl Place {
         // There is room for every permit: refused only where the thread has ended.
         let _ = sender.try_send(Errand::Serve(Guest {
             visitor: visitor.into(),
+            peer,
             head,
             place: permit,
             seat: Box::new(seat),
@@ -156,6 +211,7 @@ enum Errand {
 /// A connection that has come to the side door.
 pub(super) struct Guest {
     pub(super) visitor: Visitor,
+    pub(super) peer: Peer,
     pub(super) head: Vec<u8>,
     pub(super) place: OwnedSemaphorePermit,
     /// What counts the connection where it came from.

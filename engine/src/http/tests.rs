@@ -1,11 +1,15 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use throng_transport::StdStream;
+use throng_transport::{Peer, StdStream};
 
+use super::side_door::{SideLimits, Sources};
 use super::*;
+use crate::readiness::NotReady;
 
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,17 +21,24 @@ const ENDLESS: usize = 64 << 20;
 
 const HEALTH: &str = "GET /healthz?from=lb HTTP/1.1\r\nHost: h\r\n\r\n";
 
-fn pages() -> Pages {
-    Pages::new(vec![
+fn pages() -> Offering {
+    let pages = vec![
         Page::new("/", "text/html; charset=utf-8", "<h1>Chat</h1>"),
         Page::new("/big", "application/octet-stream", vec![7; 3_000_000]),
         Page::new("/endless", "application/octet-stream", vec![0; ENDLESS]),
-    ])
-    .unwrap()
+    ];
+    Offering {
+        pages,
+        ..Offering::default()
+    }
 }
 
 fn side_door(limits: SideLimits) -> SideDoor {
-    SideDoor::start(pages(), limits).unwrap()
+    let sources = Sources {
+        readiness: Box::new(|| Ok(())),
+        metrics: None,
+    };
+    SideDoor::start(pages().check().unwrap(), sources, limits).unwrap()
 }
 
 /// A client, and the engine's end of its connection.
@@ -46,7 +57,7 @@ fn bring(door: &SideDoor, head: &str) -> TcpStream {
     door.entrance()
         .reserve()
         .unwrap()
-        .hand_over(stream, head.into(), ());
+        .hand_over(stream, Peer::Unix, head.into(), ());
     client
 }
 
@@ -95,6 +106,46 @@ fn health_is_ok_and_never_stored() {
         Some("text/plain; charset=utf-8")
     );
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    door.stop();
+}
+
+#[test]
+fn readiness_and_metrics_are_what_the_engine_says() {
+    let ready = Arc::new(AtomicBool::new(true));
+    let says = Arc::clone(&ready);
+    let sources = Sources {
+        readiness: Box::new(move || {
+            let is_ready = says.load(Ordering::Relaxed);
+            is_ready.then_some(()).ok_or(NotReady::Full)
+        }),
+        metrics: Some(Box::new(|| "throng_connections 7\n".to_owned())),
+    };
+    let door = SideDoor::start(pages().check().unwrap(), sources, SideLimits::default());
+    let door = door.unwrap();
+    let readiness = |door| ask(door, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
+    let answer = readiness(&door);
+    assert_eq!((status(&answer), body(&answer)), ("200", "ok"));
+    ready.store(false, Ordering::Relaxed);
+    let answer = readiness(&door);
+    assert_eq!(
+        (status(&answer), body(&answer)),
+        ("503", "the server is full")
+    );
+    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    assert!(header(&answer, "retry-after").is_some());
+    let answer = ask(&door, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(
+        (status(&answer), body(&answer)),
+        ("200", "throng_connections 7\n")
+    );
+    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(header(&answer, "content-type"), Some(expected));
+    let answer = ask(&door, "POST /metrics HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&answer), "405");
+    door.stop();
+    let door = side_door(SideLimits::default());
+    let answer = ask(&door, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&answer), "404", "where they are not served");
     door.stop();
 }
 
@@ -196,7 +247,7 @@ fn unix_sockets_are_served_too() {
     door.entrance()
         .reserve()
         .unwrap()
-        .hand_over(StdStream::Unix(server), head, ());
+        .hand_over(StdStream::Unix(server), Peer::Unix, head, ());
     assert_eq!(body(&read_all(client)), "ok");
     door.stop();
 }
@@ -310,7 +361,7 @@ fn stopping_ends_what_is_open_and_refuses_what_comes() {
     assert!(entrance.reserve().is_none());
 
     let (mut late, stream) = connection();
-    place.hand_over(stream, Vec::new(), ());
+    place.hand_over(stream, Peer::Unix, Vec::new(), ());
     for client in [&mut idle, &mut late] {
         match client.read(&mut [0; 16]) {
             Ok(0) => {}

@@ -296,7 +296,7 @@ impl<H: Handler> Shard<H> {
     pub(super) fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
             if let Some(connection) = self.remove(departure.key) {
-                departure.leave(connection.seat, &self.core.shared, driver);
+                departure.leave(&connection, &self.core.shared, driver);
             }
         }
         while let Some((key, release)) = self.core.released.pop() {

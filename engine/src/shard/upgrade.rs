@@ -8,7 +8,7 @@ use throng_transport::{Driver, SocketKey};
 
 use super::Shard;
 use super::compress::Encoding;
-use super::connection::{Phase, Unhandled};
+use super::connection::{Connection, Phase, Unhandled};
 use super::core::{Core, Release};
 use crate::event::Rejection;
 use crate::handler::{Handler, Upgrade};
@@ -26,7 +26,7 @@ use crate::protocol::message::Decoder;
 use crate::room::Circle;
 #[cfg(feature = "http")]
 use crate::shared::HeldSeat;
-use crate::shared::{Seat, Shared};
+use crate::shared::Shared;
 
 /// A connection that leaves the shard: it asked for no upgrade.
 pub(super) struct Departure {
@@ -41,7 +41,13 @@ pub(super) struct Departure {
 impl Departure {
     /// Moves the socket out of the driver. Its seat is held for as long as it is open.
     #[cfg(feature = "http")]
-    pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
+    pub(super) fn leave(
+        self,
+        connection: &Connection,
+        shared: &Arc<Shared>,
+        driver: &mut impl Driver,
+    ) {
+        let seat = connection.seat;
         let seat = HeldSeat::new(shared, seat);
         let Some(Detached {
             socket,
@@ -53,15 +59,20 @@ impl Departure {
         let mut head = self.head;
         head.append(&mut undelivered);
         match Visitor::new(socket) {
-            Some(visitor) => self.place.hand_over(visitor, head, seat),
+            Some(visitor) => self.place.hand_over(visitor, connection.peer(), head, seat),
             None => tracing::warn!("a stream that the side door cannot go on with"),
         }
     }
 
     #[cfg(not(feature = "http"))]
-    pub(super) fn leave(self, seat: Seat, shared: &Arc<Shared>, driver: &mut impl Driver) {
+    pub(super) fn leave(
+        self,
+        connection: &Connection,
+        shared: &Arc<Shared>,
+        driver: &mut impl Driver,
+    ) {
         driver.close(self.key);
-        shared.discharge(seat);
+        shared.discharge(connection.seat);
     }
 }
 
