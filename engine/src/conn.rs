@@ -3,7 +3,7 @@
 mod jobs;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -332,14 +332,22 @@ impl<S> Conn<'_, S> {
         self.core.id(self.key)
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end of the socket.
     pub fn peer(&self) -> Peer {
         self.connection().peer()
     }
 
-    /// The address at the other end; `None` over a Unix socket.
+    /// The address at the other end of the socket; `None` over a Unix socket. Behind a proxy it is the proxy's.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer().address()
+    }
+
+    /// The client's address, which differs from [`remote_addr`](Conn::remote_addr)'s behind proxies that are
+    /// trusted: what [`Upgrade::client_addr`](crate::Upgrade::client_addr) was.
+    pub fn client_addr(&self) -> Option<IpAddr> {
+        let connection = self.connection();
+        let told = connection.particulars.as_ref().and_then(|it| it.client);
+        told.or_else(|| Some(connection.peer().address()?.ip().to_canonical()))
     }
 
     /// Whose connection it is: whom [`Accept::user_id`](crate::Accept::user_id) or

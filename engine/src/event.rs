@@ -92,6 +92,13 @@ closed_list! {
         /// There are as many as `max_connections` allows (503, or cut without an answer where even those
         /// who are told so are too many).
         Full = "full",
+        /// Its client has as many connections as `max_connections_per_ip` allows (429).
+        PerIp = "per_ip",
+        /// As many are in flight as `max_handshakes` allows (503, or cut where TLS is spoken).
+        Handshakes = "handshakes",
+        /// It did not begin with a sound header of the PROXY protocol, where that is required, or was of no proxy
+        /// that is trusted; it was cut.
+        ProxyHeader = "proxy_header",
         /// The engine drains (503).
         Draining = "draining",
         /// `memory_budget` is nearly used up (503).

@@ -3,7 +3,7 @@
 #[cfg(feature = "http")]
 use std::any::Any;
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use throng_transport::{Peer, Secured};
 
@@ -59,7 +59,8 @@ pub trait Handler: Send + Sync + 'static {
     /// are tasks ([`Backend::Tokio`](crate::Backend::Tokio)) it moves between threads with its shard.
     type State: Send + 'static;
 
-    /// Decides about a request for an upgrade, which is sound and of an allowed origin.
+    /// Decides about a request for an upgrade, which is sound and of an allowed origin. In an engine that is
+    /// mounted ([`EngineHandle::upgrade`](crate::EngineHandle::upgrade)) it is called where that is.
     ///
     /// # Errors
     /// A [`Reject`] is what the client is answered instead.
@@ -150,6 +151,7 @@ where
 pub struct Upgrade<'a> {
     pub(crate) request: &'a UpgradeRequest<'a, 'a>,
     pub(crate) peer: Peer,
+    pub(crate) client: Option<IpAddr>,
     pub(crate) subprotocol: Option<&'a str>,
     pub(crate) secured: Option<&'a Secured>,
     /// In seconds since 1970.
@@ -209,14 +211,23 @@ impl<'a> Upgrade<'a> {
         self.subprotocol
     }
 
-    /// Who asks.
+    /// Who is at the other end of the socket: behind a proxy, that.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// The address the connection comes from; `None` over a Unix socket.
+    /// The address at the other end of the socket; `None` over a Unix socket. Behind a proxy it is the proxy's.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer.address()
+    }
+
+    /// The client's address, as far as it is known: what the PROXY protocol says
+    /// ([`proxy_protocol`](field@crate::Config::proxy_protocol)), and else [`remote_addr`](Upgrade::remote_addr)'s.
+    /// Where that is one of the [`trusted_proxies`](field@crate::Config::trusted_proxies), it is the last one in
+    /// `X-Forwarded-For` that is none of theirs. An IPv4 address is told as such, also over IPv6. `None` over a
+    /// Unix socket whose other end is not trusted to say, or does not.
+    pub fn client_addr(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// Whether the connection speaks TLS with this engine. Behind a proxy that does it is not.

@@ -20,6 +20,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod address;
 mod attributes;
 mod backend;
 mod budget;
@@ -64,7 +65,9 @@ mod tasks;
 
 pub use attributes::Attributes;
 pub use budget::MemoryUse;
-pub use config::{Backend, Compression, Config, ConfigError, Overflow, SettingSource};
+pub use config::{
+    Backend, Compression, Config, ConfigError, Overflow, ProxyProtocol, SettingSource,
+};
 pub use conn::{Conn, Direct, FromHandler};
 pub use entropy::system_entropy;
 #[cfg(all(unix, feature = "tokio"))]

@@ -87,6 +87,10 @@ pub(crate) const MAX_BACKLOG: usize = 4096;
 pub(crate) const MAX_SURPLUS: usize = 1024;
 /// How soon posting to another shard, whose mailbox was full, is tried again.
 pub(crate) const RETRY_POSTING: Duration = Duration::from_millis(1);
+/// Bytes of a header of the PROXY protocol; what proxies add to the addresses is a few hundred.
+pub(crate) const MAX_PROXY_HEADER: usize = 4096;
+/// Networks of proxies that are trusted.
+pub(crate) const MAX_TRUSTED_PROXIES: usize = 1024;
 /// How long a client that was answered with an error status may take to end its side.
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 /// What `Retry-After` says when the engine is full, in seconds.

@@ -1,9 +1,12 @@
 //! What a request for an upgrade comes to, whoever has read it: a shard, or hyper in front of the engine.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use smallvec::SmallVec;
 use throng_transport::{Peer, Secured};
 
+use crate::address::Counted;
 use crate::budget::Pressure;
 use crate::config::{Compression, Config};
 use crate::event::{ErrorKind, Rejection};
@@ -23,6 +26,12 @@ pub(crate) const SHORT_OF_MEMORY: &str = "the server is short of memory";
 /// What clients are told beyond `max_connections`.
 pub(crate) const FULL: &str = "the server is full";
 
+/// What clients are told beyond `max_connections_per_ip`.
+const TOO_MANY_OF_ONE: &str = "too many connections from this address";
+
+/// What clients are told beyond `max_handshakes`.
+pub(crate) const TOO_MANY_HANDSHAKES: &str = "too many are asking at once";
+
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// A request for an upgrade, which obeys RFC 6455, and what is known of who sent it.
@@ -30,6 +39,8 @@ const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a UpgradeRequest<'a, 'a>,
     pub(crate) peer: Peer,
+    /// The client's address, as a header of the PROXY protocol told it.
+    pub(crate) announced: Option<IpAddr>,
     pub(crate) secured: Option<&'a Secured>,
     /// In seconds since 1970.
     pub(crate) unix_time: u64,
@@ -183,14 +194,22 @@ pub(crate) fn decide<S>(
     let Asked {
         request,
         peer,
+        announced,
         secured,
         unix_time,
     } = asked;
+    let forwarded = request
+        .headers()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("X-Forwarded-For"));
+    let lines: SmallVec<[&[u8]; 1]> = forwarded.map(|(_, value)| value).collect();
+    let client = shared.proxies.client(peer, announced, lines.into_iter());
+    let counted = count(shared, client)?;
     let compression = agree_on_compression(config, request)?;
     let chosen = choose_protocol(&config.subprotocols, request);
     let upgrade = Upgrade {
         request,
         peer,
+        client,
         subprotocol: chosen.map(|index| &*config.subprotocols[index]),
         secured,
         unix_time,
@@ -204,7 +223,15 @@ pub(crate) fn decide<S>(
         is_allowed.then(|| ask(&upgrade))
     });
     match decision {
-        Some(Some(Ok(accept))) => settle(config, request, accept, chosen, compression),
+        Some(Some(Ok(accept))) => {
+            let mut opening = settle(config, request, accept, chosen, compression)?;
+            let is_told = client != peer.address().map(|address| address.ip());
+            if is_told || counted.is_some() {
+                let particulars = opening.particulars.get_or_insert_default();
+                (particulars.client, particulars.counted) = (client, counted);
+            }
+            Ok(opening)
+        }
         Some(Some(Err(reject))) => Err(reject.into()),
         Some(None) => Err(Denial::text(Rejection::Origin, 403, "origin not allowed")),
         None => {
@@ -212,6 +239,15 @@ pub(crate) fn decide<S>(
             Err(Denial::internal(ErrorKind::Panic))
         }
     }
+}
+
+/// Counts a connection of a client's, where that is bounded.
+fn count(shared: &Shared, client: Option<IpAddr>) -> Result<Option<Counted>, Denial> {
+    let (Some(table), Some(client)) = (&shared.per_address, client) else {
+        return Ok(None);
+    };
+    let refusal = || Denial::for_now(Rejection::PerIp, 429, TOO_MANY_OF_ONE);
+    table.count(client).ok_or_else(refusal).map(Some)
 }
 
 /// Checks what the service said of a client that it lets in.
@@ -260,7 +296,7 @@ fn settle<S>(
     })
 }
 
-/// Drops a state that comes to no connection. Its `Drop` is the service's code.
+/// Drops a state that comes to no connection, or what holds it. Its `Drop` is the service's code.
 pub(crate) fn drop_state<S>(state: S) {
     if guard(|| drop(state)).is_none() {
         tracing::error!("a state panicked when it was dropped");

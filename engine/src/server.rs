@@ -151,7 +151,7 @@ impl<H> Builder<H> {
     }
 
     /// Serves requests on the same port that ask for no upgrade, nor for what the engine, a [page](Builder::page)
-    /// or a [folder](Builder::files) answers: an `axum::Router`, or any tower service. Called again, it takes the
+    /// or a folder (`Builder::files`) answers: an `axum::Router`, or any tower service. Called again, it takes the
     /// place of the one before.
     ///
     /// A clone of the service is asked for each request, on the thread of the side door, which has a tokio

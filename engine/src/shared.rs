@@ -6,6 +6,7 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::address::{PerAddress, Proxies};
 use crate::budget::Budget;
 use crate::config::{Config, open_file_limit};
 use crate::events::Bus;
@@ -63,6 +64,11 @@ pub(crate) struct Shared {
     max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
+    pub(crate) proxies: Proxies,
+    /// Connections by client, where they are bounded.
+    pub(crate) per_address: Option<Arc<PerAddress>>,
+    /// Opening handshakes in flight.
+    handshakes: AtomicUsize,
     /// The service's part in whether the engine is ready.
     pub(crate) ready_check: Option<ReadyCheck>,
     /// The shard that the next connection from outside goes to, beyond the number of shards or not.
@@ -130,6 +136,9 @@ impl Shared {
             fanout: Fanout::new(&config),
             runtime: Ambient::current(),
             windows: WindowsInUse::default(),
+            proxies: Proxies::new(&config),
+            per_address: config.max_connections_per_ip.map(PerAddress::new),
+            handshakes: AtomicUsize::new(0),
             config,
             #[cfg(feature = "tls")]
             tls: None,
@@ -161,6 +170,17 @@ impl Shared {
         } else {
             count_in(&self.surplus, self.max_surplus).then_some(Seat::Surplus)
         }
+    }
+
+    /// Counts a handshake in; returns whether it is one too many.
+    pub(crate) fn begin_handshake(&self) -> bool {
+        let others = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        others >= self.config.max_handshakes
+    }
+
+    /// Counts a handshake out.
+    pub(crate) fn end_handshake(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether a socket may be upgraded; its seat becomes a regular one.

@@ -128,6 +128,17 @@ pub trait Driver {
     /// that this driver does not know. The socket is closed.
     fn adopt(&mut self, key: SocketKey, socket: Socket) -> io::Result<()>;
 
+    /// Begins to secure a socket that was adopted [in clear](Socket::in_clear); `received` is what has been
+    /// delivered of it and was not the service's. Drivers that secure nothing refuse.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] from such a driver, [`io::ErrorKind::InvalidInput`] where it is secured
+    /// already, and what kept the layer from beginning. The socket is as it was.
+    fn secure(&mut self, key: SocketKey, received: Vec<u8>) -> io::Result<()> {
+        let _ = (key, received);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Gives the socket away, with neither a pending send nor undelivered bytes lost: what was not
     /// delivered comes along, or is still in the operating system. `None` when `key` is stale or a
     /// send is pending.

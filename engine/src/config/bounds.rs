@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Config, ConfigError, open_file_limit};
+use crate::address::{UNIX, read_network};
+use crate::limits::MAX_TRUSTED_PROXIES;
 use crate::protocol::handshake::is_token;
 use crate::shard::ENTRY;
 
@@ -135,6 +137,20 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// Who is trusted to say who a client is: networks, and [`UNIX`].
+pub(super) fn check_proxies(trusted: &[String]) -> Result<(), ConfigError> {
+    counts(0..=MAX_TRUSTED_PROXIES).check("trusted_proxies", trusted.len())?;
+    let is_neither = |text: &&String| *text != UNIX && read_network(text).is_none();
+    match trusted.iter().find(is_neither) {
+        None => Ok(()),
+        Some(text) => Err(ConfigError::invalid(
+            "trusted_proxies",
+            format!("{text:?}"),
+            "is no network such as \"10.0.0.0/8\", no address, and not \"unix\"",
+        )),
+    }
 }
 
 pub(super) fn check_memory_budget(config: &Config) -> Result<(), ConfigError> {

@@ -81,6 +81,17 @@ choice! {
     }
 }
 
+choice! {
+    /// Whether connections begin with a header of the PROXY protocol, in which a proxy says who the client is.
+    pub enum ProxyProtocol in "proxy_protocol" {
+        /// They do not, and such a header is no sound request.
+        #[default]
+        Off = "off",
+        /// They do, on every listener, before TLS where that is spoken. Versions 1 and 2 are read.
+        Required = "required",
+    }
+}
+
 #[cfg(all(unix, feature = "tokio"))]
 impl Backend {
     /// Whether shards are tasks of a runtime.

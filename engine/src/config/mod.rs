@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::limits::{MAX_FANOUT_WORKERS, MAX_SHARDS};
 use crate::origin::Origins;
 
-pub use choice::{Backend, Overflow};
+pub use choice::{Backend, Overflow, ProxyProtocol};
 pub use compression::Compression;
 pub use error::{ConfigError, SettingSource};
 pub(crate) use form::split_list;
@@ -59,6 +59,47 @@ table::settings! {
         #[serde(deserialize_with = "form::count")]
         pub max_connections: usize = bounds::default_max_connections(),
             within counts(1..=bounds::MAX_CONNECTIONS);
+
+        /// Connections that one client may have open at once; one more is answered `429` with `Retry-After`, and
+        /// the handler is not asked. `None` sets no limit.
+        ///
+        /// A client is an IPv4 address, or the `/64` of an IPv6 address:
+        /// [`Upgrade::client_addr`](crate::Upgrade::client_addr). Who has none (Unix sockets) is not counted.
+        ///
+        /// Default: none. Bounds: 1 to 16,777,216.
+        #[serde(deserialize_with = "form::optional_count")]
+        pub max_connections_per_ip: Option<usize> = None,
+            within counts(1..=bounds::MAX_CONNECTIONS),
+            set from impl Into<Option<usize>> => Into::into;
+
+        /// Opening handshakes in flight in the whole engine: connections that were accepted and have not sent
+        /// their whole request. One more is answered `503` with `Retry-After` at once, or cut on a listener that
+        /// speaks TLS, before anything is computed for it.
+        ///
+        /// One takes 16 KiB of memory at most, and [`handshake_timeout`](field@Config::handshake_timeout) at
+        /// most, so that clients who never finish keep others out for no longer than that.
+        ///
+        /// Default: 4,096, of which 64 MiB come. Bounds: 1 to 16,777,216.
+        #[serde(deserialize_with = "form::count")]
+        pub max_handshakes: usize = 4096, within counts(1..=bounds::MAX_CONNECTIONS);
+
+        /// Whether connections to the listeners begin with a header of the PROXY protocol. What does not, or is
+        /// of no [trusted](field@Config::trusted_proxies) proxy where those are listed, is closed.
+        ///
+        /// Default: [`ProxyProtocol::Off`].
+        pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off;
+
+        /// The networks of proxies that are believed when they say who a client is, by a header of the PROXY
+        /// protocol or by `X-Forwarded-For`: `"10.0.0.0/8"`, `"fd00::/8"`, a single address, or `"unix"` for
+        /// whoever connects to a Unix socket.
+        ///
+        /// Of the addresses in `X-Forwarded-For` the last one counts that is not in one of these networks. So
+        /// they must write it themselves, and list nobody who passes on what clients wrote.
+        ///
+        /// Default: none, and `X-Forwarded-For` is ignored. Bounds: 1,024 entries.
+        #[serde(deserialize_with = "form::list")]
+        pub trusted_proxies: Vec<String> = Vec::new(),
+            set from impl IntoIterator<Item: Into<String>> => bounds::strings;
 
         /// How long a client may take from connecting until its upgrade request is complete; then
         /// it is answered `408`.
@@ -376,7 +417,7 @@ impl Config {
     ///
     /// # Errors
     /// The first field out of range, in the order of declaration; then the first of: a subprotocol
-    /// that is no token or named twice, an entry of `origins` that is none, `idle_timeout` below
+    /// that is no token or named twice, an entry of `trusted_proxies` that is none, an entry of `origins` that is none, `idle_timeout` below
     /// `ping_interval`, `max_frame_size` above `max_message_size`, `send_queue_bytes` too small
     /// for a message of `max_message_size`, `memory_budget` too small for the queues and shards,
     /// `server_context_takeover` where `overflow` drops
@@ -387,6 +428,7 @@ impl Config {
             compression.check_bounds()?;
         }
         bounds::check_subprotocols(&self.subprotocols)?;
+        bounds::check_proxies(&self.trusted_proxies)?;
         self.origins.check_entries()?;
         self.check_contradictions()
     }

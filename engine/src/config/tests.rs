@@ -53,7 +53,16 @@ fn setters_set_their_field() {
 /// Every field, as TOML and as a variable write it.
 const TEXTS: &[(&str, &str, &str)] = &[
     ("max_connections", "20000", "20000"),
+    ("max_connections_per_ip", "9", "9"),
+    ("max_handshakes", "19", "19"),
+    ("proxy_protocol", "\"required\"", "required"),
+    (
+        "trusted_proxies",
+        "[\"10.0.0.0/8\", \"unix\"]",
+        "10.0.0.0/8, unix",
+    ),
     ("handshake_timeout", "\"1m 30s\"", "1m 30s"),
+    ("max_request_body", "\"2 MiB\"", "2MiB"),
     ("ping_interval", "\"off\"", "off"),
     ("pong_timeout", "\"500ms\"", "500ms"),
     ("idle_timeout", "\"2min\"", " 2min "),
@@ -99,7 +108,12 @@ const TEXTS: &[(&str, &str, &str)] = &[
 fn read_texts() -> Config {
     Config::default()
         .max_connections(20_000)
+        .max_connections_per_ip(9)
+        .max_handshakes(19)
+        .proxy_protocol(ProxyProtocol::Required)
+        .trusted_proxies(["10.0.0.0/8", "unix"])
         .handshake_timeout(seconds(90))
+        .max_request_body(2 * MIB)
         .ping_interval(None)
         .pong_timeout(Duration::from_millis(500))
         .idle_timeout(seconds(120))
@@ -281,7 +295,11 @@ fn every_bound_is_checked() {
     let cases: &[(&str, Spoil)] = &[
         ("max_connections", |c| c.max_connections(0)),
         ("max_connections", |c| c.max_connections((1 << 24) + 1)),
+        ("max_connections_per_ip", |c| c.max_connections_per_ip(0)),
+        ("max_handshakes", |c| c.max_handshakes(0)),
+        ("max_handshakes", |c| c.max_handshakes((1 << 24) + 1)),
         ("handshake_timeout", |c| c.handshake_timeout(Duration::ZERO)),
+        ("max_request_body", |c| c.max_request_body(1024 * MIB + 1)),
         ("ping_interval", |c| c.ping_interval(Duration::ZERO)),
         ("pong_timeout", |c| c.pong_timeout(Duration::from_millis(9))),
         ("idle_timeout", |c| c.idle_timeout(Duration::MAX)),

@@ -145,7 +145,7 @@ struct Unasked(Option<Accept<AnyState>>);
 impl Drop for Unasked {
     fn drop(&mut self) {
         if let Some(accept) = self.0.take() {
-            drop_state(accept.state);
+            drop_state(accept);
         }
     }
 }
@@ -180,6 +180,7 @@ fn begin<B>(
         Asked {
             request: &asked,
             peer,
+            announced: None,
             secured: None,
             unix_time: (shared.unix_epoch + shared.epoch.elapsed()).as_secs(),
         },

@@ -1,6 +1,6 @@
 //! One connection as its shard keeps it.
 
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use throng_transport::Peer;
@@ -15,6 +15,7 @@ use super::jobs::JobList;
 use super::outbox::{Outbox, Pushed};
 use super::timer::Tick;
 use super::wire::Trace;
+use crate::address::Counted;
 use crate::attributes::Attributes;
 use crate::event::Counts;
 use crate::protocol::message::Decoder;
@@ -237,6 +238,10 @@ pub(crate) struct Particulars {
     pub(super) jobs: JobList,
     /// To the future that has the connection as a socket.
     pub(crate) link: Option<Arc<Link>>,
+    /// The client's address where it is not the peer's, or counts.
+    pub(crate) client: Option<IpAddr>,
+    /// What it counts as of its client's connections.
+    pub(crate) counted: Option<Counted>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use hashbrown::HashSet;
 use throng_transport::{ChunkPool, SendQueue, SocketKey};
 
 use super::batch::Batches;
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     pub(super) to_tell: Vec<SocketKey>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
+    /// Connections whose header of the PROXY protocol is not whole yet.
+    pub(super) unannounced: HashSet<SocketKey>,
     pub(crate) forwarding: Forwarding,
     /// Publications of this shard that the fan-out pool has not told the end of.
     pub(super) in_fanout: usize,
@@ -132,6 +135,7 @@ impl Core {
             defers_evictions: false,
             to_tell: Vec::new(),
             released: Vec::new(),
+            unannounced: HashSet::new(),
             forwarding: Forwarding::new(config.shards),
             in_fanout: 0,
             batch: SendQueue::new(),
@@ -321,16 +325,29 @@ impl Core {
 
     /// Marks a connection for release at the end of the turn.
     pub(crate) fn drop_connection(&mut self, key: SocketKey, release: Release) {
+        self.drop_for(key, release, Rejection::Abandoned);
+    }
+
+    /// The same; that is why it was not opened, if it was not.
+    pub(super) fn drop_for(&mut self, key: SocketKey, release: Release, why: Rejection) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let was = std::mem::replace(&mut connection.phase, Phase::Gone);
-        let peer = connection.peer();
+        let (was, peer) = (connection.phase, connection.peer());
         if was != Phase::Gone {
+            self.leave_handshake(key.slot);
+            self.connections[key.slot].phase = Phase::Gone;
             self.released.push((key, release));
         }
         if was == Phase::Handshake {
-            self.note_rejected(peer, Rejection::Abandoned, None);
+            self.note_rejected(peer, why, None);
+        }
+    }
+
+    /// Comes before a connection that was accepted here is in another phase than its first.
+    pub(super) fn leave_handshake(&self, slot: u32) {
+        if self.connections[slot].phase == Phase::Handshake {
+            self.shared.end_handshake();
         }
     }
 }

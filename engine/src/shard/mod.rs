@@ -4,6 +4,7 @@
 //! service's handler with its states. It never touches a socket by itself: the driver tells it
 //! what arrived ([`service`]), and once per [`turn`] it tells the driver what to do.
 
+mod announced;
 mod batch;
 mod budget;
 mod compress;
@@ -114,6 +115,8 @@ pub(crate) struct Shard<H: Handler> {
     accepted: Vec<(Socket, Peer)>,
     /// What TLS knows of connections that are not upgraded yet.
     secured: HashMap<SocketKey, Secured>,
+    /// Connections whose TLS begins at the end of the turn, with what was received of it.
+    to_secure: Vec<(SocketKey, Vec<u8>)>,
     /// Connections that leave for the side door.
     departing: Vec<Departure>,
     /// Slots whose timers fired; scratch.
@@ -138,6 +141,7 @@ impl<H: Handler> Shard<H> {
             has_mail: false,
             accepted: Vec::with_capacity(ACCEPTS_PER_WAIT),
             secured: HashMap::new(),
+            to_secure: Vec::new(),
             departing: Vec::new(),
             fired: Vec::new(),
             draining: None,

@@ -15,12 +15,13 @@
 //! What arrived was handled before, while the driver waited. Nothing but step 7 (and 9, to those given up) writes to a
 //! socket: that is what makes one write out of all that a turn has for a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use throng_transport::runtime::Turn;
 use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::core::{Farewell, Release};
 use super::mailbox::{Group, Mail, PostError};
 use super::{Shard, guard};
@@ -28,7 +29,7 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
-use crate::opening::GOING_DOWN;
+use crate::opening::{GOING_DOWN, TOO_MANY_HANDSHAKES};
 use crate::room::{Circle, RoomSet};
 
 impl<H: Handler> Turn for Shard<H> {
@@ -47,6 +48,7 @@ impl<H: Handler> Turn for Shard<H> {
             self.core.cut_all();
         }
         self.settle_and_tell();
+        self.secure_announced(driver);
         self.admit(driver);
         // Before the flush, which takes longest.
         self.core.wake_receivers();
@@ -255,20 +257,49 @@ impl<H: Handler> Shard<H> {
     }
 
     fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
+        let shared = Arc::clone(&self.core.shared);
         self.core.note_accepted();
-        let Some(seat) = self.core.shared.admit() else {
+        let is_announced = self.core.expects_announcement(&socket);
+        if is_announced && !shared.proxies.may_announce(peer) {
+            let why = Rejection::ProxyHeader;
+            return self.core.note_rejected(peer, why, None);
+        }
+        let Some(seat) = shared.admit() else {
             return self.core.note_rejected(peer, Rejection::Full, None);
         };
-        let Some(key) = self.take_in(socket, peer, driver) else {
-            self.core.note_rejected(peer, Rejection::Failed, None);
-            return self.core.shared.discharge(seat);
+        let is_too_many = shared.begin_handshake();
+        let is_secured = !socket.is_foreign() && self.core.is_to_be_secured(peer);
+        let taken = if is_too_many && is_secured {
+            // To refuse in TLS takes a handshake, which is what there are too many of.
+            Err(Rejection::Handshakes)
+        } else {
+            let socket = if is_announced {
+                socket.in_clear()
+            } else {
+                socket
+            };
+            let key = self.take_in(socket, peer, driver);
+            key.ok_or(Rejection::Failed)
         };
         let core = &mut self.core;
+        let key = match taken {
+            Ok(key) => key,
+            Err(why) => {
+                core.note_rejected(peer, why, None);
+                shared.end_handshake();
+                return shared.discharge(seat);
+            }
+        };
         core.connections[key.slot].seat = seat;
-        if core.shared.is_draining() {
+        if shared.is_draining() {
             core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
+        } else if is_too_many {
+            core.refuse_for_now(key, Rejection::Handshakes, TOO_MANY_HANDSHAKES);
         } else {
-            core.expect_end(key.slot, core.shared.config.handshake_timeout);
+            if is_announced {
+                core.unannounced.insert(key);
+            }
+            core.expect_end(key.slot, shared.config.handshake_timeout);
         }
     }
 
@@ -319,8 +350,12 @@ impl<H: Handler> Shard<H> {
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.secured.remove(&key);
         let core = &mut self.core;
+        core.unannounced.remove(&key);
         let mut connection = core.connections.remove(key)?;
         core.note_removed(key);
+        if connection.phase == Phase::Handshake {
+            core.shared.end_handshake();
+        }
         core.wheel.clear(key.slot);
         core.compressors.remove(key.slot);
         core.shared.windows.exit(connection.encoding);

@@ -80,6 +80,14 @@ impl<H: Handler> Shard<H> {
     /// Handles bytes of a connection that has not been upgraded yet.
     #[cold]
     pub(super) fn handle_request(&mut self, key: SocketKey, bytes: &[u8]) {
+        if self.core.shared.proxies.announce {
+            if self.core.unannounced.contains(&key) {
+                return self.handle_announcement(key, bytes);
+            }
+            if self.keep_for_tls(key, bytes) {
+                return;
+            }
+        }
         match self.core.connections[key.slot].unhandled.take() {
             None => {
                 if !self.handle_head(key, bytes) {
@@ -118,6 +126,7 @@ impl<H: Handler> Shard<H> {
         let asked = Asked {
             request,
             peer: connection.peer(),
+            announced: connection.particulars.as_ref().and_then(|it| it.client),
             secured: self.secured.get(&key),
             unix_time,
         };
@@ -135,6 +144,7 @@ impl<H: Handler> Shard<H> {
                     &opening.headers,
                 );
                 self.core.send_head(key.slot, &response);
+                self.core.leave_handshake(key.slot);
                 self.open(key, opening);
             }
             Err(denial) => self.core.deny(key, &denial),
@@ -176,6 +186,7 @@ impl<H: Handler> Shard<H> {
     fn handle_other(&mut self, key: SocketKey, bytes: &[u8]) {
         match self.side_door.reserve() {
             Some(place) => {
+                self.core.leave_handshake(key.slot);
                 self.core.connections[key.slot].phase = Phase::Gone;
                 self.core.note_visitor();
                 self.departing.push(Departure {
@@ -272,6 +283,12 @@ impl Core {
         if u32::try_from(response.len()).is_err() {
             return self.drop_connection(key, Release::Close);
         }
+        let is_secret = self.is_to_be_secured(self.connections[key.slot].peer());
+        if is_secret && self.unannounced.contains(&key) {
+            // Whoever expects TLS could not read it.
+            return self.drop_connection(key, Release::Close);
+        }
+        self.leave_handshake(key.slot);
         let connection = &mut self.connections[key.slot];
         connection.phase = Phase::Lingering;
         connection.unhandled = None;

@@ -311,6 +311,18 @@ impl<D: Driver> Driver for TlsDriver<D> {
         Ok(())
     }
 
+    fn secure(&mut self, key: SocketKey, received: Vec<u8>) -> io::Result<()> {
+        if self.layer.links.is_taken(key.slot) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let session = Session::new(self.layer.tls.current())?;
+        self.take_over(key, Link::new(key.generation, session));
+        if !received.is_empty() {
+            self.layer.receive_early(key, received);
+        }
+        Ok(())
+    }
+
     /// Gives the connection away, as a [foreign](Socket::foreign) [`TlsStream`].
     fn detach(&mut self, key: SocketKey) -> Option<Detached> {
         let Some(link) = self.layer.links.get(key) else {
