@@ -97,6 +97,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("batch_messages", "7", "7"),
     ("invalid_messages_per_minute", "8", "8"),
     ("mailbox_capacity", "99", "99"),
+    ("max_jobs_per_connection", "98", "98"),
     ("fanout_workers", "0", "0"),
     ("fanout_threshold", "\"64 KiB\"", "65536"),
     ("metrics", "false", "false"),
@@ -144,6 +145,7 @@ fn read_texts() -> Config {
         .batch_window(Duration::from_millis(5))
         .batch_messages(7)
         .mailbox_capacity(99)
+        .max_jobs_per_connection(98)
         .fanout_workers(0)
         .fanout_threshold(64 * KIB)
         .metrics(false)
