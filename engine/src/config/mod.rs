@@ -384,7 +384,8 @@ table::settings! {
 
         /// Whether shards count what they do ([`EngineHandle::metrics`](crate::EngineHandle::metrics)).
         ///
-        /// It costs about 1 % of the processor time of a message that is echoed.
+        /// Of the 1,200 instructions or so that the engine's own part of an echoed message takes, some 30 are
+        /// for this.
         ///
         /// Default: yes.
         #[serde(deserialize_with = "form::flag")]
@@ -394,7 +395,8 @@ table::settings! {
         /// received, sent and went through last. Of a connection that is closed in error, its entries
         /// are kept ([`EngineHandle::flight_records`](crate::EngineHandle::flight_records)); 0 switches it off.
         ///
-        /// A shard writes one entry for each message received and one for each write.
+        /// A shard writes one entry for each message received and one for each write, which together take
+        /// some 40 instructions.
         ///
         /// Default: 4096. Bounds: 0 to 1,048,576.
         #[serde(deserialize_with = "form::count")]
