@@ -14,7 +14,9 @@
 //!
 //! A service implements [`Handler`] and starts an [`Engine`] with it. What happens on a
 //! connection runs on one of the engine's threads, its shard, with a [`Conn`] in hand; any other
-//! thread, of whatever async runtime, uses an [`EngineHandle`].
+//! thread, of whatever async runtime, uses an [`EngineHandle`]. Typed events with answers are a
+//! [`Router`]'s; a future for each connection is what [`Builder::serve`] runs. The [`guide`] tells all of
+//! it in order.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
@@ -34,6 +36,7 @@ mod events;
 mod fanout;
 mod flight;
 mod gap;
+pub mod guide;
 mod handle;
 mod handler;
 #[cfg(feature = "http")]

@@ -21,6 +21,7 @@ use crate::shard::SpawnError;
 pub struct EventError {
     code: u16,
     message: Cow<'static, str>,
+    closing: Option<Cow<'static, str>>,
 }
 
 impl EventError {
@@ -33,7 +34,15 @@ impl EventError {
                 500
             },
             message: message.into(),
+            closing: None,
         }
+    }
+
+    /// Has the connection closed with 1008 once the client is told, for that reason.
+    #[must_use]
+    pub fn closing(mut self, reason: impl Into<Cow<'static, str>>) -> EventError {
+        self.closing = Some(reason.into());
+        self
     }
 
     /// 400: what was sent is malformed. Name the field.
@@ -89,6 +98,11 @@ impl EventError {
     /// What the client is told.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Why the connection is to be closed, if it is.
+    pub(super) fn close_reason(&self) -> Option<&str> {
+        self.closing.as_deref()
     }
 }
 

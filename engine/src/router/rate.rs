@@ -14,7 +14,6 @@ use super::cx::Cx;
 use super::error::EventError;
 use super::middleware::{Call, Middleware};
 use crate::limits::{MAX_BUCKETS, REFUSALS_BEFORE_CLOSE};
-use crate::protocol::close::CloseCode;
 
 /// Bounds how often events are sent, by token buckets: `burst` at once, `per_second` for ever.
 ///
@@ -140,10 +139,11 @@ impl<S> Middleware<S> for RateLimit {
         }
         let own = own(cx);
         own.refusals += 1;
-        if own.refusals >= REFUSALS_BEFORE_CLOSE {
-            cx.close(CloseCode::POLICY, "too many events");
+        let error = EventError::too_many("too many events");
+        if own.refusals < REFUSALS_BEFORE_CLOSE {
+            return Err(error);
         }
-        Err(EventError::too_many("too many events"))
+        Err(error.closing("too many events"))
     }
 }
 

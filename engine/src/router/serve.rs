@@ -19,6 +19,7 @@ use super::{Hooks, MAX_NAME, Router, Style};
 use crate::conn::Conn;
 use crate::event::Close;
 use crate::handler::{Accept, Handler, Reject, Upgrade};
+use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
 use crate::session::Sessions;
 
@@ -296,6 +297,9 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         let event = self.shown(route);
         self.tell(cx, event, request_id.as_deref(), trace, error);
         cx.about.request_id = request_id;
+        if let Some(reason) = error.close_reason() {
+            cx.close(CloseCode::POLICY, reason);
+        }
     }
 
     /// Tells a client that its message is not understood, and counts that.
