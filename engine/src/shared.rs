@@ -342,7 +342,9 @@ impl Ambient {
     }
 
     #[cfg(not(any(feature = "http", feature = "tokio")))]
-    pub(crate) fn enter(&self) {}
+    pub(crate) fn enter(&self) -> Option<()> {
+        None
+    }
 }
 
 /// What a socket counts as.

@@ -187,116 +187,131 @@ fn a_request_is_answered_to_the_letter() {
     assert!(text.starts_with(start), "{text}");
 }
 
+/// What is sent, and the code, message and `request_id` of the answer.
+type Bad<'a> = (&'a str, u16, &'a str, Option<&'a str>);
+
+fn check(client: &mut Client, cases: &[Bad<'_>]) {
+    for (message, code, text, request_id) in cases {
+        let answer = answer(client, message);
+        assert_eq!(answer["type"], "error", "{message}");
+        assert_eq!(answer["code"], *code, "{message}: {answer}");
+        assert_eq!(answer["message"], *text, "{message}");
+        let named = answer.get("request_id").and_then(Value::as_str);
+        assert_eq!(named, *request_id, "{message}");
+    }
+    let add = r#"{"type":"request","request_id":"r","event":"add","data":{"left":1,"right":2}}"#;
+    let sum = answer(client, add);
+    assert_eq!(sum["data"], json!({"sum": 3}), "it is as it was");
+}
+
 #[test]
-fn bad_input_is_answered_and_harms_nothing() {
+fn what_is_no_envelope_is_answered_and_harms_nothing() {
     let engine = serve_events();
     let mut client = connect(&engine);
-    let mut check = |message: &str, code: u16, text: &str, request_id: Option<&str>| {
-        let answer = answer(&mut client, message);
-        assert_eq!(answer["type"], "error", "{message}");
-        assert_eq!(answer["code"], code, "{message}: {answer}");
-        assert_eq!(answer["message"], text, "{message}");
-        assert_eq!(
-            answer.get("request_id").and_then(Value::as_str),
-            request_id,
-            "{message}"
-        );
-    };
-    let long = "x".repeat(129);
+    let long = format!(
+        r#"{{"type":"request","request_id":"{}","event":"add"}}"#,
+        "x".repeat(129)
+    );
     let r = Some("r");
-    check("nonsense", 400, "expected ident", None);
-    check("[]", 400, "expected an object", None);
-    check("{}", 400, "type: missing", None);
     check(
-        r#"{"type":7}"#,
-        400,
-        "type: invalid type: integer `7`, expected a string",
-        None,
-    );
-    check(
-        r#"{"type":"x"}"#,
-        400,
-        "type: must be request, notify, auth or ping",
-        None,
-    );
-    check(
-        r#"{"type":"request","event":"add"}"#,
-        400,
-        "request_id: missing",
-        None,
-    );
-    check(
-        r#"{"type":"request","request_id":"r"}"#,
-        400,
-        "event: missing",
-        r,
-    );
-    check(
-        r#"{"type":"request","request_id":7,"event":"add"}"#,
-        400,
-        "request_id: invalid type: integer `7`, expected a string",
-        None,
-    );
-    check(
-        &format!(r#"{{"type":"request","request_id":"{long}","event":"add"}}"#),
-        400,
-        "request_id: it is longer than 128 bytes",
-        None,
-    );
-    check(
-        r#"{"type":"request","request_id":"r","event":"sub"}"#,
-        404,
-        "no such event",
-        r,
-    );
-    check(
-        r#"{"type":"notify","event":"sub"}"#,
-        404,
-        "no such event",
-        None,
-    );
-    let add = |data: &str| format!(r#"{{"type":"request","request_id":"r","event":"add"{data}}}"#);
-    check(&add(""), 400, "data: missing field `left`", r);
-    check(
-        &add(r#","data":{"left":1}"#),
-        400,
-        "data: missing field `right`",
-        r,
-    );
-    check(
-        &add(r#","data":{"left":1,"right":"2"}"#),
-        400,
-        "data.right: invalid type: string \"2\", expected u8",
-        r,
-    );
-    check(
-        &add(r#","data":{"left":1,"right":256}"#),
-        400,
-        "data.right: invalid value: integer `256`, expected u8",
-        r,
-    );
-    check(
-        &add(r#","data":{"left":200,"right":100}"#),
-        400,
-        "data.right: the sum is above 255",
-        r,
-    );
-    check(
-        r#"{"type":"request","request_id":"r","event":"small","data":"too large"}"#,
-        413,
-        "data: 11 bytes, of which 8 are allowed",
-        r,
-    );
-    check(
-        r#"{"type":"notify","event":"fail"}"#,
-        418,
-        "short and stout",
-        None,
+        &mut client,
+        &[
+            ("nonsense", 400, "expected ident", None),
+            ("[]", 400, "expected an object", None),
+            ("{}", 400, "type: missing", None),
+            (
+                r#"{"type":7}"#,
+                400,
+                "type: invalid type: integer `7`, expected a string",
+                None,
+            ),
+            (
+                r#"{"type":"x"}"#,
+                400,
+                "type: must be request, notify, auth or ping",
+                None,
+            ),
+            (
+                r#"{"type":"request","event":"add"}"#,
+                400,
+                "request_id: missing",
+                None,
+            ),
+            (
+                r#"{"type":"request","request_id":"r"}"#,
+                400,
+                "event: missing",
+                r,
+            ),
+            (
+                r#"{"type":"request","request_id":7,"event":"add"}"#,
+                400,
+                "request_id: invalid type: integer `7`, expected a string",
+                None,
+            ),
+            (&long, 400, "request_id: it is longer than 128 bytes", None),
+            (
+                r#"{"type":"request","request_id":"r","event":"sub"}"#,
+                404,
+                "no such event",
+                r,
+            ),
+            (
+                r#"{"type":"notify","event":"sub"}"#,
+                404,
+                "no such event",
+                None,
+            ),
+        ],
     );
     client.binary(b"{}");
     assert_eq!(hear(&mut client)["message"], "events are text messages");
-    let sum = answer(&mut client, &add(r#","data":{"left":1,"right":2}"#));
-    assert_eq!(sum["data"], json!({"sum": 3}), "it is as it was");
+}
+
+#[test]
+fn data_that_is_wrong_is_answered_with_the_field() {
+    let engine = serve_events();
+    let mut client = connect(&engine);
+    let add = |data: &str| format!(r#"{{"type":"request","request_id":"r","event":"add"{data}}}"#);
+    let r = Some("r");
+    let small = r#"{"type":"request","request_id":"r","event":"small","data":"too large"}"#;
+    check(
+        &mut client,
+        &[
+            (&add(""), 400, "data: missing field `left`", r),
+            (
+                &add(r#","data":{"left":1}"#),
+                400,
+                "data: missing field `right`",
+                r,
+            ),
+            (
+                &add(r#","data":{"left":1,"right":"2"}"#),
+                400,
+                "data.right: invalid type: string \"2\", expected u8",
+                r,
+            ),
+            (
+                &add(r#","data":{"left":1,"right":256}"#),
+                400,
+                "data.right: invalid value: integer `256`, expected u8",
+                r,
+            ),
+            (
+                &add(r#","data":{"left":200,"right":100}"#),
+                400,
+                "data.right: the sum is above 255",
+                r,
+            ),
+            (small, 413, "data: 11 bytes, of which 8 are allowed", r),
+            (
+                r#"{"type":"notify","event":"fail"}"#,
+                418,
+                "short and stout",
+                None,
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -513,7 +528,9 @@ fn what_is_registered_wrongly_is_told_before_anything_is_bound() {
     });
     assert_eq!(twice.to_string(), "the event \"a\" was registered twice");
     for name in ["", "ping", "auth", &"x".repeat(129)] {
-        let error = refusal(&|router| drop(router.notify(name, |_, ()| {})));
+        let error = refusal(&|router| {
+            router.notify(name, |_, ()| {});
+        });
         assert!(matches!(error, RouterError::Name { .. }), "{name}");
     }
     let mut early = Router::new();

@@ -137,73 +137,79 @@ fn rooms_are_joined_talked_in_and_left() {
     }
 }
 
+/// Events that come to nothing: what they carry, and the code and message of the answer.
+fn bad_input() -> Vec<(&'static str, Value, u16, &'static str)> {
+    let long = "x".repeat(129);
+    let both = json!({"room": "trades", "since": {"epoch": "1", "offset": 1}, "history": 1});
+    let epoch = json!({"room": "trades", "since": {"epoch": "x", "offset": 1}});
+    vec![
+        ("room.join", json!({}), 400, "data: missing field `room`"),
+        (
+            "room.join",
+            json!({"room": 7}),
+            400,
+            "data.room: invalid type: integer `7`, expected a string",
+        ),
+        (
+            "room.join",
+            json!({"room": ""}),
+            400,
+            "data: room: must have 1 to 128 characters, and has 0",
+        ),
+        (
+            "room.join",
+            json!({"room": long}),
+            400,
+            "data: room: must have 1 to 128 characters, and has 129",
+        ),
+        (
+            "room.join",
+            json!({"room": "staff"}),
+            403,
+            "members of staff only",
+        ),
+        (
+            "room.join",
+            both,
+            400,
+            "data: history: cannot be beside since",
+        ),
+        (
+            "room.join",
+            epoch,
+            400,
+            "data.since.epoch: invalid digit found in string",
+        ),
+        (
+            "room.say",
+            json!({"room": "tea"}),
+            400,
+            "data: missing field `content`",
+        ),
+        (
+            "room.presence",
+            json!({"room": "tea"}),
+            403,
+            "join the room first",
+        ),
+        (
+            "user.tell",
+            json!({"user": "ann", "content": 1}),
+            404,
+            "the user is not connected",
+        ),
+    ]
+}
+
 #[test]
 fn bad_input_is_answered() {
     let engine = start(router(), 1);
     let mut client = Client::connect(engine.local_addr().unwrap());
-    let mut check = |event: &str, data: Value, code: u16, message: &str| {
+    for (event, data, code, message) in bad_input() {
         let answer = ask(&mut client, event, &data);
         assert_eq!(answer["code"], code, "{event} {data}: {answer}");
         assert_eq!(answer["message"], message, "{event} {data}");
-    };
-    let long = "x".repeat(129);
-    check("room.join", json!({}), 400, "data: missing field `room`");
-    check(
-        "room.join",
-        json!({"room": 7}),
-        400,
-        "data.room: invalid type: integer `7`, expected a string",
-    );
-    check(
-        "room.join",
-        json!({"room": ""}),
-        400,
-        "data: room: must have 1 to 128 characters, and has 0",
-    );
-    check(
-        "room.join",
-        json!({"room": long}),
-        400,
-        "data: room: must have 1 to 128 characters, and has 129",
-    );
-    check(
-        "room.join",
-        json!({"room": "staff"}),
-        403,
-        "members of staff only",
-    );
-    let both = json!({"room": "trades", "since": {"epoch": "1", "offset": 1}, "history": 1});
-    check(
-        "room.join",
-        both,
-        400,
-        "data: history: cannot be beside since",
-    );
-    let epoch = json!({"room": "trades", "since": {"epoch": "x", "offset": 1}});
-    check(
-        "room.join",
-        epoch,
-        400,
-        "data.since.epoch: invalid digit found in string",
-    );
-    check(
-        "room.say",
-        json!({"room": "tea"}),
-        400,
-        "data: missing field `content`",
-    );
-    check(
-        "room.presence",
-        json!({"room": "tea"}),
-        403,
-        "join the room first",
-    );
-    check(
-        "user.tell",
-        json!({"user": "ann", "content": 1}),
-        404,
-        "the user is not connected",
-    );
+    }
     assert_eq!(
         done(&mut client, "whoami", &Value::Null)["rooms"],
         json!([])

@@ -27,7 +27,7 @@ impl PerAddress {
 
     /// Counts one more; `None` when that is too many.
     pub(crate) fn count(self: &Arc<PerAddress>, address: IpAddr) -> Option<Counted> {
-        let client = client(address);
+        let client = household(address);
         let mut stripe = self.stripe(client);
         let count = stripe.entry(client).or_default();
         if *count >= self.max {
@@ -79,7 +79,7 @@ impl Drop for Counted {
 
 /// Who has an address: one of IPv4 alone, or the whole `/64` of one of IPv6, all of which one household has. In
 /// the first `/64` of IPv6 nobody is.
-fn client(address: IpAddr) -> u64 {
+pub(crate) fn household(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {

@@ -15,7 +15,7 @@ use throng_transport::Peer;
 use crate::config::{Config, ProxyProtocol};
 
 pub(crate) use announced::{Announced, read_announcement};
-pub(crate) use counts::{Counted, PerAddress};
+pub(crate) use counts::{Counted, PerAddress, household};
 
 /// What stands for Unix sockets among the networks.
 pub(crate) const UNIX: &str = "unix";

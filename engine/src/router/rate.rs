@@ -2,7 +2,6 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::hash::BuildHasher;
 use super::cx::Cx;
 use super::error::EventError;
 use super::middleware::{Call, Middleware};
+use crate::address::household;
 use crate::limits::{MAX_BUCKETS, REFUSALS_BEFORE_CLOSE};
 
 /// Bounds how often events are sent, by token buckets: `burst` at once, `per_second` for ever.
@@ -43,7 +43,7 @@ pub struct RateLimit {
 enum Whose {
     Connection,
     User(Buckets<String>),
-    Address(Buckets<Network>),
+    Address(Buckets<u64>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,8 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Whose::User(Buckets::new()))
     }
 
-    /// For all connections from an IPv4 address, or an IPv6 network of 64 bits, together; for those over
-    /// Unix sockets each by itself.
+    /// For all connections of clients ([`Conn::client_addr`](crate::Conn::client_addr)) with one IPv4 address, or in one IPv6
+    /// network of 64 bits, together; for those without an address each by itself.
     ///
     /// # Panics
     /// As [`RateLimit::per_connection`].
@@ -116,8 +116,8 @@ impl RateLimit {
                 }
             }
             Whose::Address(buckets) => {
-                if let Some(address) = cx.remote_addr() {
-                    return buckets.take(&Network::of(address.ip()), now, self.rate);
+                if let Some(address) = cx.client_addr() {
+                    return buckets.take(&household(address), now, self.rate);
                 }
             }
         }
@@ -202,25 +202,6 @@ impl Bucket {
     }
 }
 
-/// An IPv4 address, or the first 64 bits of an IPv6 address: what one subscriber has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Network {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl Network {
-    fn of(address: IpAddr) -> Network {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Network::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Network::V6([a, b, c, d, e, f, g, h])
-            }
-        }
-    }
-}
-
 /// Buckets that all shards share, in parts, so that two shards seldom meet.
 #[derive(Debug)]
 struct Buckets<K> {
@@ -300,15 +281,6 @@ mod tests {
             [true, true, true, false],
             "never more than the burst"
         );
-    }
-
-    #[test]
-    fn subscribers_are_told_apart() {
-        let network = |address: &str| Network::of(address.parse().unwrap());
-        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
-        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
-        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::"));
-        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
     }
 
     #[test]

@@ -14,10 +14,13 @@ use crate::limits::{LINK_BYTES, LINK_MESSAGES};
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
 
+/// What the future has done with the connection in hand.
+type Call = Box<dyn FnOnce(&mut Conn<'_, ()>) + Send>;
+
 /// Something that the future wants done on the shard.
 pub(crate) enum Op {
     Send(OwnedMessage),
-    Call(Box<dyn FnOnce(&mut Conn<'_, ()>) + Send>),
+    Call(Call),
     Close(CloseCode, String),
 }
 
