@@ -125,7 +125,7 @@ fn the_rooms_of_a_connection_are_told() {
             .rooms_of(guest.id)
             .unwrap()
             .iter()
-            .map(|name| name.to_string())
+            .map(ToString::to_string)
             .collect();
         rooms.sort();
         rooms
