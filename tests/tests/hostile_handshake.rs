@@ -24,8 +24,8 @@ fn five_thousand_slow_requests_cost_little_and_time_out() {
     /// Less than 100 bytes of each arrive, in a box of their own; then comes the answer.
     const EACH: usize = 512;
     let timeout = Duration::from_secs(3);
-    let settings = config().max_connections(6000).handshake_timeout(timeout);
-    let siege = Siege::begin(settings);
+    let settings = config().max_connections(6000).max_handshakes(6000);
+    let siege = Siege::begin(settings.handshake_timeout(timeout));
     let mut attackers = Attackers::connect(siege.address(), SLOW);
     let mut bytes = b"GET / HTTP/1.1\r\nX: "
         .iter()

@@ -22,7 +22,7 @@ use throng::{
     Accept, Config, Conn, Engine, EngineHandle, Handler, Message, Peer, Reject, StartError, Upgrade,
 };
 use throng_tests::engine::{
-    Client, Happening, Heard, Obedient, Served, beside, config, request, until,
+    Client, Happening, Heard, Obedient, PATIENCE, Served, beside, config, request, until,
 };
 
 use servers::serve_axum;
@@ -236,13 +236,17 @@ fn a_drain_tells_mounted_connections_and_refuses_newcomers() {
 fn who_vanishes_before_the_hand_over_leaves_nothing_behind() {
     let served = mounted(config().max_connections(1));
     let handle = served.engine.handle();
+    let (decided, decisions) = channel();
     let server = serve_axum(Router::new().fallback(any(move |request: Request| {
-        let handle = handle.clone();
+        let (handle, decided) = (handle.clone(), decided.clone());
         async move {
             let path = request.uri().path().to_owned();
             let response = handle.upgrade(request);
             match &*path {
-                "/late" => std::future::pending().await,
+                "/late" => {
+                    decided.send(response.status().as_u16()).unwrap();
+                    std::future::pending().await
+                }
                 // A layer that answers something else.
                 "/other" => "nothing".into_response(),
                 _ => response.into_response(),
@@ -254,7 +258,8 @@ fn who_vanishes_before_the_hand_over_leaves_nothing_behind() {
         until("the seat is free", || refused() == 418);
         let mut client = Client::silent(server.address);
         client.write(request("").replace("/path", "/late").as_bytes());
-        until("it is decided", || refused() == 503);
+        assert_eq!(decisions.recv_timeout(PATIENCE), Ok(101));
+        assert_eq!(refused(), 503, "the seat is taken");
         client.reset();
         assert_eq!(served.next(), Happening::Forgotten, "the state is dropped");
     }
