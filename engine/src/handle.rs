@@ -506,8 +506,8 @@ impl EngineHandle {
     /// longer than 123 bytes is cut.
     ///
     /// # Errors
-    /// When the mailbox of a shard that has some of them is full, which leaves those there open, or when the
-    /// engine has stopped.
+    /// When the mailbox of a shard that has some of them is full, or the fan-out pool, which leaves those there
+    /// open, or when the engine has stopped.
     pub fn close_user(
         &self,
         user: &str,
@@ -526,18 +526,20 @@ impl EngineHandle {
             };
             self.0.post(shard, mail)
         };
-        let (mut addressed, mut refused) = (0, 0);
+        let (mut addressed, mut refused, mut failure) = (0, 0, None);
         for shard in shared.shards() {
             addressed += 1;
             match close(shard) {
                 Ok(()) => {}
                 Err(PublishError::MailboxFull { .. }) => refused += 1,
-                Err(error) => return Err(error),
+                // The others are asked all the same.
+                Err(error) => failure = Some(error),
             }
         }
-        match refused {
-            0 => Ok(()),
-            _ => Err(PublishError::MailboxFull { refused, addressed }),
+        match (failure, refused) {
+            (Some(error), _) => Err(error),
+            (None, 0) => Ok(()),
+            (None, _) => Err(PublishError::MailboxFull { refused, addressed }),
         }
     }
 

@@ -71,6 +71,8 @@ pub(crate) const MAX_REVOCATIONS: usize = 65_536;
 pub(crate) const MAX_AUTH_FAILURES: u32 = 5;
 /// Futures polled in one turn, and calls made whose time has come.
 pub(crate) const JOBS_PER_TURN: usize = 256;
+/// For how long a shard sleeps at most until a call is due.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Entries taken from a shard's mailbox in one turn.
 pub(crate) const MAIL_PER_TURN: usize = 1024;
 /// A frame up to this size, published by another thread, is copied into a chunk of the shard's, beside

@@ -355,6 +355,27 @@ fn rates_are_limited_and_who_goes_on_is_closed() {
 }
 
 #[test]
+fn each_limit_closes_whom_it_refuses() {
+    let mut router = Router::new();
+    router.with(RateLimit::per_connection(1e6, 1_000_000));
+    router.with(RateLimit::per_connection(0.001, 1));
+    router.on("dear", |_, ()| Ok(()));
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    let engine = builder
+        .config(config())
+        .router(router)
+        .unwrap()
+        .start()
+        .unwrap();
+    let mut client = connect(&engine, "");
+    assert_eq!(ask(&mut client, "dear")["code"], 200);
+    for _ in 0..16 {
+        assert_eq!(ask(&mut client, "dear")["code"], 429);
+    }
+    assert_eq!(client.expect_close(1008), "too many events");
+}
+
+#[test]
 fn users_and_addresses_share_their_rates() {
     for limit in [
         RateLimit::per_user(0.001, 3),

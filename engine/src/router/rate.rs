@@ -134,13 +134,11 @@ impl<S> Middleware<S> for RateLimit {
             return Ok(());
         }
         if self.take(cx) {
-            own(cx).refusals = 0;
+            own(cx).refusals.retain(|(limit, _)| *limit != self.number);
             return Ok(());
         }
-        let own = own(cx);
-        own.refusals += 1;
         let error = EventError::too_many("too many events");
-        if own.refusals < REFUSALS_BEFORE_CLOSE {
+        if own(cx).count_refusal(self.number) < REFUSALS_BEFORE_CLOSE {
             return Err(error);
         }
         Err(error.closing("too many events"))
@@ -155,11 +153,20 @@ fn own<'c, S>(cx: &'c mut Cx<'_, S>) -> &'c mut Own {
 #[derive(Debug, Default)]
 struct Own {
     buckets: Vec<(usize, Bucket)>,
-    /// Events refused since one was let through.
-    refusals: u32,
+    /// Events that each limit has refused since it let one through.
+    refusals: Vec<(usize, u32)>,
 }
 
 impl Own {
+    fn count_refusal(&mut self, limit: usize) -> u32 {
+        if let Some((_, count)) = self.refusals.iter_mut().find(|(it, _)| *it == limit) {
+            *count += 1;
+            return *count;
+        }
+        self.refusals.push((limit, 1));
+        1
+    }
+
     fn bucket(&mut self, number: usize, now: Duration, rate: Rate) -> &mut Bucket {
         let place = self.buckets.iter().position(|(known, _)| *known == number);
         let place = place.unwrap_or_else(|| {

@@ -223,7 +223,7 @@ pub fn say<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
                     .unwrap_or_default()
             });
             if receipt.publish().refused > 0 {
-                return Err(EventError::new(503, "too much is said in this room"));
+                return Err(EventError::too_many("too much is said in this room"));
             }
             Ok(Said { room })
         },

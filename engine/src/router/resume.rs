@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::auth::Identity;
+use super::auth::{Auth, Identity};
 use super::ready::Place;
 use super::route::{self, Progress, Run};
 use super::serve::Table;
@@ -55,11 +55,11 @@ pub(super) fn resuming<S: Send + 'static, C: Codec>(sessions: &Sessions) -> Run<
     let sessions = sessions.clone();
     Box::new(move |table, cx, data| {
         let resume = route::read(&table.codec, data)?;
-        let resumed = resume_session(&sessions, cx, resume)?;
-        table.answer(cx, &resumed)?;
+        let resumed = resume_session(&sessions, table.auth.as_ref(), cx, resume)?;
         if resumed.resumed {
             table.watch_restored(cx);
         }
+        table.answer(cx, &resumed)?;
         Ok(Progress::Answered)
     })
 }
@@ -81,6 +81,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
 
 fn resume_session<S: Send + 'static>(
     sessions: &Sessions,
+    auth: Option<&Auth>,
     cx: &mut Cx<'_, S>,
     resume: Resume,
 ) -> Result<Resumed, EventError> {
@@ -100,10 +101,11 @@ fn resume_session<S: Send + 'static>(
         sessions.put_back(&token, parked, now);
         return Err(EventError::forbidden("the session is another user's"));
     }
-    let unix_time = cx.unix_time();
+    // What is restored is what the client may have now: nothing of it is sent before that is known.
     let identity = parked.attributes.get::<Identity>();
-    let is_over = |identity: &Identity| identity.expires_at().is_some_and(|end| end <= unix_time);
-    if identity.is_some_and(is_over) {
+    let holds =
+        |identity: &Identity| auth.is_none_or(|auth| auth.accepts(identity, cx.unix_time()));
+    if !identity.map_or(auth.is_none(), holds) {
         return Ok(Resumed::default());
     }
     Ok(restore(cx, parked, &positions))

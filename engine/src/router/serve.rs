@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::answer::{Failure, Pong, Response};
-use super::auth::{self, Auth};
+use super::auth::{self, Auth, Identity};
 use super::codec::{Codec, Envelope, Payload};
 use super::cx::{About, Cx, TraceId};
 use super::error::EventError;
@@ -96,7 +96,10 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
         if let Some(sessions) = &self.0.sessions {
             // Its jobs are those of a connection that is over.
             conn.attributes().remove::<auth::Progress>();
-            sessions.park(conn, close);
+            // Who was not authenticated in the end has nothing to return to.
+            if self.0.auth.is_none() || conn.attribute::<Identity>().is_some() {
+                sessions.park(conn, close);
+            }
         }
     }
 }

@@ -13,14 +13,15 @@ use std::time::Duration;
 use crate::conn::Conn;
 use crate::entropy::system_entropy;
 use crate::event::{Cause, Close};
+use crate::protocol::close::CloseCode;
 use crate::protocol::mask::NoEntropy;
 
 /// Sessions of the clients of a [`Router`](crate::Router) ([`Router::sessions`](crate::Router::sessions)).
 ///
 /// Each client is told a token when it connects:
-/// `{"type":"notify","event":"session","data":{"token":"…","window":30},"timestamp":…}`. When its connection ends without a
-/// close frame of either side's, or the engine is not at fault but cannot hear it any more, what belongs to it is kept
-/// for the window. The client, returning, sends the event `session.resume` with the token, and with the position that it
+/// `{"type":"notify","event":"session","data":{"token":"…","window":30},"timestamp":…}`. When its connection is lost (its
+/// network is gone, it missed the heartbeat, it was too slow, its page was left: close code 1001), what belongs to it is
+/// kept for the window; who says goodbye, is closed by the service, or is not authenticated at the end leaves nothing. The client, returning, sends the event `session.resume` with the token, and with the position that it
 /// has heard each [sequenced](crate::RoomOptions::sequenced) room up to:
 ///
 /// ```json
@@ -95,7 +96,7 @@ impl Sessions {
             user: conn.user_id().map(str::to_owned),
             rooms: conn.rooms().map(str::to_owned).collect(),
             attributes: std::mem::take(conn.attributes()),
-            until: conn.now() + self.window,
+            until: conn.now().saturating_add(self.window),
         };
         self.table.insert(token, parked, conn.now());
     }
@@ -119,14 +120,13 @@ fn may_return(cause: &Cause) -> bool {
         Cause::PeerVanished
         | Cause::HeartbeatMissed
         | Cause::SlowConsumer
-        | Cause::OverBudget
-        | Cause::LibraryFault
-        | Cause::Drain => true,
-        // RFC 6455 §7.4.1: its page was left, or its network has changed.
-        Cause::PeerClosed { code, .. } => {
-            code.is_none_or(|code| code == crate::CloseCode::GOING_AWAY)
-        }
-        Cause::ProtocolFault
+        | Cause::LibraryFault => true,
+        // RFC 6455 §7.4.1: its page was left, or its network has changed. Without a code it was closed on purpose.
+        Cause::PeerClosed { code, .. } => *code == Some(CloseCode::GOING_AWAY),
+        // What it holds was too much; and of an engine that is drained nothing is left.
+        Cause::OverBudget
+        | Cause::Drain
+        | Cause::ProtocolFault
         | Cause::TooBig
         | Cause::Policy
         | Cause::Kicked { .. }

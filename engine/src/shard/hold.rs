@@ -111,7 +111,7 @@ impl Core {
 
     /// Whether this turn has made, or taken in, as much as it may for any connection.
     #[inline]
-    fn has_done_enough(&self) -> bool {
+    pub(super) fn has_done_enough(&self) -> bool {
         let most = PRODUCED_PER_TURN.min(self.thrift.per_turn);
         let produced = self.chunks.produced() + self.publications.produced();
         produced >= most || self.has_taken_enough()

@@ -24,7 +24,7 @@ use super::core::Core;
 use super::guard::Foreign;
 use super::{Shard, guard};
 use crate::handler::Handler;
-use crate::limits::JOBS_PER_TURN;
+use crate::limits::{JOBS_PER_TURN, LONGEST_WAIT};
 
 /// A connection's job that has not ended: [`Conn::spawn`](crate::Conn::spawn), [`Conn::after`](crate::Conn::after).
 ///
@@ -59,8 +59,9 @@ pub(crate) type JobList = SmallVec<[JobId; 2]>;
 /// A place in the slab, and the number of the job that it was given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId {
-    place: usize,
+    /// First, so that of calls due at the same time the one begun first is made first.
     number: u64,
+    place: usize,
 }
 
 /// All jobs of a shard.
@@ -173,7 +174,8 @@ impl Jobs {
             return Some(Duration::ZERO);
         }
         let Reverse((due, _)) = self.due.peek()?;
-        Some(due.saturating_sub(now))
+        // Drivers need not know times that are never reached.
+        Some(due.saturating_sub(now).min(LONGEST_WAIT))
     }
 
     /// Whether something was woken or is due.
@@ -222,7 +224,9 @@ impl Core {
             {
                 *overdue = Foreign::new(call);
             }
-            self.jobs.due.push(Reverse((self.now + limit, id)));
+            self.jobs
+                .due
+                .push(Reverse((self.now.saturating_add(limit), id)));
         }
         self.list_job(key, id);
         Ok(Job(id))
@@ -236,7 +240,7 @@ impl Core {
         call: Call,
     ) -> Result<Job, SpawnError> {
         self.check_room_for_job(key)?;
-        let due = self.now + delay;
+        let due = self.now.saturating_add(delay);
         let id = self.jobs.insert(key, |_, _| Kind::Call(Foreign::new(call)));
         self.jobs.due.push(Reverse((due, id)));
         self.list_job(key, id);
@@ -311,7 +315,12 @@ impl<H: Handler> Shard<H> {
         for key in std::mem::take(&mut self.core.jobs.revisit) {
             self.serve_link(key);
         }
-        for _ in 0..JOBS_PER_TURN {
+        // What these wake, themselves included, is polled in the next turn: in between is the flush.
+        let woken = self.core.jobs.woken.len().min(JOBS_PER_TURN);
+        for _ in 0..woken {
+            if self.core.has_done_enough() {
+                break;
+            }
             let Ok(id) = self.core.jobs.woken.try_recv() else {
                 break;
             };
@@ -338,8 +347,9 @@ impl<H: Handler> Shard<H> {
             return;
         };
         let alarm = Arc::clone(alarm);
-        // Whatever wakes it from now on is not seen by this poll for sure.
-        alarm.is_rung.store(false, Ordering::Release);
+        // Whatever wakes it from now on is not seen by this poll for sure. A read-modify-write, so that it either
+        // sees a concurrent `wake` and what came before it, or is seen by it and leads to another one.
+        alarm.is_rung.swap(false, Ordering::AcqRel);
         let waker = alarm.into();
         let outcome = guard(|| polled.as_mut().poll(&mut Context::from_waker(&waker)));
         match outcome {

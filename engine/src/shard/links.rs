@@ -9,6 +9,7 @@ use super::{Foreign, Lane, Shard};
 use crate::conn::Conn;
 use crate::event::Cause;
 use crate::handler::Handler;
+use crate::limits::LINK_MESSAGES;
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
 use crate::socket::{Link, Op};
@@ -52,7 +53,11 @@ impl<H: Handler> Shard<H> {
             self.core.connections[key.slot].marks.set_full(false);
             self.core.line_up(key);
         }
-        while self.core.is_keeping_up(key) {
+        // Whoever has the socket may go on making work while this is done.
+        for _ in 0..LINK_MESSAGES {
+            if !self.core.is_keeping_up(key) || self.core.has_done_enough() {
+                break;
+            }
             let Some(op) = link.next_op() else {
                 break;
             };

@@ -101,7 +101,7 @@ impl Link {
         op: &mut Option<Op>,
     ) -> Poll<Result<(), Ended>> {
         let mut ends = self.lock();
-        if ends.ended.is_some() {
+        if ends.ended.is_some() || ends.has_hung_up {
             return Poll::Ready(Err(Ended));
         }
         if !ends.has_room_out() {

@@ -126,6 +126,12 @@ impl Auth {
         Ok(identity)
     }
 
+    /// Whether what was validated before still holds.
+    pub(super) fn accepts(&self, identity: &Identity, now: u64) -> bool {
+        let is_over = identity.expires_at().is_some_and(|end| end <= now);
+        !is_over && !self.revocations.concern(identity)
+    }
+
     /// Decides about an upgrade, together with what the service says of it.
     pub(super) fn admit<S>(
         &self,
