@@ -100,7 +100,8 @@ fn handshakes_that_end_in_any_way_are_counted_out() {
     let settings = config().max_handshakes(1);
     let engine = start(settings.handshake_timeout(Duration::from_millis(200)), None);
     let address = engine.local_addr().unwrap();
-    let ends: [(&str, fn(&mut Client)); 6] = [
+    type End = fn(&mut Client);
+    let ends: [(&str, End); 6] = [
         ("an upgrade", |client| client.write(request("").as_bytes())),
         ("a bad request", |client| client.write(b"hello\r\n\r\n")),
         ("another request", |client| {
