@@ -277,6 +277,12 @@ impl<S> Conn<'_, S> {
             .map(|name| &**name)
     }
 
+    /// Whether the connection is in a room: a look-up, where [`rooms`](Conn::rooms) walks all of them.
+    pub fn is_in(&self, room: &str) -> bool {
+        let place = self.core.rooms.held(room);
+        place.is_some_and(|place| self.connection().rooms.contains(place))
+    }
+
     /// What is known of a room; `None` when there is none of that name.
     pub fn room_info(&self, room: &str) -> Option<RoomInfo> {
         self.core.shared.directory.info(room)

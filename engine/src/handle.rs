@@ -368,7 +368,7 @@ impl EngineHandle {
     /// The engine's time in seconds since 1970: that of the system when it was started, and the monotonic
     /// clock from there.
     pub fn unix_time(&self) -> u64 {
-        (self.0.unix_epoch + self.0.epoch.elapsed()).as_secs()
+        self.0.unix_time()
     }
 
     /// What the shards run on: where [`Backend::Auto`] was asked for, what that came to.

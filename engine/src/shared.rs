@@ -84,6 +84,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The time in seconds since 1970, for threads that are no shards.
+    pub(crate) fn unix_time(&self) -> u64 {
+        (self.unix_epoch + self.epoch.elapsed()).as_secs()
+    }
+
     /// The same with its epoch at this time since 1970, and a clock that the shards measure times by.
     pub(crate) fn by_the_clock(self, unix_epoch: Duration, clock: Clock) -> Shared {
         Shared {

@@ -137,7 +137,7 @@ impl Chat {
 
     fn join(&self, conn: &mut Client<'_>, name: &str, room: &str) -> Result<(), Refusal> {
         check_name(room)?;
-        if is_member(conn, room) {
+        if conn.is_in(room) {
             return Ok(());
         }
         conn.join(room)
@@ -169,13 +169,9 @@ impl Chat {
     }
 }
 
-fn is_member(conn: &Client<'_>, room: &str) -> bool {
-    conn.rooms().any(|joined| joined == room)
-}
-
 fn check_member(conn: &Client<'_>, room: &str) -> Result<(), Refusal> {
     let refusal = || Refusal::new("not_member", format!("you are not in {room}"));
-    is_member(conn, room).then_some(()).ok_or_else(refusal)
+    conn.is_in(room).then_some(()).ok_or_else(refusal)
 }
 
 /// Tells one client something.

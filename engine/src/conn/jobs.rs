@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Conn;
-use crate::shard::{Call, Job, SpawnError};
+use crate::shard::{Call, Job, SpawnError, Work};
 
 impl<S: Send + 'static> Conn<'_, S> {
     /// Runs a future beside the shard: to wait for an answer of another service, for instance. What it is
@@ -62,11 +62,7 @@ impl<S: Send + 'static> Conn<'_, S> {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let work = async move {
-            let output = future.await;
-            with_conn::<S>(move |conn| then(conn, output))
-        };
-        self.core.spawn(self.key, Box::pin(work), None, false)
+        self.core.spawn(self.key, work(future, then), None, false)
     }
 
     /// Runs a future that goes on when the connection ends.
@@ -74,12 +70,11 @@ impl<S: Send + 'static> Conn<'_, S> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let work = async move {
-            future.await;
-            // Whoever has the socket now has it in vain: nothing would wake the shard for it.
-            with_conn::<S>(|conn| conn.link().into_iter().for_each(|link| link.hang_up()))
+        // Whoever has the socket then has it in vain: nothing would wake the shard for it.
+        let hang_up = |conn: &mut Conn<'_, S>, ()| {
+            conn.link().into_iter().for_each(|link| link.hang_up());
         };
-        self.core.spawn(self.key, Box::pin(work), None, true)
+        self.core.spawn(self.key, work(future, hang_up), None, true)
     }
 
     /// The same with a limit, if there is one: when that time is over, the future is dropped and
@@ -95,12 +90,8 @@ impl<S: Send + 'static> Conn<'_, S> {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let work = async move {
-            let output = future.await;
-            with_conn::<S>(move |conn| then(conn, output))
-        };
         let limit = limit.map(|limit| (limit, with_conn::<S>(overdue)));
-        self.core.spawn(self.key, Box::pin(work), limit, false)
+        self.core.spawn(self.key, work(future, then), limit, false)
     }
 
     /// Calls `then` with the connection in hand when so much time has passed, to within a turn, if the
@@ -134,6 +125,17 @@ impl<S: Send + 'static> Conn<'_, S> {
     pub fn cancel(&mut self, job: Job) -> bool {
         self.core.cancel(self.key, job)
     }
+}
+
+/// A future, and what is made of its output with the connection in hand.
+fn work<S: 'static, T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+    then: impl FnOnce(&mut Conn<'_, S>, T) + Send + 'static,
+) -> Work {
+    Box::pin(async move {
+        let output = future.await;
+        with_conn::<S>(move |conn| then(conn, output))
+    })
 }
 
 /// What a job leaves to be called, on connections with that state.

@@ -182,7 +182,7 @@ fn begin<B>(
             peer,
             announced: None,
             secured: None,
-            unix_time: (shared.unix_epoch + shared.epoch.elapsed()).as_secs(),
+            unix_time: shared.unix_time(),
         },
         ask,
     );

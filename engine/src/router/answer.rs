@@ -4,8 +4,9 @@ use serde::{Serialize, Serializer};
 
 use super::cx::TraceId;
 
+/// A response, or an error, which has no data.
 #[derive(Serialize)]
-pub(super) struct Response<'a, T> {
+pub(super) struct Answer<'a, T> {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -14,21 +15,8 @@ pub(super) struct Response<'a, T> {
     pub(super) request_id: Option<&'a str>,
     pub(super) code: u16,
     pub(super) message: &'a str,
-    pub(super) data: &'a T,
-    pub(super) trace_id: TraceId,
-    pub(super) timestamp: u64,
-}
-
-#[derive(Serialize)]
-pub(super) struct Failure<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) event: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request_id: Option<&'a str>,
-    pub(super) code: u16,
-    pub(super) message: &'a str,
+    pub(super) data: Option<&'a T>,
     pub(super) trace_id: TraceId,
     pub(super) timestamp: u64,
 }

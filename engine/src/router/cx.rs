@@ -1,5 +1,6 @@
 //! What the handler of an event has in hand.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -12,19 +13,30 @@ use crate::conn::Conn;
 /// It is a [`Conn`] with more: everything that a [`Conn`] can do can be done with it.
 pub struct Cx<'a, S = ()> {
     conn: Conn<'a, S>,
-    pub(super) about: About,
+    pub(super) about: About<'a>,
     pub(super) timeout: Option<Duration>,
 }
 
 /// What is known of an event from its arrival to its answer.
 #[derive(Clone, Debug)]
-pub(super) struct About {
+pub(super) struct About<'a> {
     /// The index of its route.
     pub(super) route: usize,
-    pub(super) request_id: Option<Box<str>>,
+    pub(super) request_id: Option<Cow<'a, str>>,
     pub(super) wants_answer: bool,
     pub(super) trace: TraceId,
     pub(super) arrived: Duration,
+}
+
+impl About<'_> {
+    /// The same for an event that goes on when its message is gone.
+    pub(super) fn to_owned(&self) -> About<'static> {
+        let request_id = self.request_id.as_deref().map(str::to_owned);
+        About {
+            request_id: request_id.map(Cow::Owned),
+            ..*self
+        }
+    }
 }
 
 /// Names one event in answers and logs.
@@ -38,7 +50,7 @@ impl fmt::Display for TraceId {
 }
 
 impl<'a, S> Cx<'a, S> {
-    pub(super) fn new(conn: Conn<'a, S>, about: About) -> Cx<'a, S> {
+    pub(super) fn new(conn: Conn<'a, S>, about: About<'a>) -> Cx<'a, S> {
         Cx {
             conn,
             about,

@@ -58,6 +58,11 @@ fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
     Invalid::unless_chars(field, name, 1..=MAX_ROOM_NAME)
 }
 
+fn check_member<S>(cx: &Cx<'_, S>, room: &str) -> Result<(), EventError> {
+    let refusal = EventError::forbidden("join the room first");
+    cx.is_in(room).then_some(()).ok_or(refusal)
+}
+
 /// A [`Position`] as clients see it.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct Place {
@@ -195,9 +200,7 @@ pub fn say<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
     router.on(
         "room.say",
         |cx, Valid(Say { room, content }): Valid<Say>| {
-            if !cx.rooms().any(|joined| joined == room) {
-                return Err(EventError::forbidden("join the room first"));
-            }
+            check_member(cx, &room)?;
             let from = cx.user_id().map(str::to_owned);
             if !cx.is_sequenced(&room) {
                 let data = RoomMessage {
@@ -288,9 +291,7 @@ pub fn presence<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
     router.on(
         "room.presence",
         |cx, Valid(Named { room }): Valid<Named>| {
-            if !cx.rooms().any(|joined| joined == room) {
-                return Err(EventError::forbidden("join the room first"));
-            }
+            check_member(cx, &room)?;
             let present = cx.engine().presence(&room);
             let present = present.ok_or(EventError::not_found("the room has no presence"))?;
             let users = present.users.into_iter();

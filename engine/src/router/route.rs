@@ -133,7 +133,7 @@ where
     Box::new(move |table, cx, data| {
         let request = read(&table.codec, data)?;
         let future = handler(cx, request);
-        let about = cx.about.clone();
+        let about = cx.about.to_owned();
         let limit = cx.timeout;
         let (answered, overdue) = (Arc::clone(table), Arc::clone(table));
         let late = about.clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::Serialize;
 
-use super::answer::{Failure, Pong, Response};
+use super::answer::{Answer, Pong};
 use super::auth::{self, Auth, Identity};
 use super::codec::{Codec, Envelope, Payload};
 use super::cx::{About, Cx, TraceId};
@@ -161,7 +161,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         let entry = &table.entries[route];
         let about = About {
             route,
-            request_id: request_id.map(Box::from),
+            request_id: request_id.map(Cow::Borrowed),
             wants_answer,
             trace: TraceId(conn.random()),
             arrived: conn.now(),
@@ -258,13 +258,13 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             trace,
             ..
         } = &cx.about;
-        let response = Response {
+        let response = Answer {
             kind: "response",
             event: self.shown(*route),
             request_id: request_id.as_deref(),
             code: 200,
             message: "success",
-            data,
+            data: Some(data),
             trace_id: *trace,
             timestamp,
         };
@@ -282,7 +282,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
     pub(super) fn finish<T: Serialize>(
         &self,
         conn: &mut Conn<'_, S>,
-        about: About,
+        about: About<'_>,
         outcome: Result<T, EventError>,
     ) {
         let mut cx = Cx::new(conn.reborrow(), about);
@@ -328,12 +328,13 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         trace_id: TraceId,
         error: &EventError,
     ) {
-        let failure = Failure {
+        let failure = Answer::<()> {
             kind: "error",
             event,
             request_id,
             code: error.code(),
             message: error.message(),
+            data: None,
             trace_id,
             timestamp: conn.unix_time(),
         };

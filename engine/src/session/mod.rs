@@ -14,7 +14,6 @@ use crate::conn::Conn;
 use crate::entropy::system_entropy;
 use crate::event::{Cause, Close};
 use crate::protocol::close::CloseCode;
-use crate::protocol::mask::NoEntropy;
 
 /// Sessions of the clients of a [`Router`](crate::Router) ([`Router::sessions`](crate::Router::sessions)).
 ///
@@ -38,7 +37,6 @@ use crate::protocol::mask::NoEntropy;
 pub struct Sessions {
     window: Duration,
     table: Arc<Table>,
-    draw: fn(&mut [u8]) -> Result<(), NoEntropy>,
 }
 
 impl Sessions {
@@ -52,7 +50,6 @@ impl Sessions {
         Sessions {
             window,
             table: Arc::new(Table::new(sessions)),
-            draw: system_entropy,
         }
     }
 
@@ -75,7 +72,7 @@ impl Sessions {
     /// connection without one.
     pub(crate) fn begin<S>(&self, conn: &mut Conn<'_, S>) -> Option<Token> {
         let mut bytes = [0; 16];
-        if (self.draw)(&mut bytes).is_err() {
+        if system_entropy(&mut bytes).is_err() {
             tracing::warn!("a connection has no session: the system gives no randomness");
             return None;
         }

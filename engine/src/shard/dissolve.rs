@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use super::frames::{Dispatch, Frames};
+use super::frames::Dispatch;
 use super::outbox::Lane;
 use super::{Shard, guard};
 use crate::handler::Handler;
@@ -40,10 +40,8 @@ impl Core {
     /// What the engine tells the members of a room by itself.
     pub(super) fn notice_for_room(&mut self, message: &OwnedMessage) -> Dispatch {
         let message = message.as_message();
-        let payload = message.as_bytes();
-        let frame = self.encode_publication(opcode(message), payload);
         Dispatch {
-            frames: Frames::new(frame, self.shared.is_compressible(payload)),
+            frames: self.encode_publication(opcode(message), message.as_bytes()),
             lane: Lane::Normal,
             key: None,
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use super::frames::{Dispatch, Frames};
+use super::frames::Dispatch;
 use super::publish::Receipt;
 use crate::fanout::{self, Job, Later, Parcel, Unmade};
 use crate::limits::MAX_BACKLOG;
@@ -28,12 +28,12 @@ impl Core {
     /// Publishes through the pool.
     #[cold]
     pub(super) fn publish_to_fanout(&mut self, outgoing: &Outgoing<'_, '_>) -> Receipt {
-        let frame = self.encode_publication(outgoing.opcode, outgoing.payload);
+        let frames = self.encode_publication(outgoing.opcode, outgoing.payload);
         let is_heavy = self.shared.is_heavy(outgoing.payload);
         let parcel = Parcel::Publication {
             audience: self.travelling(outgoing),
             dispatch: Dispatch {
-                frames: Frames::new(frame, self.shared.is_compressible(outgoing.payload)),
+                frames,
                 lane: outgoing.lane,
                 key: outgoing.key.map(Arc::from),
             },

@@ -60,7 +60,7 @@ pub(crate) use drain::ShardDrained;
 pub(crate) use errands::{Errand, Errands};
 pub(crate) use frames::{Dispatch, Frames};
 pub(crate) use guard::{Foreign, guard};
-pub(crate) use jobs::Call;
+pub(crate) use jobs::{Call, Work};
 pub(crate) use mailbox::{Group, Mail, MailSender, Mailbox, PostError, mailbox};
 #[cfg(feature = "http")]
 pub(crate) use mount::{Mounted, Unopened};

@@ -58,8 +58,9 @@ impl Core {
 
     /// The same, beside what else is for many.
     #[inline]
-    pub(super) fn encode_publication(&mut self, opcode: OpCode, payload: &[u8]) -> Slice {
-        encode_frame(&mut self.publications, opcode, payload)
+    pub(super) fn encode_publication(&mut self, opcode: OpCode, payload: &[u8]) -> Frames {
+        let frame = encode_frame(&mut self.publications, opcode, payload);
+        Frames::new(frame, self.shared.is_compressible(payload))
     }
 
     /// Sends a message to a connection of this shard, if it is open.
@@ -106,10 +107,9 @@ impl Core {
         if self.goes_to_fanout(outgoing) {
             return self.publish_to_fanout(outgoing);
         }
-        let (audience, payload) = (outgoing.audience, outgoing.payload);
-        let frame = self.encode_publication(outgoing.opcode, payload);
+        let audience = outgoing.audience;
         let dispatch = Dispatch {
-            frames: Frames::new(frame, self.shared.is_compressible(payload)),
+            frames: self.encode_publication(outgoing.opcode, outgoing.payload),
             lane: outgoing.lane,
             key: outgoing.key.map(Arc::from),
         };

@@ -129,8 +129,7 @@ impl Core {
         room: &SequencedRoom,
         outgoing: &sealed::Outgoing<'_, '_>,
     ) -> Receipt {
-        let frame = self.encode_publication(outgoing.opcode, outgoing.payload);
-        let frames = Frames::new(frame, self.shared.is_compressible(outgoing.payload));
+        let frames = self.encode_publication(outgoing.opcode, outgoing.payload);
         let content = Content::Frames(frames);
         self.submit(room, outgoing.audience, content, outgoing.tally)
     }
@@ -401,9 +400,7 @@ impl Core {
             return None;
         };
         let message = made.as_message();
-        let payload = message.as_bytes();
-        let frame = self.encode_publication(opcode(message), payload);
-        Some(Frames::new(frame, self.shared.is_compressible(payload)))
+        Some(self.encode_publication(opcode(message), message.as_bytes()))
     }
 
     /// Copies a small frame from elsewhere beside others, so that they go out as one.

@@ -1,6 +1,6 @@
 //! Tokens that hold no longer though they have not expired.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -94,7 +94,7 @@ impl Revocations {
         since.is_some_and(|since| identity.issued_at().is_none_or(|made| made <= *since))
     }
 
-    fn users(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+    fn users(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
