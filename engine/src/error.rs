@@ -111,6 +111,11 @@ pub enum MembersError {
     Stopped,
 }
 
+/// It was asked for on a thread of the engine, which would wait for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("it is waited for on a thread of the engine, which would wait for itself")]
+pub struct OnShard;
+
 /// Why a publication has no receipt. Nobody was sent the message, but for [`OnShard`](Self::OnShard).
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -42,6 +42,7 @@ mod handler;
 #[cfg(feature = "http")]
 mod http;
 mod id;
+mod inspect;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -75,7 +76,7 @@ pub use conn::{Conn, Direct, FromHandler};
 pub use entropy::system_entropy;
 #[cfg(all(unix, feature = "tokio"))]
 pub use error::AdoptError;
-pub use error::{MembersError, PublishError, ReceiptError, StartError};
+pub use error::{MembersError, OnShard, PublishError, ReceiptError, StartError};
 pub use event::{Cause, CauseKind, Close, Counts, ErrorKind, Loss, Rejection};
 pub use events::{Event, EventKinds, Events, NextEvent, Subject, SubscribeError};
 pub use flight::{FlightEntry, FlightKind, FlightRecord};
@@ -85,6 +86,7 @@ pub use handler::{Accept, Handler, Reject, Upgrade};
 #[cfg(feature = "http")]
 pub use http::{Page, RequestBody, UpgradeResponse};
 pub use id::ConnectionId;
+pub use inspect::{ConnectionInfo, Waiting};
 pub use metrics::{
     ByLabel, FanoutSnapshot, HistogramSnapshot, Metric, Metrics, MetricsSnapshot, ShardSnapshot,
     TlsSnapshot, Unit,

@@ -61,6 +61,8 @@ pub(crate) const LINK_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_ROOM_NAME: usize = 128;
 /// Rooms that a client may name its position in when it resumes a session.
 pub(crate) const MAX_POSITIONS: usize = 4096;
+/// Connections that one question about them is answered with.
+pub(crate) const MAX_INSPECTED: usize = 1000;
 /// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.

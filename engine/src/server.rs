@@ -22,9 +22,9 @@ use tower_service::Service;
 use crate::backend::ShardDriver;
 use crate::config::Config;
 use crate::conn::Conn;
-use crate::error::StartError;
+use crate::error::{OnShard, StartError};
 use crate::fanout;
-use crate::handle::{EngineHandle, enter_shard};
+use crate::handle::{EngineHandle, enter_shard, is_on_shard};
 use crate::handler::{Accept, Handler, OnMessage, Reject, Upgrade};
 #[cfg(feature = "files")]
 use crate::http::Folder;
@@ -655,27 +655,9 @@ impl Engine {
     }
 
     fn drain_in_place(&mut self, code: CloseCode, window: Duration) -> DrainReport {
-        let shared = self.handle.shared();
-        shared.begin_drain();
-        if let Some(fanout) = &shared.fanout {
-            fanout.flush();
-        }
-        let (answer, answers) = bounded(shared.mail.len());
-        for mailbox in &shared.mail {
-            // A shard that has failed has nobody to close.
-            let _ = mailbox.post_blocking(Mail::Drain {
-                code,
-                window,
-                answer: answer.clone(),
-            });
-        }
-        drop(answer);
-        let mut total = ShardDrained::default();
-        while let Ok(drained) = answers.recv() {
-            total.add(&drained);
-        }
+        let report = self.handle.empty(code, window);
         self.stop();
-        total.into()
+        report
     }
 
     /// Waits until the engine has stopped, which another thread may have it do by
@@ -719,6 +701,58 @@ impl Engine {
         if let Some(side_door) = self.side_door.take() {
             side_door.stop();
         }
+    }
+}
+
+/// Going down, from wherever that is decided.
+impl EngineHandle {
+    /// Empties the engine and stops it as [`Engine::drain_with`] does, from any thread that may wait; whoever has the
+    /// [`Engine`] finds it stopped ([`Engine::wait`] returns). Where it is being drained already, this waits for the end of
+    /// that, which comes no later than it would by itself: the shorter window holds.
+    ///
+    /// # Errors
+    /// On a shard's own thread; nothing is done.
+    ///
+    /// # Panics
+    /// As [`EngineHandle::members`].
+    pub fn drain_with(&self, code: CloseCode, window: Duration) -> Result<DrainReport, OnShard> {
+        if is_on_shard() {
+            return Err(OnShard);
+        }
+        let drain = || {
+            let report = self.empty(code, window);
+            self.shutdown();
+            report
+        };
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.config().backend.has_tasks() {
+            return Ok(wait_in_place(drain));
+        }
+        Ok(drain())
+    }
+
+    /// Closes all connections over a time, and waits until they are gone.
+    fn empty(&self, code: CloseCode, window: Duration) -> DrainReport {
+        let shared = self.shared();
+        shared.begin_drain();
+        if let Some(fanout) = &shared.fanout {
+            fanout.flush();
+        }
+        let (answer, answers) = bounded(shared.mail.len());
+        for mailbox in &shared.mail {
+            // A shard that has failed has nobody to close.
+            let _ = mailbox.post_blocking(Mail::Drain {
+                code,
+                window,
+                answer: answer.clone(),
+            });
+        }
+        drop(answer);
+        let mut total = ShardDrained::default();
+        while let Ok(drained) = answers.recv() {
+            total.add(&drained);
+        }
+        total.into()
     }
 }
 

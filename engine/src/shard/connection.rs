@@ -320,6 +320,12 @@ impl Connection {
         }
     }
 
+    /// The client's address: the peer's, where nobody told another one.
+    pub(crate) fn client_addr(&self) -> Option<IpAddr> {
+        let told = self.particulars.as_ref().and_then(|it| it.client);
+        told.or_else(|| Some(self.peer().address()?.ip().to_canonical()))
+    }
+
     /// Messages that wait and will be sent.
     pub(crate) fn waiting(&self) -> u64 {
         if self.phase == Phase::Gone {

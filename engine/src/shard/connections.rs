@@ -114,6 +114,12 @@ impl Connections {
         })
     }
 
+    /// The keys of those in this slot and the ones behind it, in slot order.
+    pub(crate) fn keys_from(&self, slot: u32) -> impl Iterator<Item = SocketKey> {
+        let end = u32::try_from(self.slots.capacity()).unwrap_or(u32::MAX);
+        (slot..end).filter_map(|slot| self.key(slot))
+    }
+
     /// Frees what is spare.
     pub(crate) fn trim(&mut self) {
         self.stock.trim();

@@ -48,8 +48,8 @@ pub(super) struct Draining {
     /// all at once.
     phase: f64,
     report: ShardDrained,
-    /// Taken when the report is given.
-    answer: Option<Sender<ShardDrained>>,
+    /// Who waits for the report; nobody once it is given.
+    answers: Vec<Sender<ShardDrained>>,
 }
 
 impl Draining {
@@ -68,6 +68,13 @@ impl Draining {
         )]
         let told = (self.told_in_all as f64 * passed - self.phase).ceil() as usize;
         self.told_in_all.saturating_sub(told)
+    }
+
+    /// Somebody else wants the same, within `window` from `now`. The sooner end holds.
+    fn join(&mut self, window: Duration, answer: Sender<ShardDrained>, now: Duration) {
+        let elapsed = now.saturating_sub(self.began);
+        self.window = self.window.min(elapsed + window);
+        self.answers.push(answer);
     }
 
     /// Takes note of a connection that goes.
@@ -95,6 +102,9 @@ impl<H: Handler> Shard<H> {
         answer: Sender<ShardDrained>,
         driver: &mut impl Driver,
     ) {
+        if let Some(draining) = &mut self.draining {
+            return draining.join(window, answer, self.core.now);
+        }
         driver.stop_listening();
         let core = &mut self.core;
         let mut untold = core.connections.keys();
@@ -119,7 +129,7 @@ impl<H: Handler> Shard<H> {
                 ..ShardDrained::default()
             },
             phase: f64::from(core.shard) / core.shared.mail.len() as f64,
-            answer: Some(answer),
+            answers: vec![answer],
         });
     }
 
@@ -148,7 +158,7 @@ impl<H: Handler> Shard<H> {
         if self.core.connections.len() > 0 {
             return false;
         }
-        if let Some(answer) = draining.answer.take() {
+        for answer in draining.answers.drain(..) {
             // Whoever asked may have stopped waiting.
             let _ = answer.try_send(draining.report);
         }
@@ -190,7 +200,7 @@ mod tests {
             told_in_all: connections,
             phase: f64::from(shard) / f64::from(shards),
             report: ShardDrained::default(),
-            answer: Some(crossbeam_channel::bounded(1).0),
+            answers: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::sequence::{Numbered, Unnumbered};
 use super::tally::TallyShare;
 use super::wire::Trace;
 use crate::id::ConnectionId;
+use crate::inspect::Inspection;
 use crate::protocol::close::CloseCode;
 use crate::room::SharedAudience;
 
@@ -62,6 +63,8 @@ pub(crate) enum Mail {
         key: SocketKey,
         answer: Sender<Vec<Arc<str>>>,
     },
+    /// Say what is known of connections.
+    Inspect(Box<Inspection>),
     /// Close all connections over a time and stop.
     Drain {
         code: CloseCode,

@@ -23,6 +23,7 @@ mod gap;
 mod guard;
 mod handover;
 mod hold;
+mod inspect;
 mod invalid;
 mod jobs;
 #[cfg(feature = "internals")]

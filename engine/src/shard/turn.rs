@@ -167,6 +167,7 @@ impl<H: Handler> Shard<H> {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.try_send(names.collect());
             }
+            Mail::Inspect(inspection) => core.inspect(&inspection),
             Mail::Drain {
                 code,
                 window,

@@ -1,0 +1,183 @@
+//! What is known of open connections, for who looks after a service.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use serde::Serialize;
+use throng_transport::Peer;
+
+use crate::error::MembersError;
+use crate::event::Counts;
+use crate::handle::{EngineHandle, is_on_shard};
+use crate::id::ConnectionId;
+use crate::limits::MAX_INSPECTED;
+use crate::shard::Mail;
+#[cfg(all(unix, feature = "tokio"))]
+use crate::tasks::wait_in_place;
+
+/// An open connection, as it was when its shard was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub id: ConnectionId,
+    /// Who is at the other end of the socket.
+    pub peer: Peer,
+    /// The client's address ([`Conn::client_addr`](crate::Conn::client_addr)).
+    pub client: Option<IpAddr>,
+    /// Whose it is ([`Conn::user_id`](crate::Conn::user_id)).
+    pub user_id: Option<String>,
+    /// The subprotocol that was agreed on.
+    pub subprotocol: Option<String>,
+    /// How long it has been open, to within 10 ms.
+    pub open_for: Duration,
+    /// How long ago its last message arrived, to within 10 ms.
+    pub idle_for: Duration,
+    /// How many rooms it is in.
+    pub rooms: usize,
+    /// What went over it so far.
+    pub counts: Counts,
+    /// What waits to be sent to it.
+    pub waiting: Waiting,
+    /// Whether it does not take what it is sent at once.
+    pub is_behind: bool,
+}
+
+/// What waits to be sent to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Waiting {
+    /// Bytes, frame headers included.
+    pub bytes: usize,
+    /// Messages.
+    pub messages: usize,
+}
+
+/// Which connections a shard is asked about.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// Those in this slot and the ones behind it.
+    From(u32),
+    /// Those that are behind, most waiting first.
+    Behind,
+    /// The one of that id.
+    One(ConnectionId),
+}
+
+/// What a shard is asked about its connections.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    pub(crate) wanted: Wanted,
+    pub(crate) limit: usize,
+    pub(crate) answer: Sender<Vec<ConnectionInfo>>,
+}
+
+/// Looking at connections. These wait for shards to answer, a turn each, and a shard asked is busy for some
+/// microseconds: they are for people who look, not for every message. They panic where
+/// [`EngineHandle::members`] does.
+impl EngineHandle {
+    /// A connection, if it is open.
+    ///
+    /// # Errors
+    /// On a shard's own thread, and when the engine has stopped.
+    pub fn inspect(&self, id: ConnectionId) -> Result<Option<ConnectionInfo>, MembersError> {
+        let mut found = self.ask(|| self.ask_shard(id.shard(), Wanted::One(id), 1))?;
+        Ok(found.pop())
+    }
+
+    /// At most `limit` connections, 1,000 at the most, in an order that stays; the next ones are those `after` the last
+    /// of these. One that opens meanwhile may be missed.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &throng::EngineHandle) -> Result<(), throng::MembersError> {
+    /// let mut after = None;
+    /// loop {
+    ///     let page = engine.connections_after(after, 100)?;
+    ///     let Some(last) = page.last() else {
+    ///         break;
+    ///     };
+    ///     after = Some(last.id);
+    ///     for connection in page {
+    ///         println!("{} {:?}", connection.id, connection.user_id);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// On a shard's own thread, and when the engine has stopped.
+    pub fn connections_after(
+        &self,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Result<Vec<ConnectionInfo>, MembersError> {
+        let limit = limit.min(MAX_INSPECTED);
+        let (first, mut slot) = match after {
+            Some(id) => (id.shard(), id.key().slot + 1),
+            None => (0, 0),
+        };
+        let shards = first..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX);
+        self.ask(|| {
+            let mut found = Vec::new();
+            for shard in shards {
+                let room = limit - found.len();
+                if room == 0 {
+                    break;
+                }
+                found.append(&mut self.ask_shard(shard, Wanted::From(slot), room)?);
+                slot = 0;
+            }
+            Ok(found)
+        })
+    }
+
+    /// The connections that do not take what they are sent at once, those with the most bytes waiting first; at most
+    /// `limit`, and 1,000.
+    ///
+    /// # Errors
+    /// On a shard's own thread, and when the engine has stopped.
+    pub fn slow_consumers(&self, limit: usize) -> Result<Vec<ConnectionInfo>, MembersError> {
+        let limit = limit.min(MAX_INSPECTED);
+        self.ask(|| {
+            let mut found = Vec::new();
+            for shard in 0..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX) {
+                found.append(&mut self.ask_shard(shard, Wanted::Behind, limit)?);
+            }
+            found.sort_unstable_by(|a, b| b.waiting.cmp(&a.waiting));
+            found.truncate(limit);
+            Ok(found)
+        })
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce() -> Result<T, MembersError>) -> Result<T, MembersError> {
+        if is_on_shard() {
+            return Err(MembersError::OnShard);
+        }
+        #[cfg(all(unix, feature = "tokio"))]
+        if self.shared().config.backend.has_tasks() {
+            return wait_in_place(ask);
+        }
+        ask()
+    }
+
+    fn ask_shard(
+        &self,
+        shard: u8,
+        wanted: Wanted,
+        limit: usize,
+    ) -> Result<Vec<ConnectionInfo>, MembersError> {
+        let Some(mailbox) = self.shared().mail.get(usize::from(shard)) else {
+            return Ok(Vec::new());
+        };
+        let (answer, answers) = bounded(1);
+        let inspection = Inspection {
+            wanted,
+            limit,
+            answer,
+        };
+        let posted = mailbox.post_blocking(Mail::Inspect(Box::new(inspection)));
+        posted.map_err(|_| MembersError::Stopped)?;
+        answers.recv().map_err(|_| MembersError::Stopped)
+    }
+}
