@@ -23,6 +23,8 @@
 struct Readme;
 
 mod address;
+#[cfg(feature = "admin")]
+mod admin;
 mod attributes;
 mod backend;
 mod budget;
@@ -67,6 +69,8 @@ mod socket;
 #[cfg(all(unix, feature = "tokio"))]
 mod tasks;
 
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use attributes::Attributes;
 pub use budget::MemoryUse;
 pub use config::{

@@ -19,6 +19,8 @@ use throng_transport::{BindAddress, Driver, ListenOptions, Listener, SocketOptio
 #[cfg(feature = "http")]
 use tower_service::Service;
 
+#[cfg(feature = "admin")]
+use crate::admin::{Admin, AdminServer};
 use crate::backend::ShardDriver;
 use crate::config::Config;
 use crate::conn::Conn;
@@ -51,6 +53,8 @@ pub struct Builder<H> {
     is_mounted: bool,
     #[cfg(feature = "http")]
     offering: Offering,
+    #[cfg(feature = "admin")]
+    admin: Option<Admin>,
     ready_check: Option<ReadyCheck>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
@@ -78,6 +82,12 @@ impl<H> Builder<H> {
         let addresses = address.to_socket_addrs().map_err(unusable)?;
         self.addresses.extend(addresses.map(BindAddress::Tcp));
         Ok(self)
+    }
+
+    #[cfg(feature = "admin")]
+    pub(crate) fn listen_on(mut self, address: BindAddress) -> Builder<H> {
+        self.addresses.push(address);
+        self
     }
 
     /// Listens on a Unix socket. The file must not exist; it is not removed afterwards.
@@ -203,6 +213,13 @@ impl<H> Builder<H> {
         self
     }
 
+    /// Has people look after the engine in a browser.
+    #[cfg(feature = "admin")]
+    pub fn admin(mut self, admin: Admin) -> Builder<H> {
+        self.admin = Some(admin);
+        self
+    }
+
     /// Has every TCP listener speak TLS, and nothing else. Unix sockets stay as they are, and so do streams
     /// that are handed over. A shard that has [`max_tls_handshakes`](field@Config::max_tls_handshakes) under
     /// way refuses further ones.
@@ -238,6 +255,8 @@ impl<H> Builder<H> {
             is_mounted: self.is_mounted,
             #[cfg(feature = "http")]
             offering: self.offering,
+            #[cfg(feature = "admin")]
+            admin: self.admin,
             ready_check: self.ready_check,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -322,6 +341,11 @@ impl<H: Handler> Builder<H> {
     pub fn start(mut self) -> Result<Engine, StartError> {
         self.config.validate()?;
         let has_somewhere_to_be = self.has_somewhere_to_be();
+        #[cfg(feature = "admin")]
+        if let Some(admin) = &self.admin {
+            admin.check(!(self.addresses.is_empty() && self.inherited.is_empty()))?;
+            self.offering.pages.extend(admin.page());
+        }
         #[cfg(feature = "http")]
         let offering = self.offering.check()?;
         if !has_somewhere_to_be {
@@ -337,6 +361,8 @@ impl<H: Handler> Builder<H> {
         }
         #[cfg(feature = "tls")]
         let drivers = ShardDriver::all_with_tls(drivers, tls.as_ref(), &self.config);
+        #[cfg(all(feature = "admin", feature = "tls"))]
+        let admins_tls = tls.clone();
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
@@ -352,6 +378,14 @@ impl<H: Handler> Builder<H> {
         #[cfg(feature = "http")]
         let side_door = SideDoor::of(&shared, offering)?;
         let mut engine = Engine::without_shards(&shared, listening.addresses);
+        #[cfg(feature = "admin")]
+        if let Some(admin) = self.admin {
+            #[cfg(feature = "tls")]
+            let server = admin.start(engine.handle(), admins_tls)?;
+            #[cfg(not(feature = "tls"))]
+            let server = admin.start(engine.handle())?;
+            engine.admin = Some(server);
+        }
         fanout::start(&shared, &mut engine.fanout)?;
         // Differs from run to run; it only spreads pings over time.
         let seed = fastrand::u64(..);
@@ -367,6 +401,8 @@ impl<H: Handler> Builder<H> {
                 seed: seed.wrapping_add(u64::from(shard)),
                 #[cfg(feature = "http")]
                 side_door: side_door.entrance(),
+                #[cfg(feature = "admin")]
+                annex: engine.admin.as_ref().and_then(AdminServer::annex),
             };
             engine.launch(driver, parts)?;
         }
@@ -388,6 +424,8 @@ impl Engine {
             fanout: Vec::new(),
             #[cfg(feature = "http")]
             side_door: None,
+            #[cfg(feature = "admin")]
+            admin: None,
         }
     }
 
@@ -570,6 +608,8 @@ pub struct Engine {
     fanout: Vec<JoinHandle<()>>,
     #[cfg(feature = "http")]
     side_door: Option<SideDoor>,
+    #[cfg(feature = "admin")]
+    admin: Option<AdminServer>,
 }
 
 /// What became of the connections in a drain.
@@ -609,6 +649,8 @@ impl Engine {
             is_mounted: false,
             #[cfg(feature = "http")]
             offering: Offering::default(),
+            #[cfg(feature = "admin")]
+            admin: None,
             ready_check: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -629,6 +671,12 @@ impl Engine {
     /// The first TCP address listened on.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses.first().copied()
+    }
+
+    /// Where the [admin page](Builder::admin) is, where that has an address of its own.
+    #[cfg(feature = "admin")]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr()
     }
 
     /// Empties the engine for a restart: see [`Engine::drain_with`]. Clients are told 1012.
@@ -701,6 +749,8 @@ impl Engine {
         if let Some(side_door) = self.side_door.take() {
             side_door.stop();
         }
+        #[cfg(feature = "admin")]
+        drop(self.admin.take());
     }
 }
 
@@ -788,6 +838,8 @@ impl Engine {
             fanout: std::mem::take(&mut self.fanout),
             #[cfg(feature = "http")]
             side_door: self.side_door.take(),
+            #[cfg(feature = "admin")]
+            admin: self.admin.take(),
         };
         let waiting = runtime::spawn("throng-end".to_owned(), None, move || {
             tasks.into_iter().for_each(Tasks::join);

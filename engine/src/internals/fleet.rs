@@ -67,6 +67,8 @@ impl<H: Handler> Fleet<H> {
                 seed: seed.wrapping_add(u64::from(shard)),
                 #[cfg(feature = "http")]
                 side_door: Entrance::walled_up(),
+                #[cfg(feature = "admin")]
+                annex: None,
             }))
         });
         Ok(Fleet {

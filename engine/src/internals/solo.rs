@@ -47,6 +47,8 @@ impl<H: Handler> Solo<H> {
             seed,
             #[cfg(feature = "http")]
             side_door: Entrance::walled_up(),
+            #[cfg(feature = "admin")]
+            annex: None,
         });
         Ok(Solo { shard, shared })
     }

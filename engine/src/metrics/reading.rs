@@ -103,6 +103,20 @@ impl HistogramSnapshot {
         self.counts.iter().sum()
     }
 
+    /// What has come since an earlier reading of the same.
+    #[cfg(feature = "admin")]
+    pub(crate) fn since(&self, earlier: &HistogramSnapshot) -> HistogramSnapshot {
+        let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
+        let counts = self.counts.iter().zip(before);
+        HistogramSnapshot {
+            bounds: self.bounds.clone(),
+            counts: counts
+                .map(|(now, before)| now.saturating_sub(before))
+                .collect(),
+            sum: self.sum - earlier.sum,
+        }
+    }
+
     /// The bound that so many of all values (0 to 1) are not above; infinite where they are above the last
     /// one, `None` where there are no values.
     ///

@@ -11,6 +11,8 @@ use super::drain::ShardDrained;
 use super::frames::Dispatch;
 #[cfg(feature = "http")]
 use super::mount::Mounted;
+#[cfg(feature = "admin")]
+use super::refer::Referred;
 use super::sequence::{Numbered, Unnumbered};
 use super::tally::TallyShare;
 use super::wire::Trace;
@@ -50,6 +52,9 @@ pub(crate) enum Mail {
         code: CloseCode,
         reason: Arc<str>,
     },
+    /// Serve a connection that came to another engine.
+    #[cfg(feature = "admin")]
+    Refer(Box<Referred>),
     /// Serve a connection that another server has upgraded.
     #[cfg(feature = "http")]
     Mount(Box<Mounted>),

@@ -39,6 +39,8 @@ mod publish;
 mod receive;
 mod recorder;
 mod recover;
+#[cfg(feature = "admin")]
+mod refer;
 mod run;
 mod sequence;
 mod service;
@@ -68,6 +70,8 @@ pub(crate) use mount::{Mounted, Unopened};
 pub(crate) use observe::Clock;
 pub(crate) use publish::encode_detached;
 pub(crate) use recorder::ENTRY;
+#[cfg(feature = "admin")]
+pub(crate) use refer::Annex;
 pub(crate) use sequence::{Content, Make, SequencedRoom, Unnumbered};
 pub(crate) use tally::{Tally, TallyShare};
 
@@ -100,6 +104,8 @@ pub(crate) struct ShardParts<H> {
     pub(crate) seed: u64,
     #[cfg(feature = "http")]
     pub(crate) side_door: Entrance,
+    #[cfg(feature = "admin")]
+    pub(crate) annex: Option<Annex>,
 }
 
 /// One thread's connections and the handler that serves them.
@@ -118,7 +124,7 @@ pub(crate) struct Shard<H: Handler> {
     secured: HashMap<SocketKey, Secured>,
     /// Connections whose TLS begins at the end of the turn, with what was received of it.
     to_secure: Vec<(SocketKey, Vec<u8>)>,
-    /// Connections that leave for the side door.
+    /// Connections that leave the shard.
     departing: Vec<Departure>,
     /// Slots whose timers fired; scratch.
     fired: Vec<u32>,
@@ -129,6 +135,8 @@ pub(crate) struct Shard<H: Handler> {
     next_shard: usize,
     #[cfg(feature = "http")]
     side_door: Entrance,
+    #[cfg(feature = "admin")]
+    annex: Option<Annex>,
 }
 
 impl<H: Handler> Shard<H> {
@@ -151,6 +159,8 @@ impl<H: Handler> Shard<H> {
             next_shard: 0,
             #[cfg(feature = "http")]
             side_door: parts.side_door,
+            #[cfg(feature = "admin")]
+            annex: parts.annex,
         }
     }
 

@@ -144,7 +144,11 @@ impl<H: Handler> Shard<H> {
             Mail::Trace { key, trace } => {
                 core.trace(key, trace);
             }
-            Mail::Adopt { socket, peer } => self.adopt(socket, peer, driver),
+            Mail::Adopt { socket, peer } => {
+                self.adopt(socket, peer, driver);
+            }
+            #[cfg(feature = "admin")]
+            Mail::Refer(referred) => self.serve_referred(*referred, driver),
             #[cfg(feature = "http")]
             Mail::Mount(mounted) => self.mount(*mounted, driver),
             Mail::CloseUser { user, code, reason } => core.close_user(&user, code, &reason),
@@ -257,16 +261,24 @@ impl<H: Handler> Shard<H> {
         self.accepted = accepted;
     }
 
-    fn adopt(&mut self, socket: Socket, peer: Peer, driver: &mut impl Driver) {
+    /// Takes a connection on, which is to do its opening handshake; `None` where it is dropped at once.
+    pub(super) fn adopt(
+        &mut self,
+        socket: Socket,
+        peer: Peer,
+        driver: &mut impl Driver,
+    ) -> Option<SocketKey> {
         let shared = Arc::clone(&self.core.shared);
         self.core.note_accepted();
         let is_announced = self.core.expects_announcement(&socket);
         if is_announced && !shared.proxies.may_announce(peer) {
             let why = Rejection::ProxyHeader;
-            return self.core.note_rejected(peer, why, None);
+            self.core.note_rejected(peer, why, None);
+            return None;
         }
         let Some(seat) = shared.admit() else {
-            return self.core.note_rejected(peer, Rejection::Full, None);
+            self.core.note_rejected(peer, Rejection::Full, None);
+            return None;
         };
         let is_too_many = shared.begin_handshake();
         let is_secured = !socket.is_foreign() && self.core.is_to_be_secured(peer);
@@ -288,7 +300,8 @@ impl<H: Handler> Shard<H> {
             Err(why) => {
                 core.note_rejected(peer, why, None);
                 shared.end_handshake();
-                return shared.discharge(seat);
+                shared.discharge(seat);
+                return None;
             }
         };
         core.connections[key.slot].seat = seat;
@@ -302,6 +315,7 @@ impl<H: Handler> Shard<H> {
             }
             core.expect_end(key.slot, shared.config.handshake_timeout);
         }
+        Some(key)
     }
 
     /// Gives a socket a slot; `None` where that, or the socket, cannot be had.

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 #[cfg(feature = "http")]
 use throng_transport::Detached;
+#[cfg(feature = "admin")]
+use throng_transport::Secured;
 use throng_transport::{Driver, SocketKey};
 
 use super::Shard;
 use super::compress::Encoding;
 use super::connection::{Connection, Phase, Unhandled};
 use super::core::{Core, Release};
+#[cfg(feature = "admin")]
+use super::refer::{Annex, Referred};
 use crate::event::Rejection;
 use crate::handler::{Handler, Upgrade};
 #[cfg(feature = "http")]
@@ -28,14 +32,24 @@ use crate::room::Circle;
 use crate::shared::HeldSeat;
 use crate::shared::Shared;
 
-/// A connection that leaves the shard: it asked for no upgrade.
+/// A connection that leaves the shard.
 pub(super) struct Departure {
     pub(super) key: SocketKey,
     #[cfg(feature = "http")]
-    pub(super) place: Place,
+    pub(super) destination: Destination,
     /// What was received on it.
     #[cfg(feature = "http")]
     pub(super) head: Vec<u8>,
+}
+
+/// Where it goes.
+#[cfg(feature = "http")]
+pub(super) enum Destination {
+    /// It asked for no upgrade.
+    SideDoor(Place),
+    /// It asked for what another engine serves.
+    #[cfg(feature = "admin")]
+    Annex(Annex, Option<Secured>),
 }
 
 impl Departure {
@@ -58,9 +72,19 @@ impl Departure {
         };
         let mut head = self.head;
         head.append(&mut undelivered);
-        match Visitor::new(socket) {
-            Some(visitor) => self.place.hand_over(visitor, connection.peer(), head, seat),
-            None => tracing::warn!("a stream that the side door cannot go on with"),
+        let peer = connection.peer();
+        match self.destination {
+            Destination::SideDoor(place) => match Visitor::new(socket) {
+                Some(visitor) => place.hand_over(visitor, peer, head, seat),
+                None => tracing::warn!("a stream that the side door cannot go on with"),
+            },
+            #[cfg(feature = "admin")]
+            Destination::Annex(annex, secured) => annex.take(Referred {
+                socket,
+                peer,
+                received: head,
+                secured,
+            }),
         }
     }
 
@@ -112,6 +136,10 @@ impl<H: Handler> Shard<H> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         match parse_head(bytes, &mut headers) {
             Ok(Head::Incomplete) => return false,
+            #[cfg(feature = "admin")]
+            Ok(Head::Upgrade(request)) if self.is_elsewhere(request.path()) => {
+                self.refer(key, bytes);
+            }
             Ok(Head::Upgrade(request)) => self.handle_upgrade(key, &request),
             Ok(Head::Other) => self.handle_other(key, bytes),
             Err(refusal) => self.core.deny(key, &refusal.into()),
@@ -185,21 +213,39 @@ impl<H: Handler> Shard<H> {
     #[cfg(feature = "http")]
     fn handle_other(&mut self, key: SocketKey, bytes: &[u8]) {
         match self.side_door.reserve() {
-            Some(place) => {
-                self.core.leave_handshake(key.slot);
-                self.core.connections[key.slot].phase = Phase::Gone;
-                self.core.note_visitor();
-                self.departing.push(Departure {
-                    key,
-                    place,
-                    head: bytes.to_vec(),
-                });
-            }
+            Some(place) => self.depart(key, Destination::SideDoor(place), bytes),
             None => {
                 let why = Rejection::Busy;
                 self.core
                     .refuse_for_now(key, why, "too many requests at once");
             }
+        }
+    }
+
+    #[cfg(feature = "http")]
+    fn depart(&mut self, key: SocketKey, destination: Destination, bytes: &[u8]) {
+        self.core.leave_handshake(key.slot);
+        self.core.connections[key.slot].phase = Phase::Gone;
+        self.core.note_visitor();
+        self.departing.push(Departure {
+            key,
+            destination,
+            head: bytes.to_vec(),
+        });
+    }
+
+    /// Whether an upgrade of that path is another engine's to answer.
+    #[cfg(feature = "admin")]
+    fn is_elsewhere(&self, path: &str) -> bool {
+        let annex = self.annex.as_ref();
+        annex.is_some_and(|annex| *annex.path == *path)
+    }
+
+    #[cfg(feature = "admin")]
+    fn refer(&mut self, key: SocketKey, bytes: &[u8]) {
+        if let Some(annex) = self.annex.clone() {
+            let secured = self.secured.remove(&key);
+            self.depart(key, Destination::Annex(annex, secured), bytes);
         }
     }
 
