@@ -1,5 +1,6 @@
 //! What is known of open connections, for who looks after a service.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl EngineHandle {
             for shard in 0..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX) {
                 found.append(&mut self.ask_shard(shard, Wanted::Behind, limit)?);
             }
-            found.sort_unstable_by(|a, b| b.waiting.cmp(&a.waiting));
+            found.sort_unstable_by_key(|it| Reverse(it.waiting));
             found.truncate(limit);
             Ok(found)
         })

@@ -334,23 +334,29 @@ impl<H: Handler> Builder<H> {
         !(self.addresses.is_empty() && self.inherited.is_empty())
     }
 
+    /// Checks the settings, and adds the admin page to the others, unless it has an address of its own.
+    fn check(&mut self) -> Result<(), StartError> {
+        self.config.validate()?;
+        #[cfg(feature = "admin")]
+        if let Some(admin) = &self.admin {
+            let listens = !(self.addresses.is_empty() && self.inherited.is_empty());
+            admin.check(listens)?;
+            self.offering.pages.extend(admin.page());
+        }
+        if !self.has_somewhere_to_be() {
+            return Err(StartError::NowhereToListen);
+        }
+        Ok(())
+    }
+
     /// Checks the settings, binds, and starts the shards' threads.
     ///
     /// # Errors
     /// What is wrong with the settings, before anything is bound; then what the system refused.
     pub fn start(mut self) -> Result<Engine, StartError> {
-        self.config.validate()?;
-        let has_somewhere_to_be = self.has_somewhere_to_be();
-        #[cfg(feature = "admin")]
-        if let Some(admin) = &self.admin {
-            admin.check(!(self.addresses.is_empty() && self.inherited.is_empty()))?;
-            self.offering.pages.extend(admin.page());
-        }
+        self.check()?;
         #[cfg(feature = "http")]
         let offering = self.offering.check()?;
-        if !has_somewhere_to_be {
-            return Err(StartError::NowhereToListen);
-        }
         #[cfg(feature = "tls")]
         let tls = crate::backend::choose_tls(self.tls, &self.config)?;
         let epoch = Instant::now();
@@ -361,8 +367,6 @@ impl<H: Handler> Builder<H> {
         }
         #[cfg(feature = "tls")]
         let drivers = ShardDriver::all_with_tls(drivers, tls.as_ref(), &self.config);
-        #[cfg(all(feature = "admin", feature = "tls"))]
-        let admins_tls = tls.clone();
         let mailboxes = drivers
             .iter()
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
@@ -380,11 +384,7 @@ impl<H: Handler> Builder<H> {
         let mut engine = Engine::without_shards(&shared, listening.addresses);
         #[cfg(feature = "admin")]
         if let Some(admin) = self.admin {
-            #[cfg(feature = "tls")]
-            let server = admin.start(engine.handle(), admins_tls)?;
-            #[cfg(not(feature = "tls"))]
-            let server = admin.start(engine.handle())?;
-            engine.admin = Some(server);
+            engine.admin = Some(admin.start(engine.handle())?);
         }
         fanout::start(&shared, &mut engine.fanout)?;
         // Differs from run to run; it only spreads pings over time.

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use throng_transport::BindAddress;
-#[cfg(feature = "tls")]
-use throng_transport::tls::Tls;
 
 use crate::config::{Backend, Config, ConfigError};
 use crate::error::StartError;
@@ -113,11 +111,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Builder::start`](crate::Builder::start).
-    pub(crate) fn start(
-        self,
-        watched: EngineHandle,
-        #[cfg(feature = "tls")] tls: Option<Tls>,
-    ) -> Result<AdminServer, StartError> {
+    pub(crate) fn start(self, watched: EngineHandle) -> Result<AdminServer, StartError> {
         let Admin {
             token,
             path,
@@ -139,8 +133,8 @@ impl Admin {
             builder = builder.listen_on(BindAddress::Tcp(address));
         }
         #[cfg(feature = "tls")]
-        if let Some(tls) = tls.filter(|_| !is_separate) {
-            builder = builder.tls(tls);
+        if let Some(tls) = watched.shared().tls.as_ref().filter(|_| !is_separate) {
+            builder = builder.tls(tls.clone());
         }
         let engine = builder.router(router)?.start()?;
         let annex = (!is_separate).then(|| Annex {

@@ -23,14 +23,14 @@ use throng_transport::{Driver, Next, Peer, Socket, SocketKey};
 
 use super::connection::{Connection, Phase};
 use super::core::{Farewell, Release};
-use super::mailbox::{Group, Mail, PostError};
+use super::mailbox::{Mail, PostError};
 use super::{Shard, guard};
 use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
 use crate::opening::{GOING_DOWN, TOO_MANY_HANDSHAKES};
-use crate::room::{Circle, RoomSet};
+use crate::room::Circle;
 
 impl<H: Handler> Turn for Shard<H> {
     fn turn(&mut self, driver: &mut impl Driver) -> Next {
@@ -152,25 +152,9 @@ impl<H: Handler> Shard<H> {
             #[cfg(feature = "http")]
             Mail::Mount(mounted) => self.mount(*mounted, driver),
             Mail::CloseUser { user, code, reason } => core.close_user(&user, code, &reason),
-            Mail::Members { group, answer } => {
-                let slots = match group {
-                    Group::Room(room) => core.rooms.members(&room),
-                    Group::User(user) => core.users.members(&user),
-                };
-                let slots = slots.into_iter().flatten();
-                let keys = slots.filter_map(|slot| core.connections.key(slot));
-                let members = keys.map(|key| core.id(key)).collect();
-                // Whoever asked may have stopped waiting.
-                let _ = answer.try_send(members);
-            }
-            Mail::RoomsOf { key, answer } => {
-                let connection = core.connections.get(key);
-                let rooms = connection.map(|connection| &connection.rooms);
-                let names = rooms.into_iter().flat_map(RoomSet::iter);
-                let names = names.filter_map(|index| core.rooms.name_of(index).cloned());
-                // Whoever asked may have stopped waiting.
-                let _ = answer.try_send(names.collect());
-            }
+            // Whoever asks may have stopped waiting.
+            Mail::Members { group, answer } => drop(answer.try_send(core.members_of(&group))),
+            Mail::RoomsOf { key, answer } => drop(answer.try_send(core.rooms_of(key))),
             Mail::Inspect(inspection) => core.inspect(&inspection),
             Mail::Drain {
                 code,
