@@ -1,202 +1,117 @@
 //! What the chat does with what it is told.
 
-use throng::{Accept, Cause, Close, CloseCode, Conn, Handler, Message, Reject, Upgrade};
+use std::sync::Arc;
 
-use crate::people::People;
-use crate::protocol::{Notice, Refusal, Request, check_content, check_name, timestamp};
+use serde::{Deserialize, Serialize};
+use throng::router::{Auth, Cx, EventError, Invalid, Log, RateLimit, Valid, Validate, ready};
+use throng::{Accept, History, Reject, RoomOptions, Router};
 
-/// The chat.
-#[derive(Debug, Default)]
-pub(crate) struct Chat {
-    people: People,
-}
+use crate::logins::Logins;
 
-/// What is kept for each connection.
-#[derive(Debug, Default)]
-pub(crate) struct User {
-    /// Set by the first `hello`.
-    name: Option<String>,
-}
+/// Characters of a name or of a room's name.
+pub(crate) const MAX_NAME: usize = 24;
+/// Messages of a room that newcomers are shown.
+pub(crate) const SHOWN: usize = 50;
 
-type Client<'a> = Conn<'a, User>;
+/// The chat's events.
+///
+/// `login` gives a token for a name, and the message `auth` shows it. Then there are `room.join`,
+/// `room.leave`, `room.say` and `user.tell`; and `logout`.
+pub(crate) fn router() -> Router {
+    let logins = Arc::new(Logins::default());
+    let mut router = Router::with_state(|request| match request.path() {
+        "/chat" => Ok(Accept::new(())),
+        _ => Err(Reject::new(404).text("the chat is at /chat")),
+    });
+    let table = Arc::clone(&logins);
+    router
+        .auth(Auth::new(move |token: &str, now| table.find(token, now)))
+        .with(Log)
+        .with(RateLimit::per_connection(10.0, 40))
+        .with(RateLimit::per_address(1.0, 100).events(["login"]));
 
-impl Handler for Chat {
-    type State = User;
-
-    fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<User>, Reject> {
-        if request.path() != "/chat" {
-            return Err(Reject::new(404).text("the chat is at /chat"));
-        }
-        Ok(Accept::new(User::default()))
-    }
-
-    fn on_message(&self, conn: &mut Client<'_>, message: Message<'_>) {
-        let Some(text) = message.as_text() else {
-            return conn.close(
-                CloseCode::UNSUPPORTED,
-                "this chat speaks JSON in text messages",
-            );
-        };
-        let request = serde_json::from_str(text).map_err(|error| {
-            conn.report_invalid();
-            Refusal::new("malformed", error.to_string())
-        });
-        if let Err(Refusal { code, message }) =
-            request.and_then(|request| self.handle(conn, request))
-        {
-            notify(
-                conn,
-                &Notice::Error {
-                    code,
-                    message: &message,
-                },
-            );
-        }
-    }
-
-    fn on_close(&self, conn: &mut Client<'_>, close: &Close) {
-        let Some(name) = conn.state_mut().name.take() else {
-            return;
-        };
-        let rooms: Vec<String> = conn.rooms().map(str::to_owned).collect();
-        for room in &rooms {
-            self.depart(conn, &name, room, why(&close.cause));
-        }
-        // Last: were the name free before, others could hear that its next owner has come, and only
-        // then that this one has left.
-        self.people.exit(&name);
-    }
-}
-
-impl Chat {
-    fn handle(&self, conn: &mut Client<'_>, request: Request) -> Result<(), Refusal> {
-        if let Request::Hello { name } = request {
-            return self.hello(conn, name);
-        }
-        let name = conn.state().name.clone();
-        let name = &*name.ok_or_else(|| Refusal::new("no_name", "say hello first"))?;
-        match request {
-            Request::Hello { .. } => {}
-            Request::Join { room } => self.join(conn, name, &room)?,
-            Request::Leave { room } => self.leave(conn, name, &room)?,
-            Request::Chat { room, content } => {
-                check_content(&content)?;
-                check_member(conn, &room)?;
-                let (room, content) = (&*room, &*content);
-                tell(
-                    conn,
-                    room,
-                    &Notice::Chat {
-                        room,
-                        from: name,
-                        content,
-                        timestamp: timestamp(),
-                    },
-                );
-            }
-            Request::Private { to, content } => {
-                check_content(&content)?;
-                let id = self.people.find(&to)?;
-                let (to, content) = (&*to, &*content);
-                let notice = Notice::Private {
-                    from: name,
-                    to,
-                    content,
-                    timestamp: timestamp(),
-                };
-                let sent = conn.to_connection(id).high().send_json(&notice);
-                let receipt = sent.map_err(|error| Refusal::new("internal", error.to_string()))?;
-                // What became of it on another shard is not known here.
-                if receipt.queued + receipt.forwarded == 0 {
-                    let message = format!("{to} did not get what you wrote");
-                    return Err(Refusal::new("not_delivered", message));
-                }
-                if to != name {
-                    notify(conn, &notice);
-                }
-            }
-            Request::Members { room } => {
-                check_member(conn, &room)?;
-                let names = self.people.members(&room);
-                notify(conn, &Notice::Members { room: &room, names });
-            }
-        }
+    let table = Arc::clone(&logins);
+    router
+        .on("login", move |cx, Valid(Named { name }): Valid<Named>| {
+            let token = table.begin(&name, cx.unix_time())?;
+            Ok(Token { token })
+        })
+        .public();
+    router.on("logout", move |cx, ()| {
+        let name = cx.user_id().unwrap_or_default().to_owned();
+        logins.end(&name);
         Ok(())
-    }
+    });
+    router.on("room.join", join);
+    ready::leave(&mut router);
+    ready::say(&mut router);
+    ready::tell(&mut router);
+    router
+}
 
-    fn hello(&self, conn: &mut Client<'_>, name: String) -> Result<(), Refusal> {
-        check_name(&name)?;
-        if conn.state().name.is_some() {
-            return Err(Refusal::new("named", "you have a name already"));
-        }
-        self.people.enter(&name, conn.id())?;
-        notify(conn, &Notice::Welcome { name: &name });
-        conn.state_mut().name = Some(name);
-        Ok(())
-    }
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
 
-    fn join(&self, conn: &mut Client<'_>, name: &str, room: &str) -> Result<(), Refusal> {
-        check_name(room)?;
-        if conn.is_in(room) {
-            return Ok(());
-        }
-        conn.join(room)
-            .map_err(|limit| Refusal::new("limit", limit.to_string()))?;
-        self.people.join(name, room);
-        tell(conn, room, &Notice::Joined { room, name });
-        notify(
-            conn,
-            &Notice::Members {
-                room,
-                names: self.people.members(room),
-            },
-        );
-        Ok(())
-    }
+#[derive(Serialize)]
+struct Token {
+    token: String,
+}
 
-    fn leave(&self, conn: &mut Client<'_>, name: &str, room: &str) -> Result<(), Refusal> {
-        check_member(conn, room)?;
-        self.depart(conn, name, room, "");
-        conn.leave(room);
-        Ok(())
-    }
+#[derive(Deserialize)]
+struct Join {
+    room: String,
+}
 
-    /// Takes somebody off a room's list, then tells its members: whoever joins meanwhile either
-    /// finds the list without them or is told.
-    fn depart(&self, conn: &mut Client<'_>, name: &str, room: &str, why: &str) {
-        self.people.leave(name, room);
-        tell(conn, room, &Notice::Left { room, name, why });
+#[derive(Serialize)]
+struct Joined {
+    room: String,
+    /// Who is in it now.
+    users: Vec<String>,
+}
+
+/// Joins a room, which whoever comes first makes. Its last messages come before the answer.
+fn join(cx: &mut Cx<'_>, Valid(Join { room }): Valid<Join>) -> Result<Joined, EventError> {
+    let engine = cx.engine();
+    let history = History::messages(SHOWN);
+    let options = RoomOptions::new().sequenced().history(history).presence();
+    let is_new = engine.create_room(&room, options).is_ok();
+    let joined = cx.join_with_history(&room, SHOWN);
+    if is_new {
+        // It goes with its last member.
+        engine.forget_room(&room);
+    }
+    joined?;
+    let present = engine.presence(&room).map(|present| present.users);
+    let users = present
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.to_string());
+    Ok(Joined {
+        users: users.collect(),
+        room,
+    })
+}
+
+impl Validate for Named {
+    fn validate(&self) -> Result<(), Invalid> {
+        check_name("name", &self.name)
     }
 }
 
-fn check_member(conn: &Client<'_>, room: &str) -> Result<(), Refusal> {
-    let refusal = || Refusal::new("not_member", format!("you are not in {room}"));
-    conn.is_in(room).then_some(()).ok_or_else(refusal)
-}
-
-/// Tells one client something.
-fn notify(conn: &mut Client<'_>, notice: &Notice<'_>) {
-    if let Err(error) = conn.send_json(notice) {
-        tracing::error!(%error, "a notice is no JSON");
+impl Validate for Join {
+    fn validate(&self) -> Result<(), Invalid> {
+        check_name("room", &self.room)
     }
 }
 
-/// Tells everybody in a room something.
-fn tell(conn: &mut Client<'_>, room: &str, notice: &Notice<'_>) {
-    match conn.to(room).json(notice) {
-        Ok(publication) => {
-            publication.publish();
-        }
-        Err(error) => tracing::error!(%error, "a notice is no JSON"),
+/// Names of people and rooms: 1 to 24 letters, digits, `-`, `_` or spaces within.
+fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
+    Invalid::unless_chars(field, name, 1..=MAX_NAME)?;
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | ' ');
+    if name.chars().all(is_plain) && name.trim() == name {
+        return Ok(());
     }
-}
-
-/// How somebody left, in words.
-fn why(cause: &Cause) -> &'static str {
-    match cause {
-        Cause::PeerClosed { .. } => "left",
-        Cause::PeerVanished | Cause::HeartbeatMissed => "lost the connection",
-        Cause::SlowConsumer => "was too slow",
-        _ => "was disconnected",
-    }
+    Err(Invalid::new(field, "has letters, digits, - and _ only"))
 }

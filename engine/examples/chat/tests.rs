@@ -4,101 +4,135 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use throng::{Config, Engine, Overflow};
+use throng::{Config, Engine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::protocol::{MAX_CONTENT, MAX_NAME};
+use crate::service::{MAX_NAME, SHOWN};
 use crate::start;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Notices that came before an answer.
+    notices: Vec<Value>,
+}
 
 impl Client {
     async fn connect(engine: &Engine) -> Client {
         let url = format!("ws://{}/chat", engine.local_addr().unwrap());
-        Client(connect_async(url).await.unwrap().0)
+        Client {
+            socket: connect_async(url).await.unwrap().0,
+            notices: Vec::new(),
+        }
     }
 
-    /// A client that has said hello.
+    /// A client that is logged in.
     async fn named(engine: &Engine, name: &str) -> Client {
         let mut client = Client::connect(engine).await;
-        client.ask(json!({"type": "hello", "name": name})).await;
-        assert_eq!(
-            client.hear().await,
-            json!({"type": "welcome", "name": name})
-        );
+        let token = client.log_in(name).await;
+        client.show(&token, name).await;
         client
     }
 
-    async fn ask(&mut self, request: Value) {
-        self.0
-            .send(Message::text(request.to_string()))
+    async fn log_in(&mut self, name: &str) -> String {
+        let answer = self.ask("login", json!({"name": name})).await;
+        answer["data"]["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn show(&mut self, token: &str, name: &str) {
+        self.send(json!({"type": "auth", "token": token})).await;
+        let heard = self.hear().await;
+        assert_eq!(
+            (&heard["type"], &heard["user_id"]),
+            (&json!("auth_success"), &json!(name))
+        );
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.socket
+            .send(Message::text(message.to_string()))
             .await
             .unwrap();
     }
 
-    /// The next notice, pings aside.
+    /// The next message, pings aside.
     async fn hear(&mut self) -> Value {
-        let text = loop {
-            let next = timeout(PATIENCE, self.0.next()).await;
-            if let Message::Text(text) = next.expect("nothing is heard").unwrap().unwrap() {
-                break text;
-            }
-        };
-        let mut value: Value = serde_json::from_str(&text).unwrap();
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("timestamp");
-        }
-        value
-    }
-
-    /// Hears what happens next to somebody.
-    async fn hear_of(&mut self, name: &str) -> String {
         loop {
-            let notice = self.hear().await;
-            if notice["name"] == name {
-                return notice["type"].as_str().unwrap().to_owned();
+            let next = timeout(PATIENCE, self.socket.next()).await;
+            if let Message::Text(text) = next.expect("nothing is heard").unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
             }
         }
     }
 
-    /// Joins a room and hears who is in it.
-    async fn join(&mut self, room: &str, name: &str, members: &[&str]) {
-        self.ask(json!({"type": "join", "room": room})).await;
-        assert_eq!(
-            self.hear().await,
-            json!({"type": "joined", "room": room, "name": name})
-        );
-        assert_eq!(
-            self.hear().await,
-            json!({"type": "members", "room": room, "names": members})
-        );
+    /// The answer to a request.
+    async fn ask(&mut self, event: &str, data: Value) -> Value {
+        let request = json!({"type": "request", "event": event, "request_id": "r", "data": data});
+        self.send(request).await;
+        loop {
+            let heard = self.hear().await;
+            if heard["request_id"] == "r" {
+                return heard;
+            }
+            self.notices.push(heard);
+        }
     }
 
-    async fn assert_refused(&mut self, request: Value, code: &str) {
-        self.ask(request).await;
-        let notice = self.hear().await;
+    /// What it is told next of an event.
+    async fn told(&mut self, event: &str) -> Value {
+        loop {
+            let heard = match self.notices.is_empty() {
+                true => self.hear().await,
+                false => self.notices.remove(0),
+            };
+            if heard["event"] == event {
+                return heard["data"].clone();
+            }
+        }
+    }
+
+    /// Joins a room, and hears that it has.
+    async fn join(&mut self, room: &str, name: &str, users: &[&str]) {
+        let answer = self.ask("room.join", json!({"room": room})).await;
         assert_eq!(
-            (&notice["type"], &notice["code"]),
-            (&json!("error"), &json!(code)),
-            "{notice}"
+            answer["data"],
+            json!({"room": room, "users": users}),
+            "{answer}"
         );
+        let change = self.told("presence").await;
+        assert_eq!(change, json!({"room": room, "joined": [name], "left": []}));
+    }
+
+    async fn say(&mut self, room: &str, content: &str) {
+        let answer = self
+            .ask("room.say", json!({"room": room, "content": content}))
+            .await;
+        assert_eq!(answer["code"], 200, "{answer}");
+    }
+
+    /// What it hears next in a room.
+    async fn heard_in_a_room(&mut self) -> Value {
+        let mut heard = self.told("room.message").await;
+        heard.as_object_mut().unwrap().remove("position").unwrap();
+        heard
+    }
+
+    async fn assert_refused(&mut self, event: &str, data: Value, code: u16, of: &str) {
+        let answer = self.ask(event, data).await;
+        assert_eq!(answer["code"], code, "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains(of), "{answer}");
     }
 }
 
 fn chat() -> Engine {
-    start(
-        "127.0.0.1:0",
-        Config::default().shards(2).max_rooms_per_connection(2),
-    )
-    .unwrap()
+    let config = Config::default().shards(2).max_rooms_per_connection(2);
+    start("127.0.0.1:0", config, None).unwrap()
 }
 
 #[tokio::test]
@@ -109,177 +143,154 @@ async fn what_is_said_in_a_room_is_heard_there_and_nowhere_else() {
     let mut eve = Client::named(&engine, "Eve").await;
     ann.join("tea", "Ann", &["Ann"]).await;
     bob.join("tea", "Bob", &["Ann", "Bob"]).await;
-    assert_eq!(
-        ann.hear().await,
-        json!({"type": "joined", "room": "tea", "name": "Bob"})
-    );
     eve.join("ale", "Eve", &["Eve"]).await;
+    assert_eq!(ann.told("presence").await["joined"], json!(["Bob"]));
 
-    let said = json!({"type": "chat", "room": "tea", "content": "hello <b>all</b>"});
-    ann.ask(said).await;
-    let heard =
-        json!({"type": "chat", "room": "tea", "from": "Ann", "content": "hello <b>all</b>"});
-    assert_eq!(ann.hear().await, heard);
-    assert_eq!(bob.hear().await, heard);
+    ann.say("tea", "hello <b>all</b>").await;
+    let heard = json!({"room": "tea", "from": "Ann", "content": "hello <b>all</b>"});
+    assert_eq!(ann.heard_in_a_room().await, heard);
+    assert_eq!(bob.heard_in_a_room().await, heard);
 
-    bob.ask(json!({"type": "private", "to": "Eve", "content": "psst"}))
+    let told = bob
+        .ask("user.tell", json!({"user": "Eve", "content": "psst"}))
         .await;
-    let heard = json!({"type": "private", "from": "Bob", "to": "Eve", "content": "psst"});
-    assert_eq!(bob.hear().await, heard);
+    assert_eq!(told["data"], json!({"user": "Eve", "connections": 1}));
     assert_eq!(
-        eve.hear().await,
-        heard,
+        eve.told("user.message").await,
+        json!({"from": "Bob", "content": "psst"})
+    );
+    assert!(
+        eve.notices.is_empty(),
         "and nothing of what was said over tea"
     );
 }
 
 #[tokio::test]
-async fn who_leaves_is_missed() {
+async fn newcomers_are_shown_what_was_said() {
     let engine = chat();
     let mut ann = Client::named(&engine, "Ann").await;
     ann.join("tea", "Ann", &["Ann"]).await;
-    for (why, name) in [("left", "Bob"), ("lost the connection", "Rob")] {
-        let mut bob = Client::named(&engine, name).await;
-        bob.join("tea", name, &["Ann", name]).await;
-        assert_eq!(ann.hear().await["type"], "joined");
-        if why == "left" {
-            bob.0.close(None).await.unwrap();
-        }
-        drop(bob);
-        let left = json!({"type": "left", "room": "tea", "name": name, "why": why});
-        assert_eq!(ann.hear().await, left);
+    for number in 0..SHOWN / 2 {
+        ann.say("tea", &number.to_string()).await;
     }
-    ann.ask(json!({"type": "members", "room": "tea"})).await;
-    assert_eq!(ann.hear().await["names"], json!(["Ann"]));
-    ann.ask(json!({"type": "leave", "room": "tea"})).await;
-    assert_eq!(
-        ann.hear().await,
-        json!({"type": "left", "room": "tea", "name": "Ann", "why": ""})
-    );
-    ann.assert_refused(json!({"type": "members", "room": "tea"}), "not_member")
+    let mut bob = Client::named(&engine, "Bob").await;
+    let answer = bob.ask("room.join", json!({"room": "tea"})).await;
+    assert_eq!(answer["code"], 200);
+    for number in 0..SHOWN / 2 {
+        assert_eq!(bob.heard_in_a_room().await["content"], number.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_room_goes_with_its_last_member() {
+    let engine = chat();
+    let mut ann = Client::named(&engine, "Ann").await;
+    let mut bob = Client::named(&engine, "Bob").await;
+    ann.join("tea", "Ann", &["Ann"]).await;
+    bob.join("tea", "Bob", &["Ann", "Bob"]).await;
+    bob.socket.close(None).await.unwrap();
+    assert_eq!(ann.told("presence").await["joined"], json!(["Bob"]));
+    assert_eq!(ann.told("presence").await["left"], json!(["Bob"]));
+    let left = ann.ask("room.leave", json!({"room": "tea"})).await;
+    assert_eq!(left["data"], json!({"room": "tea", "left": true}));
+    assert_eq!(engine.room_count(), 0);
+}
+
+#[tokio::test]
+async fn a_name_is_its_tokens() {
+    let engine = chat();
+    let mut ann = Client::connect(&engine).await;
+    let token = ann.log_in("Ann").await;
+    ann.show(&token, "Ann").await;
+    let mut other = Client::connect(&engine).await;
+    other
+        .assert_refused("login", json!({"name": "Ann"}), 409, "another Ann")
         .await;
+    other
+        .assert_refused("room.join", json!({"room": "tea"}), 401, "")
+        .await;
+    other
+        .send(json!({"type": "auth", "token": "guessed"}))
+        .await;
+    assert_eq!(other.hear().await["type"], "auth_error");
+    // On another device it is the same person.
+    other.show(&token, "Ann").await;
+    assert_eq!(engine.user_len("Ann"), 2);
+    ann.ask("logout", Value::Null).await;
+    let mut next = Client::connect(&engine).await;
+    next.log_in("Ann").await;
 }
 
 #[tokio::test]
-async fn a_name_is_free_once_everybody_has_been_told() {
-    /// So many that telling them all takes a while, in which somebody could take the name.
-    const OTHER_ROOMS: usize = 6000;
-    let engine = start("127.0.0.1:0", Config::default().shards(2)).unwrap();
-    let mut ann = Client::named(&engine, "Ann").await;
-    for number in 0..OTHER_ROOMS {
-        ann.join(&format!("room {number}"), "Ann", &["Ann"]).await;
-    }
-    // So many that some are surely on the other shard.
-    let mut watchers = Vec::new();
-    for number in 0..8 {
-        let name = format!("Eve {number}");
-        let mut watcher = Client::named(&engine, &name).await;
-        watcher.ask(json!({"type": "join", "room": "tea"})).await;
-        assert_eq!(watcher.hear_of(&name).await, "joined");
-        watchers.push(watcher);
-    }
-    ann.ask(json!({"type": "join", "room": "tea"})).await;
-    for watcher in &mut watchers {
-        assert_eq!(watcher.hear_of("Ann").await, "joined");
-    }
-    let mut next = JoinSet::new();
-    for _ in 0..8 {
-        let mut client = Client::connect(&engine).await;
-        next.spawn(async move {
-            loop {
-                client.ask(json!({"type": "hello", "name": "Ann"})).await;
-                if client.hear().await["type"] == "welcome" {
-                    client.ask(json!({"type": "join", "room": "tea"})).await;
-                    return client;
-                }
-            }
-        });
-    }
-    drop(ann);
-    let _next_ann = next.join_next().await.unwrap().unwrap();
-    for watcher in &mut watchers {
-        let heard = [watcher.hear_of("Ann").await, watcher.hear_of("Ann").await];
-        assert_eq!(heard, ["left", "joined"]);
-    }
-}
-
-#[tokio::test]
-async fn whoever_writes_to_somebody_who_takes_nothing_is_told() {
-    let config = Config::default().shards(1).overflow(Overflow::RefuseNewest);
-    let engine = start("127.0.0.1:0", config).unwrap();
-    let mut ann = Client::named(&engine, "Ann").await;
-    let _bob = Client::named(&engine, "Bob").await;
-    let content = "x".repeat(MAX_CONTENT);
-    // Far more than his queue and the system's buffers hold.
-    for _ in 0..20_000 {
-        ann.ask(json!({"type": "private", "to": "Bob", "content": content}))
+async fn what_cannot_be_done_is_refused() {
+    let engine = chat();
+    let mut ann = Client::connect(&engine).await;
+    for name in ["", " ", "a/b", &"x".repeat(MAX_NAME + 1)] {
+        ann.assert_refused("login", json!({"name": name}), 400, "name")
             .await;
-        let heard = ann.hear().await;
-        if heard["type"] != "private" {
-            assert_eq!(heard["code"], "not_delivered", "{heard}");
+    }
+    ann.assert_refused("sing", json!({}), 404, "").await;
+    let token = ann.log_in("Ann").await;
+    ann.show(&token, "Ann").await;
+    ann.assert_refused("room.join", json!({}), 400, "room")
+        .await;
+    ann.assert_refused("room.join", json!({"room": "#"}), 400, "room")
+        .await;
+    ann.assert_refused(
+        "room.say",
+        json!({"room": "tea", "content": "hello"}),
+        403,
+        "join",
+    )
+    .await;
+    ann.assert_refused(
+        "user.tell",
+        json!({"user": "Bob", "content": "psst"}),
+        404,
+        "",
+    )
+    .await;
+    ann.join("tea", "Ann", &["Ann"]).await;
+    ann.assert_refused("room.join", json!({"room": "tea"}), 409, "")
+        .await;
+    ann.join("ale", "Ann", &["Ann"]).await;
+    ann.assert_refused(
+        "room.join",
+        json!({"room": "wine"}),
+        409,
+        "max_rooms_per_connection",
+    )
+    .await;
+    assert_eq!(
+        engine.room_count(),
+        2,
+        "a room that nobody could join is none"
+    );
+}
+
+#[tokio::test]
+async fn who_says_too_much_is_told_so() {
+    let engine = chat();
+    let mut ann = Client::named(&engine, "Ann").await;
+    ann.join("tea", "Ann", &["Ann"]).await;
+    for _ in 0..200 {
+        let answer = ann
+            .ask("room.say", json!({"room": "tea", "content": "!"}))
+            .await;
+        if answer["code"] == 429 {
             return;
         }
     }
-    panic!("Bob cannot have taken all this");
+    panic!("nobody may say so much");
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_refused_with_a_code() {
-    let engine = chat();
-    let mut ann = Client::connect(&engine).await;
-    ann.assert_refused(json!({"type": "join", "room": "tea"}), "no_name")
-        .await;
-    for name in ["", " ", "a/b", &"x".repeat(MAX_NAME + 1)] {
-        ann.assert_refused(json!({"type": "hello", "name": name}), "bad_name")
-            .await;
-    }
-    ann.ask(json!({"type": "hello", "name": "Ann"})).await;
-    ann.hear().await;
-    ann.assert_refused(json!({"type": "hello", "name": "Anna"}), "named")
-        .await;
-    ann.assert_refused(json!({"type": "sing"}), "malformed")
-        .await;
-    ann.assert_refused(json!({"type": "join"}), "malformed")
-        .await;
-    ann.assert_refused(json!([1, 2]), "malformed").await;
-    ann.assert_refused(json!({"type": "join", "room": "#"}), "bad_name")
-        .await;
-    let chat = |content: &str| json!({"type": "chat", "room": "tea", "content": content});
-    ann.assert_refused(chat("hello"), "not_member").await;
-    ann.join("tea", "Ann", &["Ann"]).await;
-    ann.assert_refused(chat("  "), "empty").await;
-    ann.assert_refused(chat(&"x".repeat(MAX_CONTENT + 1)), "too_long")
-        .await;
-    let private = json!({"type": "private", "to": "Bob", "content": "psst"});
-    ann.assert_refused(private, "nobody").await;
-    ann.join("ale", "Ann", &["Ann"]).await;
-    ann.assert_refused(json!({"type": "join", "room": "wine"}), "limit")
-        .await;
-
-    let mut second = Client::connect(&engine).await;
-    second
-        .assert_refused(json!({"type": "hello", "name": "Ann"}), "name_taken")
-        .await;
-    drop(ann);
-    let gone = async {
-        while engine.connections() > 1 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("the first Ann goes");
-    second.ask(json!({"type": "hello", "name": "Ann"})).await;
-    assert_eq!(
-        second.hear().await["type"],
-        "welcome",
-        "the name is free again"
-    );
-}
-
-#[tokio::test]
-async fn the_page_is_served_beside_the_chat() {
-    let engine = chat();
+async fn the_pages_are_served_beside_the_chat() {
+    let admin = Some("a token of some length".to_owned());
+    let engine = start("127.0.0.1:0", Config::default().shards(2), admin).unwrap();
     for (path, status, content) in [
         ("/", "200 OK", "<title>Throng chat</title>"),
+        ("/admin", "200 OK", "<title>Throng</title>"),
         ("/healthz", "200 OK", ""),
         ("/nowhere", "404 Not Found", ""),
     ] {
