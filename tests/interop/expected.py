@@ -18,7 +18,26 @@ CAUSES = [
     "TooBig",
 ]
 
-CHAT_STEPS = ["enter", "talk", "join", "private message", "leave", "close the tab"]
+CHAT_STEPS = [
+    "enter",
+    "talk",
+    "join",
+    "private message",
+    "leave",
+    "close the tab",
+    "history",
+    "a name that is taken",
+]
+ADMIN_STEPS = [
+    "wrong token",
+    "numbers",
+    "desktop, phone and dark",
+    "search",
+    "close a room",
+    "close a connection",
+    "log out",
+    "drain",
+]
 
 ALONE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 IN_CONTEXT = "permessage-deflate"

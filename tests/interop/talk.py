@@ -80,14 +80,13 @@ def talk(
 
 
 def in_the_chat(people: list, compression: Compression, servers: Path) -> Outcome:
-    """Two people, whose command is given, use the chat's page."""
-    outcome = Outcome("two tabs", compression.name)
+    """People, whose command is given, use the chat's page."""
+    outcome = Outcome("some tabs", compression.name)
     settings = {"THRONG_COMPRESSION": compression.server, "NO_COLOR": "1"}
     saw, log = {}, ""
-    with started([servers / "examples" / "chat", "--listen", "127.0.0.1:0"], settings) as server:
-        address = first_line(server, server.stderr).rpartition("http://")[2]
+    with started(chat(servers), settings) as server:
         try:
-            saw = sights([*people, address])
+            saw = sights([*people, listens_at(server)])
             server.send_signal(signal.SIGTERM)
             _, log = rest(server, "the chat")
         except RuntimeError as error:
@@ -95,9 +94,37 @@ def in_the_chat(people: list, compression: Compression, servers: Path) -> Outcom
     steps = {step: "shown" for step in expected.CHAT_STEPS}
     both_agreed = [compression.agreed, compression.agreed]
     outcome.compare(saw, {"extension": both_agreed, **steps, "complaints": []})
-    trouble = [line for line in log.splitlines() if " INFO " not in line]
-    outcome.compare({"log": trouble}, {"log": []})
+    outcome.compare({"log": trouble(log)}, {"log": []})
     return outcome
+
+
+def on_the_admin_page(somebody: list, servers: Path, pictures: Path) -> Outcome:
+    """Somebody, whose command is given, looks after the chat, and drains it."""
+    outcome = Outcome("a tab", "off")
+    token = "a token of some length"
+    saw, log = {}, ""
+    with started(chat(servers), {"CHAT_ADMIN_TOKEN": token, "NO_COLOR": "1"}) as server:
+        try:
+            saw = sights([*somebody, listens_at(server), token, pictures])
+            _, log = rest(server, "the chat")
+        except RuntimeError as error:
+            outcome.complaints.append(str(error))
+    steps = {step: "shown" for step in expected.ADMIN_STEPS}
+    outcome.compare(saw, {**steps, "complaints": []})
+    outcome.compare({"log": trouble(log)}, {"log": []})
+    return outcome
+
+
+def chat(servers: Path) -> list:
+    return [servers / "examples" / "chat", "--listen", "127.0.0.1:0"]
+
+
+def listens_at(server: Program) -> str:
+    return first_line(server, server.stderr).rpartition("http://")[2]
+
+
+def trouble(log: str) -> list[str]:
+    return [line for line in log.splitlines() if " INFO " not in line]
 
 
 def sights(command: list) -> dict[str, object]:

@@ -81,9 +81,9 @@ def install(folder: Path) -> list[Client]:
     ]
 
 
-def chat(folder: Path) -> list:
-    """The command of those who use the chat's page."""
-    return ["node", folder / "node" / "chat.mjs"]
+def in_chromium(folder: Path, program: str) -> list:
+    """The command of those who use a page."""
+    return ["node", folder / "node" / program]
 
 
 def install_packages() -> None:

@@ -191,7 +191,7 @@ fn acting(router: &mut Router, watched: EngineHandle, orders: Sender<Order>) {
 /// What is done from the page is logged.
 fn note(cx: &Cx<'_>, action: &str, what: &str) {
     let who = cx.client_addr();
-    tracing::warn!(target: "throng::admin", ?who, action, what, "asked for on the admin page");
+    tracing::info!(target: "throng::admin", ?who, action, what, "asked for on the admin page");
 }
 
 fn busy() -> EventError {

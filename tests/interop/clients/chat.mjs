@@ -1,4 +1,4 @@
-// Two people use the chat's page, each in a tab: `node chat.mjs ADDRESS`. What both tabs show is judged
+// People use the chat's page, each in a tab: `node chat.mjs ADDRESS`. What the tabs show is judged
 // here; each step after which both showed what they must is told, and the extensions agreed on.
 
 import { isDeepStrictEqual } from "node:util";
@@ -139,5 +139,18 @@ await withBrowser(async (browser) => {
   const alone = inRoom("#general", rooms, ["Bob (you)"], [...generalToBob, ...talk, "Ann left"]);
   await bob.sees({ ...alone, people: ["Ann"] });
   tell("close the tab", "shown");
+
+  const cay = await Person.arrive("Cay", context, complaints);
+  await cay.enter();
+  const withCay = ["Bob", "Cay (you)"];
+  await cay.sees(inRoom("#general", ["# general"], withCay, [...talk, "Cay joined"]));
+  await cay.tab.reload();
+  await cay.sees(inRoom("#general", ["# general"], withCay, [...talk, "Cay joined"]));
+  tell("history", "shown");
+
+  const dan = await Person.arrive("Bob", context, complaints);
+  await dan.enter();
+  await dan.tab.locator("#complaint").filter({ hasText: "there is another Bob here" }).waitFor();
+  tell("a name that is taken", "shown");
   tell("complaints", complaints);
 });
