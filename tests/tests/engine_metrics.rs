@@ -220,7 +220,8 @@ fn each_rejection_is_counted() {
     let _only = served.connect();
     answer(&served, request("").as_bytes());
     until_rejected(&served, Rejection::Full, 1);
-    assert_eq!(metrics(&served).connections, 1);
+    let read = metrics(&served);
+    assert_eq!((read.connections, read.max_connections), (1, 1));
 }
 
 #[test]
@@ -509,6 +510,7 @@ fn another_system_is_told_each_sample_once() {
     for name in [
         "throng_connections_opened_total",
         "throng_connections_active",
+        "throng_connections_limit",
         "throng_message_handling_seconds",
         "throng_shard_mailbox",
         "throng_memory_budget_bytes",

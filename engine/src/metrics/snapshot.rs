@@ -22,6 +22,8 @@ pub struct MetricsSnapshot {
     pub shards: Vec<ShardSnapshot>,
     /// Open connections.
     pub connections: u64,
+    /// Connections that may be open ([`Config::max_connections`](field@crate::Config::max_connections)).
+    pub max_connections: u64,
     /// Rooms that have members or were created.
     pub rooms: u64,
     /// What waits in each shard's mailbox, by shard.
@@ -84,6 +86,7 @@ impl MetricsSnapshot {
             total,
             shards,
             connections: shared.open() as u64,
+            max_connections: shared.config.max_connections as u64,
             rooms: shared.directory.len() as u64,
             mailboxes: shared.mail.iter().map(|mail| mail.len() as u64).collect(),
             events_dropped: shared.bus.dropped(),
@@ -124,13 +127,18 @@ impl MetricsSnapshot {
     }
 
     /// What follows from the counters, and what is not a shard's.
-    fn further(&self) -> [Row; 10] {
+    fn further(&self) -> [Row; 11] {
         let total = &self.total;
         [
             (
                 "throng_connections_active",
                 "Open connections.",
                 self.connections,
+            ),
+            (
+                "throng_connections_limit",
+                "Connections that may be open.",
+                self.max_connections,
             ),
             (
                 "throng_handshakes_in_flight",
