@@ -64,6 +64,11 @@ impl<'a, S> Conn<'a, S> {
         self.core.random()
     }
 
+    /// What the turn has queued of rooms' histories, in bytes.
+    pub(crate) fn recalled(&self) -> usize {
+        self.core.recalled()
+    }
+
     fn connection(&self) -> &Connection {
         &self.core.connections[self.key.slot]
     }

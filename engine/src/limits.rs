@@ -61,6 +61,9 @@ pub(crate) const LINK_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_ROOM_NAME: usize = 128;
 /// Rooms that a client may name its position in when it resumes a session.
 pub(crate) const MAX_POSITIONS: usize = 4096;
+/// Bytes of rooms' histories that resuming one session recalls before further rooms are joined without: one message of a
+/// client's names thousands of rooms.
+pub(crate) const RECALLED_PER_RESUME: usize = 4 * 1024 * 1024;
 /// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.

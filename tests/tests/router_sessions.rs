@@ -434,3 +434,54 @@ fn a_session_is_its_users_alone_and_ends_with_a_revocation() {
     assert_eq!(resumed, json!({"resumed": false}));
     assert_eq!(ask(&mut thief, "whoami", &Value::Null)["code"], 401);
 }
+
+/// One message must not bring the histories of any number of rooms.
+#[test]
+fn what_a_session_recalls_is_bounded() {
+    let engine = with_sessions(Duration::from_secs(60), 1);
+    let history = History::messages(16).max_bytes(2 << 20);
+    let options = RoomOptions::new().sequenced().history(history);
+    let rooms: Vec<String> = (0..8).map(|room| format!("large {room}")).collect();
+    let mut ann = connect(&engine, "ann");
+    let token = session(&mut ann);
+    let mut positions = serde_json::Map::new();
+    for room in &rooms {
+        engine.create_room(room, options.clone()).unwrap();
+        let joined = done(&mut ann, "room.join", &json!({"room": room, "history": 0}));
+        positions.insert(room.clone(), joined["position"].clone());
+    }
+    drop(ann);
+    until("she is gone", || engine.user_len("ann") == 0);
+    let content = json!({"type": "notify", "content": "x".repeat(64 << 10)}).to_string();
+    for room in &rooms {
+        for _ in 0..16 {
+            let published = engine.to(room).text(&*content).publish_with_receipt();
+            assert_eq!(published.wait().unwrap().refused, 0);
+        }
+    }
+    let mut ann = Client::connect(engine.local_addr().unwrap());
+    session(&mut ann);
+    let resume = json!({"token": token, "positions": positions});
+    ann.text(
+        &json!({"type": "request", "event": "session.resume", "request_id": "r", "data": resume})
+            .to_string(),
+    );
+    let mut recalled = 0;
+    let resumed = loop {
+        let heard = hear(&mut ann);
+        if heard["type"] == "response" {
+            break heard["data"]["rooms"].clone();
+        }
+        recalled += 1;
+    };
+    let recovered = rooms
+        .iter()
+        .filter(|room| resumed[*room]["recovered"] == true);
+    assert_eq!((recovered.count(), recalled), (4, 64));
+    let me = done(&mut ann, "whoami", &Value::Null);
+    assert_eq!(
+        me["rooms"].as_array().unwrap().len(),
+        8,
+        "it is in all of them"
+    );
+}

@@ -10,7 +10,7 @@ use super::route::{self, Progress, Run};
 use super::serve::Table;
 use super::{Codec, Cx, EventError};
 use crate::conn::Conn;
-use crate::limits::MAX_POSITIONS;
+use crate::limits::{MAX_POSITIONS, RECALLED_PER_RESUME};
 use crate::notice::Notify;
 use crate::room::JoinError;
 use crate::session::{Parked, Sessions};
@@ -126,8 +126,11 @@ fn restore<S: Send + 'static>(
     if let Some(user) = &user {
         cx.set_user_id(&**user);
     }
+    let before = cx.recalled();
     let rejoin = |room: String| {
-        let rejoined = rejoin(cx, &room, positions.get(&room));
+        let since = positions.get(&room);
+        let since = since.filter(|_| cx.recalled() - before < RECALLED_PER_RESUME);
+        let rejoined = rejoin(cx, &room, since);
         (room, rejoined)
     };
     Resumed {

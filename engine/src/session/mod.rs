@@ -29,7 +29,7 @@ use crate::protocol::close::CloseCode;
 ///
 /// It is answered `{"resumed":true,"user":"ann","rooms":{"trades":{"recovered":true,"messages":3,"position":{…}},"tea":{"recovered":false}}}`
 /// behind what it missed, or `{"resumed":false}`: then nothing is restored, and it begins anew. Rooms whose history does not go back so far, or
-/// that have none, are joined with `"recovered":false`; one that cannot be joined is told with an `"error"`.
+/// that have none, are joined with `"recovered":false`, and so are those that come when 4 MiB of histories have been recalled; one that cannot be joined is told with an `"error"`.
 ///
 /// The token opens what the connection was allowed: it belongs to the client alone. It holds once, and the client is told
 /// another one for its new connection.

@@ -91,6 +91,8 @@ pub(crate) struct Core {
     /// Connections whose header of the PROXY protocol is not whole yet.
     pub(super) unannounced: HashSet<SocketKey>,
     pub(crate) forwarding: Forwarding,
+    /// What this turn has queued of rooms' histories, in bytes of memory and of messages.
+    pub(super) recalled: usize,
     /// Publications of this shard that the fan-out pool has not told the end of.
     pub(super) in_fanout: usize,
     pub(crate) batch: SendQueue,
@@ -137,6 +139,7 @@ impl Core {
             released: Vec::new(),
             unannounced: HashSet::new(),
             forwarding: Forwarding::new(config.shards),
+            recalled: 0,
             in_fanout: 0,
             batch: SendQueue::new(),
             message_limits: MessageLimits {
@@ -164,6 +167,7 @@ impl Core {
         // By now the driver has let go of what the turn before has sent.
         self.chunks.rewind();
         self.publications.rewind();
+        self.recalled = 0;
     }
 
     /// A tick of the past as a moment.
@@ -180,6 +184,11 @@ impl Core {
     /// The time in seconds since 1970.
     pub(crate) fn unix_time(&self) -> u64 {
         (self.shared.unix_epoch + self.now).as_secs()
+    }
+
+    /// What this turn has queued of rooms' histories, in bytes.
+    pub(crate) fn recalled(&self) -> usize {
+        self.recalled
     }
 
     /// A random number.
