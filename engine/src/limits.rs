@@ -72,6 +72,10 @@ pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 16;
 pub(crate) const MAX_REVOCATIONS: usize = 65_536;
 /// Tokens that do not hold, after which their connection is closed.
 pub(crate) const MAX_AUTH_FAILURES: u32 = 5;
+/// Tokens that a connection may show at once, those that hold included: checking one takes as long as hundreds of messages.
+pub(crate) const AUTH_BURST: u32 = 8;
+/// How long until it may show one more: tokens that are renewed last for minutes.
+pub(crate) const AUTH_PAUSE: Duration = Duration::from_secs(10);
 /// Futures polled in one turn, and calls made whose time has come.
 pub(crate) const JOBS_PER_TURN: usize = 256;
 /// For how long a shard sleeps at most until a call is due.

@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -212,6 +214,30 @@ fn too_many_wrong_tokens_close() {
         client.expect_close(1008),
         "too many tokens that do not hold"
     );
+}
+
+#[test]
+fn tokens_that_hold_have_a_rate_too() {
+    let checked = Arc::new(AtomicUsize::new(0));
+    let checks = Arc::clone(&checked);
+    let engine = serve(Auth::new(move |token: &str, now: u64| {
+        checks.fetch_add(1, Ordering::Relaxed);
+        validate(token, now)
+    }));
+    let mut client = connect(&engine, "");
+    for _ in 0..8 {
+        assert_eq!(send_token(&mut client, "ann")["type"], "auth_success");
+    }
+    // The time for one more may pass meanwhile, not that for all of these.
+    for _ in 0..1000 {
+        client.text(r#"{"type":"auth","token":"ann"}"#);
+    }
+    let heard = client.hear_all();
+    let closed = heard.iter().find(|heard| matches!(heard, Heard::Close(..)));
+    let reason = "too many tokens".to_owned();
+    assert_eq!(closed, Some(&Heard::Close(Some(1008), reason)));
+    let checked = checked.load(Ordering::Relaxed);
+    assert!((8..100).contains(&checked), "{checked}");
 }
 
 #[test]

@@ -46,10 +46,11 @@ enum Whose {
     Address(Buckets<u64>),
 }
 
+/// What a [`Bucket`] holds, and how fast it fills up.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
-    per_second: f64,
-    burst: f64,
+pub(super) struct Rate {
+    pub(super) per_second: f64,
+    pub(super) burst: f64,
 }
 
 impl RateLimit {
@@ -179,13 +180,13 @@ impl Own {
 
 /// What may be sent at once, and fills up again.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     since: Duration,
 }
 
 impl Bucket {
-    fn full(now: Duration, rate: Rate) -> Bucket {
+    pub(super) fn full(now: Duration, rate: Rate) -> Bucket {
         Bucket {
             tokens: rate.burst,
             since: now,
@@ -199,7 +200,7 @@ impl Bucket {
         self.since = self.since.max(now);
     }
 
-    fn take(&mut self, now: Duration, rate: Rate) -> bool {
+    pub(super) fn take(&mut self, now: Duration, rate: Rate) -> bool {
         self.fill(now, rate);
         let has_one = self.tokens >= 1.0;
         if has_one {

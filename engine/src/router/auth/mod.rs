@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A [`TokenValidator`] says whose it is. Who is not authenticated in time is closed with 1008; a token that expires
-//! closes its connection, or has it asked for another one ([`Expiry`]), which may be sent at any time.
+//! closes its connection, or has it asked for another one ([`Expiry`]), which may be sent at any time. Who shows more
+//! tokens than eight at once and one each ten seconds, or five that do not hold, is closed with 1008.
 
 mod identity;
 #[cfg(feature = "jwt")]

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Auth, Expiry, Identity, TokenError};
 use crate::conn::Conn;
-use crate::limits::MAX_AUTH_FAILURES;
+use crate::limits::{AUTH_BURST, AUTH_PAUSE, MAX_AUTH_FAILURES};
 use crate::protocol::close::CloseCode;
 use crate::router::codec::Codec;
+use crate::router::rate::{Bucket, Rate};
 use crate::router::serve::Table;
 use crate::shard::Job;
 
@@ -17,6 +18,8 @@ use crate::shard::Job;
 #[derive(Debug, Default)]
 pub(in crate::router) struct Progress {
     failures: u32,
+    /// What tokens may still be shown.
+    allowance: Option<Bucket>,
     /// What ends it when its time is over.
     deadline: Option<Job>,
 }
@@ -81,6 +84,9 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         let Some(auth) = &self.auth else {
             return;
         };
+        if !may_show_token(conn) {
+            return conn.close(CloseCode::POLICY, "too many tokens");
+        }
         let now = conn.unix_time();
         let outcome = match token {
             None => Err((400, "token: missing".to_owned())),
@@ -168,6 +174,18 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
 
 fn progress<'c, S>(conn: &'c mut Conn<'_, S>) -> &'c mut Progress {
     conn.attributes().get_or_default()
+}
+
+/// Whether a connection may show one more token now.
+fn may_show_token<S>(conn: &mut Conn<'_, S>) -> bool {
+    let rate = Rate {
+        per_second: 1.0 / AUTH_PAUSE.as_secs_f64(),
+        burst: AUTH_BURST.into(),
+    };
+    let now = conn.now();
+    let allowance = &mut progress(conn).allowance;
+    let allowance = allowance.get_or_insert_with(|| Bucket::full(now, rate));
+    allowance.take(now, rate)
 }
 
 fn set_deadline<S: Send + 'static>(
