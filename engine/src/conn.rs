@@ -397,6 +397,11 @@ impl<S> Conn<'_, S> {
         self.core.now
     }
 
+    /// The engine's budget of memory.
+    pub(crate) fn memory_budget(&self) -> Option<usize> {
+        self.core.shared.config.memory_budget
+    }
+
     /// When the connection was opened, to within 10 ms.
     pub fn connected_at(&self) -> Instant {
         self.core.instant(self.connection().since.opened)

@@ -59,8 +59,13 @@ pub(crate) const LINK_MESSAGES: usize = 64;
 pub(crate) const LINK_BYTES: usize = 64 * 1024;
 /// Characters of a room's or user's name that a client may name in a ready-made event.
 pub(crate) const MAX_ROOM_NAME: usize = 128;
-/// Rooms that a client may name its position in when it resumes a session.
+/// Rooms that a session keeps, and that a client may name its position in when it resumes one.
 pub(crate) const MAX_POSITIONS: usize = 4096;
+/// What all sessions that wait for their clients may take together: this part of the memory budget, so that
+/// they alone never have anybody refused.
+pub(crate) const PARKED_PART: usize = 16;
+/// Sessions given up at most when one is kept, those whose time is over and those that make room for it.
+pub(crate) const GIVEN_UP_PER_PARKED: usize = 16;
 /// Bytes of rooms' histories that resuming one session recalls before further rooms are joined without: one message of a
 /// client's names thousands of rooms.
 pub(crate) const RECALLED_PER_RESUME: usize = 4 * 1024 * 1024;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use throng::router::{Auth, EventError, Identity, Sessions, TokenError, ready};
-use throng::{CloseCode, Engine, History, RoomOptions, Router};
+use throng::{CloseCode, Config, Engine, History, RoomOptions, Router};
 use throng_tests::engine::{Client, Heard, config, until};
 
 #[derive(Debug)]
@@ -484,4 +484,46 @@ fn what_a_session_recalls_is_bounded() {
         8,
         "it is in all of them"
     );
+}
+
+/// Rooms that a client has joined, and then been lost: what that takes is bounded, and known.
+#[test]
+fn sessions_count_to_the_memory_budget() {
+    let fill = |(count, length): (usize, usize)| {
+        (0..count).map(move |room| format!("{room} {}", "x".repeat(length)))
+    };
+    let serve = |settings: Config| {
+        let mut router = router();
+        router.on("fill", move |cx, what: (usize, usize)| {
+            fill(what).for_each(|room| drop(cx.join(&room)));
+            Ok(())
+        });
+        let sessions = Sessions::new(Duration::from_secs(60));
+        router.sessions(sessions.clone());
+        let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+        let builder = builder.config(settings.max_rooms_per_connection(None));
+        (builder.router(router).unwrap().start().unwrap(), sessions)
+    };
+    let lose = |engine: &Engine, what: (usize, usize)| {
+        let mut client = Client::connect(engine.local_addr().unwrap());
+        let token = session(&mut client);
+        done(&mut client, "fill", &json!(what));
+        drop(client);
+        until("it is gone", || engine.connections() == 0);
+        token
+    };
+    let (engine, sessions) = serve(config());
+    lose(&engine, (4096, 16 << 10));
+    assert_eq!(sessions.len(), 1);
+    assert!(engine.memory().bytes >= 64 << 20);
+    let many = lose(&engine, (5000, 8));
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    session(&mut client);
+    let resumed = done(&mut client, "session.resume", &json!({"token": many}));
+    assert_eq!(resumed["rooms"].as_object().unwrap().len(), 4096);
+    let (engine, sessions) = serve(config().memory_budget(1 << 30));
+    for _ in 0..3 {
+        lose(&engine, (40, 1 << 20));
+    }
+    assert_eq!(sessions.len(), 1, "of 64 MiB for all");
 }

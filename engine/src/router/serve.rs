@@ -96,9 +96,11 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
         if let Some(sessions) = &self.0.sessions {
             // Its jobs are those of a connection that is over.
             conn.attributes().remove::<auth::Progress>();
+            let identity = conn.attribute::<Identity>();
             // Who was not authenticated in the end has nothing to return to.
-            if self.0.auth.is_none() || conn.attribute::<Identity>().is_some() {
-                sessions.park(conn, close);
+            if self.0.auth.is_none() || identity.is_some() {
+                let beside = identity.map_or(0, Identity::memory);
+                sessions.park(conn, close, beside);
             }
         }
     }

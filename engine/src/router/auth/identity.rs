@@ -84,6 +84,33 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Bytes that it takes beside itself, about.
+    pub(in crate::router) fn memory(&self) -> usize {
+        let roles = self
+            .roles
+            .iter()
+            .map(|role| role.len() + size_of::<String>());
+        self.user.len() + roles.sum::<usize>() + memory_of(&self.claims)
+    }
+}
+
+fn memory_of(value: &Value) -> usize {
+    let beside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(memory_of).sum(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let field = |(name, value): (&String, &Value)| {
+                name.len() + size_of::<String>() + memory_of(value)
+            };
+            fields.map(field).sum()
+        }
+        _ => 0,
+    };
+    size_of::<Value>() + beside
+}
+
 /// Says whose tokens are.
 ///
 /// It is called on shards, for upgrades and messages, and must not block. Any function of the token and the time will do.
