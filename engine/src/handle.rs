@@ -354,6 +354,12 @@ impl EngineHandle {
         Some(room.presence()?.users())
     }
 
+    /// The same with 256 of its users at most, and how many there are.
+    pub(crate) fn some_presence(&self, room: &str) -> Option<(RoomPresence, usize)> {
+        let room = self.0.directory.get(room)?;
+        Some(room.presence()?.some_users())
+    }
+
     /// A room that was created is kept no longer: it goes with its last member, now if it has none.
     /// Returns whether there was such a room.
     pub fn forget_room(&self, name: &str) -> bool {

@@ -22,8 +22,10 @@ pub(crate) const MAX_HISTORY_MESSAGES: usize = 65_536;
 pub(crate) const MAX_HISTORY_BYTES: usize = 256 * 1024 * 1024;
 /// How old they may be.
 pub(crate) const MAX_HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Users that one presence notice names.
+/// Users that one presence notice names, and one answer to who is there.
 pub(crate) const MAX_PRESENCE_NAMES: usize = 256;
+/// Users that are looked at for such an answer: some may have left and not been told of.
+pub(crate) const MAX_PRESENCE_LOOKS: usize = 1024;
 /// Bytes of their names, unless it is one name.
 pub(crate) const MAX_PRESENCE_BYTES: usize = 16 * 1024;
 /// Presence notices of one room that a turn publishes.

@@ -237,11 +237,29 @@ fn users_tell_one_another_and_see_who_is_there() {
     }
     done(&mut bob, "room.join", &json!({"room": "tea"}));
     let present = done(&mut bob, "room.presence", &json!({"room": "tea"}));
-    let expected = json!({"room": "tea", "users": {"ann": 2, "bob": 1}, "anonymous": 0});
+    let expected =
+        json!({"room": "tea", "users": {"ann": 2, "bob": 1}, "count": 2, "anonymous": 0});
     assert_eq!(present, expected);
     done(&mut ann[0], "room.join", &json!({"room": "trades"}));
     let none = ask(&mut ann[0], "room.presence", &json!({"room": "trades"}));
     assert_eq!(none["code"], 404);
+}
+
+#[test]
+fn of_a_large_room_some_users_are_named() {
+    let mut router = router();
+    router.auth(Auth::new(validate));
+    let engine = start(router, 1);
+    let tea = json!({"room": "tea"});
+    let mut guests: Vec<Client> = (0..300)
+        .map(|guest| connect(&engine, &format!("guest {guest}")))
+        .collect();
+    for guest in &mut guests {
+        done(guest, "room.join", &tea);
+    }
+    let present = done(&mut guests[0], "room.presence", &tea);
+    let named = present["users"].as_object().unwrap().len();
+    assert_eq!((named, &present["count"]), (256, &json!(300)));
 }
 
 #[test]
