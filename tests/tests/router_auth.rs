@@ -261,6 +261,43 @@ fn roles_open_events() {
     assert_eq!(ask(&mut nobody, "cook")["code"], 401);
 }
 
+/// Nobody has anything refused for ever.
+#[test]
+fn who_is_refused_again_and_again_is_closed() {
+    let serve = |limit: Option<RateLimit>| {
+        let mut router = Router::new();
+        router.auth(Auth::new(validate));
+        if let Some(limit) = limit {
+            router.with(limit);
+        }
+        router.on("cook", |_, ()| Ok(())).roles(["cook"]);
+        router.on("count", |_, number: u8| Ok(number)).max_size(4);
+        let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+        let builder = builder.config(config().invalid_messages_per_minute(3));
+        builder.router(router).unwrap().start().unwrap()
+    };
+    let engine = serve(None);
+    let ann = "Authorization: Bearer ann\r\n";
+    for (who, code, event, data) in [
+        ("", 401, "count", json!(1)),
+        (ann, 403, "cook", Value::Null),
+        (ann, 413, "count", json!("large")),
+        (ann, 400, "count", json!(256)),
+    ] {
+        let mut client = connect(&engine, who);
+        let request = json!({"type": "request", "event": event, "request_id": "r", "data": data});
+        for _ in 0..4 {
+            client.text(&request.to_string());
+            assert_eq!(hear(&mut client)["code"], code);
+        }
+        assert_eq!(client.expect_close(1008), "too many invalid messages");
+    }
+    let engine = serve(Some(RateLimit::per_connection(0.001, 2)));
+    let mut client = connect(&engine, "");
+    let codes = [(); 3].map(|()| ask(&mut client, "cook")["code"].clone());
+    assert_eq!(codes, [401, 401, 429], "rates are of what is refused, too");
+}
+
 #[test]
 fn a_connection_stays_its_users() {
     let engine = serve(Auth::new(validate));

@@ -594,6 +594,14 @@ fn middleware_is_around_every_event_and_may_stop_it() {
         "inner before stop",
         "outer after stop 403 r",
     ]);
+    let refused = r#"{"type":"request","request_id":"t","event":"small","data":"too large"}"#;
+    assert_eq!(answer(&mut client, refused)["code"], 413);
+    expect(&[
+        "outer before small",
+        "inner before small",
+        "inner after small 413 t",
+        "outer after small 413 t",
+    ]);
     answer(
         &mut client,
         r#"{"type":"request","request_id":"s","event":"sleep","data":1}"#,

@@ -22,6 +22,8 @@ pub struct EventError {
     code: u16,
     message: Cow<'static, str>,
     closing: Option<Cow<'static, str>>,
+    /// It is the router's own: what was sent is malformed, too large, or not for its sender.
+    is_refusal: bool,
 }
 
 impl EventError {
@@ -35,6 +37,7 @@ impl EventError {
             },
             message: message.into(),
             closing: None,
+            is_refusal: false,
         }
     }
 
@@ -98,6 +101,17 @@ impl EventError {
     /// What the client is told.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same as the router's own.
+    pub(super) fn refusing(mut self) -> EventError {
+        self.is_refusal = true;
+        self
+    }
+
+    /// Whether it counts as an invalid message.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     /// Why the connection is to be closed, if it is.

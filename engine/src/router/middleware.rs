@@ -8,7 +8,8 @@ use super::error::EventError;
 
 /// Something done around every event, in the order in which it was [added](super::Router::with).
 ///
-/// It runs on the shard of the connection and must not block.
+/// It runs on the shard of the connection and must not block. An event's size and its sender's roles are looked at behind it: it sees
+/// those that are refused, too, of clients who are not authenticated among them.
 ///
 /// ```
 /// use throng::router::{Call, Cx, EventError, Middleware};

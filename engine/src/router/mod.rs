@@ -44,8 +44,9 @@
 //! `{"type":"chat","room":"general","content":"…"}`. Answers are the same, with the field `event`; a `request_id` is
 //! optional.
 //!
-//! What is no message of these is answered with code 400 and the field that is wrong, an unknown event
-//! with 404; both count as [invalid](crate::Conn::report_invalid).
+//! What is no message of these, or carries something else than its event takes, is answered with code 400 and the field that is wrong,
+//! an unknown event with 404, one that its sender may not send with 401 or 403, and one that is too large with 413. All count as
+//! [invalid](crate::Conn::report_invalid).
 
 mod answer;
 pub mod auth;

@@ -160,6 +160,6 @@ pub(super) fn read<C: Codec, T: DeserializeOwned>(
             let dot = if error.field.is_empty() { "" } else { "." };
             error.field = format!("data{dot}{}", error.field);
         }
-        error.into()
+        EventError::from(error).refusing()
     })
 }

@@ -177,8 +177,8 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         };
         let mut passed = 0;
         let outcome = table
-            .authorise(&cx, &call)
-            .and_then(|()| table.before(&mut cx, &call, &mut passed))
+            .before(&mut cx, &call, &mut passed)
+            .and_then(|()| table.authorise(&cx, &call).map_err(EventError::refusing))
             .and_then(|()| {
                 cx.timeout = entry.rules.timeout.or(cx.timeout);
                 (entry.run)(table, &mut cx, data)
@@ -189,6 +189,9 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             Err(error) => {
                 table.fail(&mut cx, &error);
                 table.after(&mut cx, passed, Some(&error));
+                if error.is_refusal() {
+                    cx.report_invalid();
+                }
             }
         }
     }
@@ -219,7 +222,8 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         }
     }
 
-    /// Size and roles, which every event has rules about.
+    /// Size and roles, which every event has rules about. Behind the middleware, which limits and logs what is refused,
+    /// too.
     fn authorise(&self, cx: &Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
         let rules = call.rules;
         if rules.max_size.is_some_and(|max| call.len() > max) {
