@@ -121,7 +121,7 @@ impl Auth {
         if identity.expires_at().is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
-        if self.revocations.concern(&identity) {
+        if self.revocations.concern(&identity, now) {
             return Err(TokenError::Revoked);
         }
         Ok(identity)
@@ -130,7 +130,7 @@ impl Auth {
     /// Whether what was validated before still holds.
     pub(super) fn accepts(&self, identity: &Identity, now: u64) -> bool {
         let is_over = identity.expires_at().is_some_and(|end| end <= now);
-        !is_over && !self.revocations.concern(identity)
+        !is_over && !self.revocations.concern(identity, now)
     }
 
     /// Decides about an upgrade, together with what the service says of it.

@@ -143,7 +143,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             return;
         };
         // It may have been revoked after it was validated, and before the connection was its user's.
-        if auth.revocations.concern(identity) {
+        if auth.revocations.concern(identity, now) {
             return conn.close(CloseCode::POLICY, &TokenError::Revoked.to_string());
         }
         let Some(end) = identity.expires_at() else {
