@@ -387,7 +387,7 @@ impl<S> Conn<'_, S> {
         self.core.subprotocol(self.connection())
     }
 
-    /// The time in seconds since 1970, as in the timestamps of envelopes.
+    /// The time in seconds since 1970, as in the timestamps of envelopes: the system's, of a second ago at most.
     pub fn unix_time(&self) -> u64 {
         self.core.unix_time()
     }

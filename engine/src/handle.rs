@@ -371,8 +371,7 @@ impl EngineHandle {
         self.0.directory.list()
     }
 
-    /// The engine's time in seconds since 1970: that of the system when it was started, and the monotonic
-    /// clock from there.
+    /// The system's time in seconds since 1970.
     pub fn unix_time(&self) -> u64 {
         self.0.unix_time()
     }

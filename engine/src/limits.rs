@@ -111,6 +111,8 @@ pub(crate) const MAX_TRUSTED_PROXIES: usize = 1024;
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 /// What `Retry-After` says when the engine is full, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
+/// How often a shard asks for the time of day: after a machine's sleep, or a step of its clock, it is so old at most.
+pub(crate) const WALL_CLOCK_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two steps of a drain.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// A table of connections is allocated at once up to this many; pages not used cost nothing.
