@@ -1,5 +1,7 @@
 //! Envelopes as MessagePack.
 
+mod scan;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +36,11 @@ impl Codec for MessagePack {
     fn read_data<T: DeserializeOwned>(&self, data: &Payload<'_>) -> Result<T, DecodeError> {
         match data {
             Payload::Absent => read(&[NIL]).or_else(|_| read(&[EMPTY_MAP])),
-            Payload::Bare(bytes) | Payload::Whole(bytes) => read(bytes),
+            Payload::Bare(bytes) => read(bytes),
+            // What they are parts of has been read.
+            Payload::Whole(bytes) => read_scanned(bytes),
             Payload::Within(bytes) => {
-                let within: Result<Within<T>, DecodeError> = read(bytes);
+                let within: Result<Within<T>, DecodeError> = read_scanned(bytes);
                 within.map(|within| within.data).map_err(|error| {
                     let field = error.field.strip_prefix("data").unwrap_or(&error.field);
                     let field = field.strip_prefix('.').unwrap_or(field).to_owned();
@@ -78,19 +82,22 @@ struct Within<T> {
     data: T,
 }
 
+/// Reads bytes that nobody has looked at.
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    scan::check(bytes).map_err(DecodeError::whole)?;
+    read_scanned(bytes)
+}
+
+/// Reads bytes that are one value, not nested too deeply.
+fn read_scanned<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         DecodeError {
             field: named(path),
             reason: error.into_inner().to_string(),
         }
-    })?;
-    match IgnoredAny::deserialize(&mut reader) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
-        _ => Err(DecodeError::whole("bytes follow the message")),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -147,6 +154,10 @@ mod tests {
         assert!(MessagePack.read(&[0x90]).is_err(), "a list");
         let mut longer = request();
         longer.push(NIL);
+        let error = MessagePack.read(&longer).unwrap_err();
+        assert_eq!(error.reason, "bytes follow the message");
+        // The beginning of a list, of which nothing follows.
+        longer[request().len()] = 0x91;
         let error = MessagePack.read(&longer).unwrap_err();
         assert_eq!(error.reason, "bytes follow the message");
     }
