@@ -71,8 +71,13 @@ pub(crate) const GIVEN_UP_PER_PARKED: usize = 16;
 /// Bytes of rooms' histories that resuming one session recalls before further rooms are joined without: one message of a
 /// client's names thousands of rooms.
 pub(crate) const RECALLED_PER_RESUME: usize = 4 * 1024 * 1024;
-/// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
+/// Users, or networks, whose rates are known at once to one rate limit; who comes then is limited by connection.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
+/// How often a full table of them is looked through for those that are quiet.
+pub(crate) const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Keys that a token's signature is tried with.
+#[cfg(feature = "jwt")]
+pub(crate) const MAX_TRIED_KEYS: usize = 4;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.
 pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 16;
 /// Users whose tokens are remembered as revoked.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{Identity, TokenError, TokenValidator};
+use crate::limits::MAX_TRIED_KEYS;
 
 /// Bytes of a token.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -134,7 +135,7 @@ impl Jwt {
     }
 
     /// Tokens signed with any key of a JSON Web Key Set (RFC 7517 §5), found by `kid`, or where a token has none
-    /// by trying those of its algorithm. Keys for other algorithms are passed over.
+    /// by trying four of its algorithm: those without a `kid`, then the first ones. Keys for other algorithms are passed over.
     ///
     /// # Errors
     /// When it is no such set, or none of its keys can be used.
@@ -241,12 +242,14 @@ impl Jwt {
         }
         let keys = self.keys.current.read();
         let keys = Arc::clone(&keys.unwrap_or_else(PoisonError::into_inner));
-        let fits = |key: &&Key| {
-            let is_it = header.kid.is_none() || key.id.is_none() || key.id == header.kid;
-            is_it && key.algorithm == header.alg
-        };
+        let fits = keys.iter().filter(|key| key.algorithm == header.alg);
+        // Those of that name, then those of none; all, where the token names none.
+        let named = fits.clone().filter(|key| key.id == header.kid);
+        let is_other =
+            |key: &&Key| key.id != header.kid && (header.kid.is_none() || key.id.is_none());
+        let tried = named.chain(fits.filter(is_other)).take(MAX_TRIED_KEYS);
         let mut failure = TokenError::Signature;
-        for key in keys.iter().filter(fits) {
+        for key in tried {
             match decode::<Value>(token, &key.key, &self.rules(key.algorithm)) {
                 Ok(token) => return Ok(token.claims),
                 Err(error) => match error.kind() {
