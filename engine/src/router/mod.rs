@@ -41,8 +41,8 @@
 //! | `ping` | | `{"type":"pong","timestamp":…}` |
 //!
 //! In the [plain style](Style::Plain) the `type` is the event itself and its fields lie beside it:
-//! `{"type":"chat","room":"general","content":"…"}`. Answers are the same, with the field `event`; a `request_id` is
-//! optional.
+//! `{"type":"chat","room":"general","content":"…"}`. All but `type` and `request_id` are the event's own, and an `auth` has its `token`. Answers
+//! are the same, with the field `event`; a `request_id` is optional, and makes events answer that [want no answer](Router::notify).
 //!
 //! What is no message of these, or carries something else than its event takes, is answered with code 400 and the field that is wrong,
 //! an unknown event with 404, one that its sender may not send with 401 or 403, and one that is too large with 413. All count as
@@ -63,6 +63,7 @@ mod resume;
 mod route;
 mod serve;
 mod validate;
+mod wire;
 
 pub use crate::session::Sessions;
 pub use auth::{
@@ -247,10 +248,13 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         Req: DeserializeOwned + 'static,
         R: Done,
     {
-        self.register(
-            event,
-            route::answering(move |cx: &mut Cx<'_, S>, request: Req| handler(cx, request).done()),
-        )
+        let run =
+            route::answering(move |cx: &mut Cx<'_, S>, request: Req| handler(cx, request).done());
+        let entries = self.entries.len();
+        self.register(event, run);
+        let entry = &mut self.entries[entries];
+        entry.is_notice = true;
+        Route::new(&mut entry.rules)
     }
 
     fn register(&mut self, event: &str, run: route::Run<S, C>) -> Route<'_> {
@@ -272,6 +276,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         self.entries.push(Entry {
             name: event.into(),
             rules: Rules::default(),
+            is_notice: false,
             run,
         });
         Route::new(&mut self.entries[index].rules)

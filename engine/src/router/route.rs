@@ -16,6 +16,8 @@ use super::serve::Table;
 pub(super) struct Entry<S, C> {
     pub(super) name: Box<str>,
     pub(super) rules: Rules,
+    /// Nobody is answered who does not name the request.
+    pub(super) is_notice: bool,
     pub(super) run: Run<S, C>,
 }
 

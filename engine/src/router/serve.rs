@@ -11,7 +11,7 @@ use super::answer::{Answer, Pong};
 use super::auth::{self, Auth, Identity};
 use super::codec::{Codec, Envelope, Payload};
 use super::cx::{About, Cx, TraceId};
-use super::error::EventError;
+use super::error::{DecodeError, EventError};
 use super::json::Json;
 use super::middleware::{Call, Middleware, Outcome};
 use super::route::{Entry, Progress};
@@ -83,7 +83,11 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
             Message::Binary(bytes) if C::IS_BINARY => bytes,
             other => return table.handle_other(conn, other),
         };
-        match table.codec.read(bytes) {
+        let envelope = match table.style {
+            Style::Standard => table.codec.read(bytes),
+            Style::Plain => table.read_plain(bytes),
+        };
+        match envelope {
             Ok(envelope) => Table::handle(table, conn, envelope, bytes),
             Err(error) => table.refuse(conn, None, None, &error.into()),
         }
@@ -107,6 +111,14 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
 }
 
 impl<S: Send + 'static, C: Codec> Table<S, C> {
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        let envelope = self.codec.read_plain(message)?;
+        if self.auth.is_some() && envelope.kind.as_deref() == Some("auth") {
+            return self.codec.read(message);
+        }
+        Ok(envelope)
+    }
+
     /// Handles a message by what it says that it is.
     fn handle(table: &Arc<Self>, conn: &mut Conn<'_, S>, envelope: Envelope<'_>, whole: &[u8]) {
         let Envelope {
@@ -161,6 +173,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             return table.refuse(conn, shown, request_id, &unknown);
         };
         let entry = &table.entries[route];
+        let wants_answer = wants_answer && !(entry.is_notice && request_id.is_none());
         let about = About {
             route,
             request_id: request_id.map(Cow::Borrowed),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec, Envelope, Payload};
 use super::error::DecodeError;
-use super::json::{Text, named};
+use super::wire::{self, PlainWire, Wire};
 
 /// [MessagePack](https://msgpack.org) in binary messages: the same maps as in JSON.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,20 +17,12 @@ impl Codec for MessagePack {
     const IS_BINARY: bool = true;
 
     fn read<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
-        if !is_map(message) {
-            return Err(DecodeError::whole("expected a map"));
-        }
-        let wire: Wire<'a> = read(message)?;
-        let text = |text: Option<Text<'a>>| text.map(|text| text.0);
-        Ok(Envelope {
-            kind: text(wire.kind),
-            event: text(wire.event),
-            request_id: text(wire.request_id),
-            token: text(wire.token),
-            data: wire
-                .data
-                .map_or(Payload::Absent, |_| Payload::Within(message)),
-        })
+        let wire: Wire<'a, IgnoredAny> = read_map(message)?;
+        Ok(wire.into_envelope(|_| Payload::Within(message)))
+    }
+
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        read_map::<PlainWire<'a>>(message).map(Into::into)
     }
 
     fn read_data<T: DeserializeOwned>(&self, data: &Payload<'_>) -> Result<T, DecodeError> {
@@ -58,28 +50,17 @@ impl Codec for MessagePack {
 const NIL: u8 = 0xc0;
 const EMPTY_MAP: u8 = 0x80;
 
-/// What serde takes for a struct may be a list of its fields' values, too.
-fn is_map(message: &[u8]) -> bool {
-    matches!(message.first(), Some(0x80..=0x8f | 0xde | 0xdf))
-}
-
-#[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    event: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    request_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    token: Option<Text<'a>>,
-    #[serde(default)]
-    data: Option<IgnoredAny>,
-}
-
 #[derive(Deserialize)]
 struct Within<T> {
     data: T,
+}
+
+fn read_map<'a, T: Deserialize<'a>>(message: &'a [u8]) -> Result<T, DecodeError> {
+    // What serde takes for a struct may be a list of its fields' values, too.
+    if !matches!(message.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
+        return Err(DecodeError::whole("expected a map"));
+    }
+    read(message)
 }
 
 /// Reads bytes that nobody has looked at.
@@ -91,13 +72,7 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
 /// Reads bytes that are one value, not nested too deeply.
 fn read_scanned<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        DecodeError {
-            field: named(path),
-            reason: error.into_inner().to_string(),
-        }
-    })
+    wire::read(&mut reader, ToString::to_string)
 }
 
 #[cfg(test)]
