@@ -180,13 +180,25 @@ impl DecodeError {
 }
 
 impl From<DecodeError> for EventError {
-    /// 400, naming the field.
+    /// 400, naming the field; what is longer than 256 bytes is cut.
     fn from(error: DecodeError) -> EventError {
         let DecodeError { field, reason } = error;
+        let (field, reason) = (cut(field), cut(reason));
         if field.is_empty() {
             EventError::malformed(reason)
         } else {
             EventError::malformed(format!("{field}: {reason}"))
         }
     }
+}
+
+/// Bytes of a field's name, and of what is wrong with it, that a client is told: both may repeat what it has sent.
+const MAX_TOLD: usize = 256;
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TOLD {
+        text.truncate(text.floor_char_boundary(MAX_TOLD));
+        text.push('…');
+    }
+    text
 }
