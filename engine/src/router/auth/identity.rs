@@ -1,5 +1,7 @@
 //! Whose a token is.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -10,6 +12,7 @@ pub struct Identity {
     roles: Vec<String>,
     issued_at: Option<u64>,
     expires_at: Option<u64>,
+    leeway: u64,
     claims: Value,
 }
 
@@ -21,6 +24,7 @@ impl Identity {
             roles: Vec::new(),
             issued_at: None,
             expires_at: None,
+            leeway: 0,
             claims: Value::Null,
         }
     }
@@ -43,6 +47,13 @@ impl Identity {
     #[must_use]
     pub fn with_expires_at(mut self, unix_time: u64) -> Identity {
         self.expires_at = Some(unix_time);
+        self
+    }
+
+    /// By a token that is accepted for so long beyond its end, since clocks differ.
+    #[must_use]
+    pub fn with_leeway(mut self, leeway: Duration) -> Identity {
+        self.leeway = leeway.as_secs();
         self
     }
 
@@ -76,6 +87,11 @@ impl Identity {
     /// When the token ends, in seconds since 1970.
     pub fn expires_at(&self) -> Option<u64> {
         self.expires_at
+    }
+
+    /// Until when it is accepted.
+    pub(super) fn accepted_until(&self) -> Option<u64> {
+        self.expires_at.map(|end| end.saturating_add(self.leeway))
     }
 
     /// What else the token says.

@@ -297,11 +297,11 @@ impl TokenValidator for Jwt {
     fn validate(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let claims = self.verify(token)?;
         let leeway = self.leeway.as_secs();
-        let expires_at = time(&claims, "exp")?.map(|end| end.saturating_add(leeway));
+        let expires_at = time(&claims, "exp")?;
         if expires_at.is_none() && !self.may_last {
             return Err(TokenError::Malformed);
         }
-        if expires_at.is_some_and(|end| end <= now) {
+        if expires_at.is_some_and(|end| end.saturating_add(leeway) <= now) {
             return Err(TokenError::Expired);
         }
         if time(&claims, "nbf")?.is_some_and(|start| start > now.saturating_add(leeway)) {
@@ -312,7 +312,7 @@ impl TokenValidator for Jwt {
         let mut identity = Identity::new(user.ok_or(TokenError::Malformed)?);
         identity = identity.with_roles(self.roles(&claims));
         if let Some(end) = expires_at {
-            identity = identity.with_expires_at(end);
+            identity = identity.with_expires_at(end).with_leeway(self.leeway);
         }
         if let Some(made) = time(&claims, "iat")? {
             identity = identity.with_issued_at(made);

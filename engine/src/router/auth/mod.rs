@@ -118,7 +118,7 @@ impl Auth {
     /// Whose token it is.
     fn check(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let identity = self.validator.validate(token, now)?;
-        if identity.expires_at().is_some_and(|end| end <= now) {
+        if identity.accepted_until().is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
         if self.revocations.concern(&identity, now) {
@@ -129,7 +129,7 @@ impl Auth {
 
     /// Whether what was validated before still holds.
     pub(super) fn accepts(&self, identity: &Identity, now: u64) -> bool {
-        let is_over = identity.expires_at().is_some_and(|end| end <= now);
+        let is_over = identity.accepted_until().is_some_and(|end| end <= now);
         !is_over && !self.revocations.concern(identity, now)
     }
 
@@ -153,7 +153,8 @@ impl Auth {
         let identity = identity.map_err(|error| refusal(&error.to_string()))?;
         let mut accept = admit(request)?;
         accept.user_id = Some(identity.user().into());
-        if let (None, Some(name)) = (&accept.subprotocol, source.answered_subprotocol()) {
+        let is_chosen = accept.subprotocol.is_some() || request.subprotocol().is_some();
+        if let (false, Some(name)) = (is_chosen, source.answered_subprotocol()) {
             accept = accept.subprotocol(name);
         }
         Ok(accept.attribute(identity))

@@ -146,7 +146,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         if auth.revocations.concern(identity, now) {
             return conn.close(CloseCode::POLICY, &TokenError::Revoked.to_string());
         }
-        let Some(end) = identity.expires_at() else {
+        let Some(end) = identity.accepted_until() else {
             return clear_deadline(conn);
         };
         let left = Duration::from_secs(end.saturating_sub(now));
