@@ -152,6 +152,18 @@ pub enum RouterError {
         /// What a name must be.
         rule: &'static str,
     },
+    /// An event is for those who have a role, and nobody has any without [`auth`](super::Router::auth).
+    #[error("the event {event:?} needs a role, and the router has no auth")]
+    RolesWithoutAuth {
+        /// Its name.
+        event: String,
+    },
+    /// A middleware concerns an event that is not registered.
+    #[error("a middleware is for the event {event:?}, which is not registered")]
+    UnknownEvent {
+        /// What it calls it.
+        event: String,
+    },
     /// The codec was changed after events had been registered with another one.
     #[error("the codec must be chosen before the first event is registered ({event:?})")]
     CodecTooLate {

@@ -28,6 +28,12 @@ use super::error::EventError;
 /// # throng::Router::new().with(ReadOnly);
 /// ```
 pub trait Middleware<S>: Send + Sync + 'static {
+    /// The events that it concerns, by name; all, where it names none. One that is not registered is an error when the engine is
+    /// started.
+    fn events(&self) -> &[String] {
+        &[]
+    }
+
     /// Called before the event's handler.
     ///
     /// # Errors

@@ -134,6 +134,7 @@ type OnOther<S> = Box<dyn Fn(&mut Conn<'_, S>, Message<'_>) + Send + Sync>;
 struct Hooks<S> {
     admit: Admit<S>,
     open: Option<OnOpen<S>>,
+    authenticated: Option<OnOpen<S>>,
     close: Option<OnClose<S>>,
     other: Option<OnOther<S>>,
 }
@@ -166,6 +167,7 @@ impl<S: Send + 'static> Router<S> {
             hooks: Hooks {
                 admit: Box::new(admit),
                 open: None,
+                authenticated: None,
                 close: None,
                 other: None,
             },
@@ -313,12 +315,36 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         self
     }
 
-    /// Calls `hook` for each connection that opens; what it sends arrives first.
+    /// Calls `hook` for each connection that opens; what it sends arrives before all else but the token of a [session](Sessions).
     pub fn on_open(
         &mut self,
         hook: impl Fn(&mut Conn<'_, S>) + Send + Sync + 'static,
     ) -> &mut Self {
         self.hooks.open = Some(Box::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each connection whose client has been [authenticated](Router::auth): once it is open, where that was at the
+    /// upgrade, and otherwise when it was answered `auth_success`, or its [session](Sessions) was resumed. A client that shows
+    /// another token while one of its holds is not told of again.
+    ///
+    /// ```
+    /// # use throng::Router;
+    /// # use throng::router::{Auth, Identity};
+    /// let mut router = Router::new();
+    /// router.auth(Auth::new(|token: &str, _| Ok(Identity::new(token))));
+    /// router.on_authenticated(|conn| {
+    ///     let user = conn.user_id().unwrap_or_default().to_owned();
+    ///     // Where a limit is reached the client is not in the room.
+    ///     let _ = conn.join(&format!("inbox of {user}"));
+    /// });
+    /// # router.freeze().unwrap();
+    /// ```
+    pub fn on_authenticated(
+        &mut self,
+        hook: impl Fn(&mut Conn<'_, S>) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.hooks.authenticated = Some(Box::new(hook));
         self
     }
 
@@ -384,10 +410,28 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
     /// router.notify("too-late", |_, ()| {});
     /// ```
     pub fn freeze(self) -> Result<Routes<S, C>, RouterError> {
-        match self.fault {
+        match self.check() {
             Some(fault) => Err(fault),
             None => Ok(Routes::new(self)),
         }
+    }
+
+    /// What is wrong, if anything is.
+    fn check(&self) -> Option<RouterError> {
+        let needs_role = |entry: &&Entry<S, C>| !entry.rules.roles.is_empty();
+        let without_auth = self.entries.iter().filter(|_| self.auth.is_none());
+        let without_auth = without_auth.filter(needs_role).map(|entry| {
+            let event = entry.name.clone().into();
+            RouterError::RolesWithoutAuth { event }
+        });
+        let concerned = self.middleware.iter().flat_map(|it| it.events());
+        let unknown = concerned.filter(|event| !self.by_name.contains_key(event.as_str()));
+        let unknown = unknown.map(|event| {
+            let event = event.clone();
+            RouterError::UnknownEvent { event }
+        });
+        let faults = self.fault.clone().into_iter();
+        faults.chain(without_auth).chain(unknown).next()
     }
 }
 

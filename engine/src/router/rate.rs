@@ -133,6 +133,10 @@ impl RateLimit {
 }
 
 impl<S> Middleware<S> for RateLimit {
+    fn events(&self) -> &[String] {
+        &self.events
+    }
+
     fn before(&self, cx: &mut Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
         let concerns = |name: &String| name == call.event();
         if !self.events.is_empty() && !self.events.iter().any(concerns) {

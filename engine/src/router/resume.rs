@@ -55,11 +55,15 @@ pub(super) fn resuming<S: Send + 'static, C: Codec>(sessions: &Sessions) -> Run<
     let sessions = sessions.clone();
     Box::new(move |table, cx, data| {
         let resume = route::read(&table.codec, data)?;
+        let was_known = cx.identity().is_some();
         let resumed = resume_session(&sessions, table.auth.as_ref(), cx, resume)?;
         if resumed.resumed {
             table.watch_restored(cx);
         }
         table.answer(cx, &resumed)?;
+        if !was_known && cx.identity().is_some() && !cx.is_closed() {
+            table.tell_authenticated(cx);
+        }
         Ok(Progress::Answered)
     })
 }

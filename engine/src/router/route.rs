@@ -11,6 +11,7 @@ use super::cx::Cx;
 use super::error::EventError;
 use super::middleware::Rules;
 use super::serve::Table;
+use super::validate::Invalid;
 
 /// A registered event.
 pub(super) struct Entry<S, C> {
@@ -158,6 +159,11 @@ pub(super) fn read<C: Codec, T: DeserializeOwned>(
     data: &Payload<'_>,
 ) -> Result<T, EventError> {
     codec.read_data(data).map_err(|mut error| {
+        if let Some((field, rule)) = Invalid::find(&error.reason) {
+            let dot = if error.field.is_empty() { "" } else { "." };
+            error.field = format!("{}{dot}{field}", error.field);
+            error.reason = rule.to_owned();
+        }
         if !matches!(data, Payload::Whole(_)) {
             let dot = if error.field.is_empty() { "" } else { "." };
             error.field = format!("data{dot}{}", error.field);

@@ -74,6 +74,9 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
         if let Some(open) = &self.0.hooks.open {
             open(conn);
         }
+        if conn.attribute::<Identity>().is_some() {
+            self.0.tell_authenticated(conn);
+        }
     }
 
     fn on_message(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
@@ -111,6 +114,13 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
 }
 
 impl<S: Send + 'static, C: Codec> Table<S, C> {
+    /// Tells the service of a client that was not authenticated before.
+    pub(super) fn tell_authenticated(&self, conn: &mut Conn<'_, S>) {
+        if let Some(hook) = &self.hooks.authenticated {
+            hook(conn);
+        }
+    }
+
     fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
         let envelope = self.codec.read_plain(message)?;
         if self.auth.is_some() && envelope.kind.as_deref() == Some("auth") {

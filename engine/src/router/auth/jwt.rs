@@ -17,6 +17,8 @@ use crate::limits::MAX_TRIED_KEYS;
 
 /// Bytes of a token.
 const MAX_TOKEN: usize = 16 * 1024;
+/// Bytes of a shared secret (RFC 7518 §3.2).
+const MIN_SECRET: usize = 32;
 /// Keys of one set.
 const MAX_KEYS: usize = 64;
 
@@ -32,9 +34,12 @@ const MAX_KEYS: usize = 64;
 /// use throng::Router;
 /// use throng::router::{Auth, Jwt};
 ///
-/// let jwt = Jwt::hs256(b"a secret of 32 bytes or more ....").issuer("https://id.example.com");
+/// # fn main() -> Result<(), throng::router::JwtError> {
+/// let jwt = Jwt::hs256(b"a secret of 32 bytes or more ....")?.issuer("https://id.example.com");
 /// let mut router = Router::new();
 /// router.auth(Auth::new(jwt));
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// With keys that rotate:
@@ -90,6 +95,12 @@ pub enum JwtError {
     /// The set has no key for HS256, RS256, ES256 or EdDSA.
     #[error("no key is for HS256, RS256, ES256 or EdDSA")]
     NoKey,
+    /// A shared secret is too short to be one (RFC 7518 §3.2).
+    #[error("a secret of {bytes} bytes, which must have {MIN_SECRET} at least")]
+    ShortSecret {
+        /// How many it has.
+        bytes: usize,
+    },
     /// There are too many.
     #[error("{count} keys, of which {MAX_KEYS} are allowed")]
     TooMany {
@@ -102,9 +113,14 @@ pub enum JwtError {
 }
 
 impl Jwt {
-    /// Tokens signed with a shared secret, which should have 32 bytes at least (RFC 7518 §3.2).
-    pub fn hs256(secret: &[u8]) -> Jwt {
-        Jwt::one(Algorithm::HS256, DecodingKey::from_secret(secret))
+    /// Tokens signed with a shared secret.
+    ///
+    /// # Errors
+    /// When it has less than 32 bytes (RFC 7518 §3.2).
+    pub fn hs256(secret: &[u8]) -> Result<Jwt, JwtError> {
+        check_secret(secret.len())?;
+        let key = DecodingKey::from_secret(secret);
+        Ok(Jwt::one(Algorithm::HS256, key))
     }
 
     /// Tokens signed with RSA and SHA-256, by the public key in PEM.
@@ -386,12 +402,25 @@ fn read_key(jwk: &Jwk) -> Option<Result<Key, JwtError>> {
         }
         _ => return None,
     };
-    let key = DecodingKey::from_jwk(jwk).map_err(malformed);
-    Some(key.map(|key| Key {
+    let key = || {
+        if let AlgorithmParameters::OctetKey(key) = &jwk.algorithm {
+            let secret = URL_SAFE_NO_PAD.decode(&key.value).map_err(malformed)?;
+            check_secret(secret.len())?;
+        }
+        DecodingKey::from_jwk(jwk).map_err(malformed)
+    };
+    Some(key().map(|key| Key {
         id: jwk.common.key_id.clone(),
         algorithm,
         key,
     }))
+}
+
+fn check_secret(bytes: usize) -> Result<(), JwtError> {
+    if bytes < MIN_SECRET {
+        return Err(JwtError::ShortSecret { bytes });
+    }
+    Ok(())
 }
 
 fn malformed(error: impl fmt::Display) -> JwtError {

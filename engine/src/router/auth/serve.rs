@@ -113,8 +113,11 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             timestamp: conn.unix_time(),
         };
         self.write(conn, &success);
-        conn.attributes().insert(identity);
+        let before = conn.attributes().insert(identity);
         self.watch(auth, conn);
+        if before.is_none() && !conn.is_closed() {
+            self.tell_authenticated(conn);
+        }
     }
 
     fn count_failure(&self, conn: &mut Conn<'_, S>, code: u16, message: &str) {
