@@ -32,6 +32,9 @@ use crate::protocol::close::CloseCode;
 /// behind what it missed, or `{"resumed":false}`: then nothing is restored, and it begins anew. Rooms whose history does not go back so far, or
 /// that have none, are joined with `"recovered":false`, and so are those that come when 4 MiB of histories have been recalled; one that cannot be joined is told with an `"error"`.
 ///
+/// A connection whose loss has not been noticed yet has left nothing: a client that returns before the heartbeat misses the old one
+/// is answered `{"resumed":false}`, and may ask again with the same token.
+///
 /// The token opens what the connection was allowed: it belongs to the client alone. It holds once, and the client is told
 /// another one for its new connection.
 #[derive(Clone, Debug)]
