@@ -75,7 +75,7 @@ fn refusal(engine: &Engine, further: &str) -> (u16, String) {
 
 /// Asks for what takes no data.
 fn ask(client: &mut Client, event: &str) -> Value {
-    client.ask(event, &Value::Null)
+    client.request(event, &Value::Null)
 }
 
 fn send_token(client: &mut Client, token: &str) -> Value {

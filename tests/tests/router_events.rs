@@ -583,7 +583,7 @@ fn nobody_sends_what_overflows_the_stack() {
         rmp_serde::from_slice::<Value>(&bytes).unwrap()
     };
     assert_eq!(ask(127)["data"], 127);
-    for deep in [128, 100_000] {
+    for deep in [128, 50_000] {
         let told = ask(deep);
         assert_eq!(told["message"], "it is nested in more than 128 levels");
     }

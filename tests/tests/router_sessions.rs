@@ -69,7 +69,7 @@ fn connect(engine: &Engine, user: &str) -> Client {
 
 /// What an event that goes well is answered.
 fn done(client: &mut Client, event: &str, data: &Value) -> Value {
-    let answer = client.ask(event, data);
+    let answer = client.request(event, data);
     assert_eq!(answer["code"], 200, "{event} {data}: {answer}");
     answer["data"].clone()
 }
@@ -106,7 +106,7 @@ fn rooms_are_joined_talked_in_and_left() {
         let left = done(&mut bob, "room.leave", &tea);
         assert_eq!(left, json!({"room": "tea", "left": true}));
         assert_eq!(done(&mut bob, "room.leave", &tea)["left"], false);
-        assert_eq!(bob.ask("room.say", &say)["code"], 403);
+        assert_eq!(bob.request("room.say", &say)["code"], 403);
         assert_eq!(done(&mut ann, "echo", &json!([1, "x"])), json!([1, "x"]));
     }
 }
@@ -180,7 +180,7 @@ fn bad_input_is_answered() {
     let engine = start(router(), 1);
     let mut client = Client::connect(engine.local_addr().unwrap());
     for (event, data, code, message) in bad_input() {
-        let answer = client.ask(event, &data);
+        let answer = client.request(event, &data);
         assert_eq!(answer["code"], code, "{event} {data}: {answer}");
         assert_eq!(answer["message"], message, "{event} {data}");
     }
@@ -215,7 +215,7 @@ fn users_tell_one_another_and_see_who_is_there() {
         json!({"room": "tea", "users": {"ann": 2, "bob": 1}, "count": 2, "anonymous": 0});
     assert_eq!(present, expected);
     done(&mut ann[0], "room.join", &json!({"room": "trades"}));
-    let none = ann[0].ask("room.presence", &json!({"room": "trades"}));
+    let none = ann[0].request("room.presence", &json!({"room": "trades"}));
     assert_eq!(none["code"], 404);
 }
 
@@ -347,12 +347,12 @@ fn a_session_that_is_not_there_is_an_explicit_no() {
         let answer = done(&mut client, "session.resume", &json!({"token": token}));
         assert_eq!(answer, json!({"resumed": false}), "{token}");
     }
-    let missing = client.ask("session.resume", &json!({}));
+    let missing = client.request("session.resume", &json!({}));
     assert_eq!(missing["message"], "data: missing field `token`");
     let positions: serde_json::Map<String, Value> = (0..5000)
         .map(|room| (room.to_string(), json!({"epoch": "1", "offset": 1})))
         .collect();
-    let many = client.ask(
+    let many = client.request(
         "session.resume",
         &json!({"token": "", "positions": positions}),
     );
@@ -361,7 +361,7 @@ fn a_session_that_is_not_there_is_an_explicit_no() {
         "data.positions: 5000 of them, of which 4096 are allowed"
     );
     assert_eq!(
-        client.ask("whoami", &Value::Null)["code"],
+        client.request("whoami", &Value::Null)["code"],
         401,
         "nothing was restored"
     );
@@ -409,7 +409,7 @@ fn a_session_is_its_users_alone_and_ends_with_a_revocation() {
     until("she is gone", || engine.user_len("ann") == 0);
     let mut bob = connect(&engine, "bob");
     session(&mut bob);
-    let refused = bob.ask("session.resume", &json!({"token": token}));
+    let refused = bob.request("session.resume", &json!({"token": token}));
     assert_eq!(refused["message"], "the session is another user's");
     assert_eq!(done(&mut bob, "whoami", &Value::Null)["user"], "bob");
     revocations.revoke("ann", &engine).unwrap();
@@ -417,7 +417,7 @@ fn a_session_is_its_users_alone_and_ends_with_a_revocation() {
     session(&mut thief);
     let resumed = done(&mut thief, "session.resume", &json!({"token": token}));
     assert_eq!(resumed, json!({"resumed": false}));
-    assert_eq!(thief.ask("whoami", &Value::Null)["code"], 401);
+    assert_eq!(thief.request("whoami", &Value::Null)["code"], 401);
 }
 
 /// What is left of a connection whose token has expired, and that has not been asked for another one in vain yet.

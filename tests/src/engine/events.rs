@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Sends a request, and returns what is heard next.
-    pub fn ask(&mut self, event: &str, data: &Value) -> Value {
+    pub fn request(&mut self, event: &str, data: &Value) -> Value {
         self.text(&request_of(event, data));
         self.hear_json()
     }

@@ -15,6 +15,8 @@
 mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
+#[cfg(feature = "jwt")]
+mod keys;
 mod revocation;
 mod serve;
 mod source;
@@ -23,7 +25,9 @@ pub(super) use serve::Progress;
 
 pub use identity::{Identity, TokenError, TokenValidator};
 #[cfg(feature = "jwt")]
-pub use jwt::{Jwt, JwtError};
+pub use jwt::Jwt;
+#[cfg(feature = "jwt")]
+pub use keys::JwtError;
 pub use revocation::{Revocations, RevokeError};
 pub use source::Source;
 
