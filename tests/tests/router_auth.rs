@@ -17,7 +17,7 @@ use throng::router::{
     Valid, Validate,
 };
 use throng::{Engine, Router};
-use throng_tests::engine::{Client, Heard, config, request, request_of, serve_router, until};
+use throng_tests::engine::{Client, Heard, config, request, serve_router, until};
 
 /// Tokens such as `ann`, `ann:admin,cook`, `ann::1707552000` (which ends then) and `ann:::1707552000` (made then).
 fn validate(token: &str, now: u64) -> Result<Identity, TokenError> {
@@ -171,10 +171,12 @@ fn who_is_known_is_told_of_once() {
     let grace = Duration::from_secs(60);
     let mut router = Router::new();
     router.auth(Auth::new(validate).expiry(Expiry::Ask { grace }));
-    router.on_open(|conn| drop(conn.send(r#""open""#)));
+    router.on_open(|conn| {
+        conn.send(r#""open""#);
+    });
     router.on_authenticated(|conn| {
         let user = conn.user_id().unwrap_or_default().to_owned();
-        drop(conn.send_json(&user));
+        conn.send_json(&user).unwrap();
     });
     let engine = serve_router(config(), router);
     let end = unix_time() + 2;

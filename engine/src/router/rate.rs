@@ -62,7 +62,8 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Whose::Connection)
     }
 
-    /// For all connections of a user together; for those of nobody each by itself.
+    /// For all connections of a user together; for those of nobody each by itself, and for those of users who come while 262,144 others
+    /// are known.
     ///
     /// # Panics
     /// As [`RateLimit::per_connection`].
@@ -260,7 +261,7 @@ impl<K: Eq + Hash> Buckets<K> {
             return Some(bucket.take(now, rate));
         }
         if buckets.len() >= MAX_BUCKETS / PARTS && now >= *sweeps {
-            *sweeps = now + SWEEP_PAUSE;
+            *sweeps = now.saturating_add(SWEEP_PAUSE);
             // One that is full says no more than none.
             buckets.retain(|_, bucket| {
                 bucket.fill(now, rate);

@@ -61,7 +61,7 @@ pub(super) fn resuming<S: Send + 'static, C: Codec>(sessions: &Sessions) -> Run<
             table.watch_restored(cx);
         }
         table.answer(cx, &resumed)?;
-        if !was_known && cx.identity().is_some() && !cx.is_closed() {
+        if !was_known && cx.identity().is_some() {
             table.tell_authenticated(cx);
         }
         Ok(Progress::Answered)

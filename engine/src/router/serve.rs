@@ -113,7 +113,9 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
 impl<S: Send + 'static, C: Codec> Table<S, C> {
     /// Tells the service of a client that was not authenticated before.
     pub(super) fn tell_authenticated(&self, conn: &mut Conn<'_, S>) {
-        if let Some(hook) = &self.hooks.authenticated {
+        if let Some(hook) = &self.hooks.authenticated
+            && !conn.is_closed()
+        {
             hook(conn);
         }
     }

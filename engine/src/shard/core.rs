@@ -174,7 +174,7 @@ impl Core {
             && let Some(wall_clock) = self.shared.wall_clock
         {
             self.unix_epoch = wall_clock().saturating_sub(now);
-            self.asks_for_time = now + WALL_CLOCK_PAUSE;
+            self.asks_for_time = now.saturating_add(WALL_CLOCK_PAUSE);
         }
         self.observer.begin(now);
         // By now the driver has let go of what the turn before has sent.

@@ -115,7 +115,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         self.write(conn, &success);
         let before = conn.attributes().insert(identity);
         self.watch(auth, conn);
-        if before.is_none() && !conn.is_closed() {
+        if before.is_none() {
             self.tell_authenticated(conn);
         }
     }
