@@ -67,6 +67,12 @@ impl Attributes {
         }
     }
 
+    /// Bytes that they take, without what they point to.
+    pub(crate) fn memory(&self) -> usize {
+        let values = self.values.values().map(|value| size_of_val(&**value));
+        values.sum::<usize>() + self.values.capacity() * size_of::<(TypeId, Box<dyn Any + Send>)>()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.values.len()
@@ -99,6 +105,7 @@ mod tests {
         *attributes.get_mut::<u32>().unwrap() += 1;
         assert_eq!((attributes.get::<u32>(), attributes.len()), (Some(&3), 2));
         assert_eq!(attributes.get::<u64>(), None);
+        assert!(attributes.memory() >= size_of::<&str>() + size_of::<u32>());
         assert_eq!(attributes.remove::<u32>(), Some(3));
         assert_eq!(attributes.remove::<u32>(), None);
         assert_eq!(attributes.remove::<&str>(), Some("text"));

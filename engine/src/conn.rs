@@ -64,6 +64,11 @@ impl<'a, S> Conn<'a, S> {
         self.core.random()
     }
 
+    /// What the turn has queued of rooms' histories, in bytes.
+    pub(crate) fn recalled(&self) -> usize {
+        self.core.recalled()
+    }
+
     fn connection(&self) -> &Connection {
         &self.core.connections[self.key.slot]
     }
@@ -380,7 +385,7 @@ impl<S> Conn<'_, S> {
         self.core.subprotocol(self.connection())
     }
 
-    /// The time in seconds since 1970, as in the timestamps of envelopes.
+    /// The time in seconds since 1970, as in the timestamps of envelopes: the system's, of a second ago at most.
     pub fn unix_time(&self) -> u64 {
         self.core.unix_time()
     }
@@ -388,6 +393,11 @@ impl<S> Conn<'_, S> {
     /// The time since the engine's epoch, the same throughout a turn.
     pub(crate) fn now(&self) -> Duration {
         self.core.now
+    }
+
+    /// The engine's budget of memory.
+    pub(crate) fn memory_budget(&self) -> Option<usize> {
+        self.core.shared.config.memory_budget
     }
 
     /// When the connection was opened, to within 10 ms.

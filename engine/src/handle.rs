@@ -354,6 +354,12 @@ impl EngineHandle {
         Some(room.presence()?.users())
     }
 
+    /// The same with 256 of its users at most, and how many there are.
+    pub(crate) fn some_presence(&self, room: &str) -> Option<(RoomPresence, usize)> {
+        let room = self.0.directory.get(room)?;
+        Some(room.presence()?.some_users())
+    }
+
     /// A room that was created is kept no longer: it goes with its last member, now if it has none.
     /// Returns whether there was such a room.
     pub fn forget_room(&self, name: &str) -> bool {
@@ -365,8 +371,7 @@ impl EngineHandle {
         self.0.directory.list()
     }
 
-    /// The engine's time in seconds since 1970: that of the system when it was started, and the monotonic
-    /// clock from there.
+    /// The system's time in seconds since 1970.
     pub fn unix_time(&self) -> u64 {
         self.0.unix_time()
     }

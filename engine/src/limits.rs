@@ -22,8 +22,10 @@ pub(crate) const MAX_HISTORY_MESSAGES: usize = 65_536;
 pub(crate) const MAX_HISTORY_BYTES: usize = 256 * 1024 * 1024;
 /// How old they may be.
 pub(crate) const MAX_HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Users that one presence notice names.
+/// Users that one presence notice names, and one answer to who is there.
 pub(crate) const MAX_PRESENCE_NAMES: usize = 256;
+/// Users that are looked at for such an answer: some may have left and not been told of.
+pub(crate) const MAX_PRESENCE_LOOKS: usize = 1024;
 /// Bytes of their names, unless it is one name.
 pub(crate) const MAX_PRESENCE_BYTES: usize = 16 * 1024;
 /// Presence notices of one room that a turn publishes.
@@ -59,18 +61,35 @@ pub(crate) const LINK_MESSAGES: usize = 64;
 pub(crate) const LINK_BYTES: usize = 64 * 1024;
 /// Characters of a room's or user's name that a client may name in a ready-made event.
 pub(crate) const MAX_ROOM_NAME: usize = 128;
-/// Rooms that a client may name its position in when it resumes a session.
+/// Rooms that a session keeps, and that a client may name its position in when it resumes one.
 pub(crate) const MAX_POSITIONS: usize = 4096;
 /// Connections that one question about them is answered with.
 pub(crate) const MAX_INSPECTED: usize = 1000;
-/// Users, or networks, whose rates are known at once to one rate limit; who comes then is refused.
+/// What all sessions that wait for their clients may take together: this part of the memory budget, so that
+/// they alone never have anybody refused.
+pub(crate) const PARKED_PART: usize = 16;
+/// Sessions given up at most when one is kept, those whose time is over and those that make room for it.
+pub(crate) const GIVEN_UP_PER_PARKED: usize = 16;
+/// Bytes of rooms' histories that resuming one session recalls before further rooms are joined without: one message of a
+/// client's names thousands of rooms.
+pub(crate) const RECALLED_PER_RESUME: usize = 4 * 1024 * 1024;
+/// Users, or networks, whose rates are known at once to one rate limit; who comes then is limited by connection.
 pub(crate) const MAX_BUCKETS: usize = 262_144;
+/// How often a full table of them is looked through for those that are quiet.
+pub(crate) const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Keys that a token's signature is tried with.
+#[cfg(feature = "jwt")]
+pub(crate) const MAX_TRIED_KEYS: usize = 4;
 /// Events refused by a rate limit, with none let through between them, after which the connection is closed.
 pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 16;
 /// Users whose tokens are remembered as revoked.
 pub(crate) const MAX_REVOCATIONS: usize = 65_536;
 /// Tokens that do not hold, after which their connection is closed.
 pub(crate) const MAX_AUTH_FAILURES: u32 = 5;
+/// Tokens that a connection may show at once, those that hold included: checking one takes as long as hundreds of messages.
+pub(crate) const AUTH_BURST: u32 = 8;
+/// How long until it may show one more: tokens that are renewed last for minutes.
+pub(crate) const AUTH_PAUSE: Duration = Duration::from_secs(10);
 /// Futures polled in one turn, and calls made whose time has come.
 pub(crate) const JOBS_PER_TURN: usize = 256;
 /// For how long a shard sleeps at most until a call is due.
@@ -99,6 +118,8 @@ pub(crate) const MAX_TRUSTED_PROXIES: usize = 1024;
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 /// What `Retry-After` says when the engine is full, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
+/// How often a shard asks for the time of day: after a machine's sleep, or a step of its clock, it is so old at most.
+pub(crate) const WALL_CLOCK_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two steps of a drain.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// A table of connections is allocated at once up to this many; pages not used cost nothing.

@@ -372,7 +372,7 @@ impl<H: Handler> Builder<H> {
             .map(|d| mailbox(self.config.mailbox_capacity, d.waker()));
         let (senders, receivers): (Vec<_>, Vec<_>) = mailboxes.unzip();
         let shared = Shared::new(self.config, epoch, senders);
-        let shared = shared.by_the_clock(unix_time_of(epoch), Instant::elapsed);
+        let shared = shared.by_the_clocks(Instant::elapsed, unix_time);
         #[cfg(feature = "tls")]
         let shared = shared.speaking(tls);
         let handler = Arc::new(self.handler);
@@ -472,9 +472,9 @@ impl Engine {
 }
 
 /// A moment of the past since 1970; nothing where the system's clock is before that.
-fn unix_time_of(moment: Instant) -> Duration {
+fn unix_time() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().saturating_sub(moment.elapsed())
+    now.unwrap_or_default()
 }
 
 fn spawn<D, H>(mut driver: D, parts: ShardParts<H>) -> io::Result<JoinHandle<()>>

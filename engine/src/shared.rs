@@ -4,7 +4,7 @@ use std::sync::Arc;
 #[cfg(feature = "http")]
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::address::{PerAddress, Proxies};
 use crate::budget::Budget;
@@ -20,7 +20,7 @@ use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::metrics::Sources;
 use crate::readiness::ReadyCheck;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
-use crate::shard::{Clock, Errands, MailSender, WindowsInUse};
+use crate::shard::{Clock, Errands, MailSender, WallClock, WindowsInUse};
 #[cfg(feature = "tls")]
 use throng_transport::tls::Tls;
 
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<Tls>,
     /// The moment that shards measure time from.
     pub(crate) epoch: Instant,
-    /// That moment since 1970. What is told to clients follows the monotonic clock from there.
-    pub(crate) unix_epoch: Duration,
+    /// The time of day, for what clients are told and tokens say; without it the epoch is in 1970.
+    pub(crate) wall_clock: Option<WallClock>,
     /// What times are measured by, for the metrics; without it none are.
     pub(crate) clock: Option<Clock>,
     pub(crate) directory: Arc<Directory>,
@@ -86,13 +86,14 @@ pub(crate) struct Shared {
 impl Shared {
     /// The time in seconds since 1970, for threads that are no shards.
     pub(crate) fn unix_time(&self) -> u64 {
-        (self.unix_epoch + self.epoch.elapsed()).as_secs()
+        let now = self.wall_clock.map(|wall_clock| wall_clock());
+        now.unwrap_or_else(|| self.epoch.elapsed()).as_secs()
     }
 
-    /// The same with its epoch at this time since 1970, and a clock that the shards measure times by.
-    pub(crate) fn by_the_clock(self, unix_epoch: Duration, clock: Clock) -> Shared {
+    /// The same with a clock that the shards measure times by, and one that tells the time of day.
+    pub(crate) fn by_the_clocks(self, clock: Clock, wall_clock: WallClock) -> Shared {
         Shared {
-            unix_epoch,
+            wall_clock: Some(wall_clock),
             clock: Some(clock),
             ..self
         }
@@ -148,7 +149,7 @@ impl Shared {
             #[cfg(feature = "tls")]
             tls: None,
             epoch,
-            unix_epoch: Duration::ZERO,
+            wall_clock: None,
             clock: None,
             directory: Arc::new(directory),
             users: Arc::new(Directory::new(RoomLimits::NONE)),

@@ -326,3 +326,30 @@ fn returns(guest: &mut Guest, epoch: u64, rounds: usize) {
         }
     }
 }
+
+/// What a client asks of a history in a loop is made at the pace at which it is taken.
+#[test]
+fn a_loop_of_joining_is_held_back() {
+    const LOOPS: usize = 400;
+    let hall = Hall::open(config());
+    let kept = with_history(History::messages(16).max_bytes(2 << 20));
+    hall.engine.create_room(ROOM, kept).unwrap();
+    for _ in 0..16 {
+        let large = hall.engine.to(ROOM).text("0".repeat(64 << 10));
+        assert_eq!(large.publish_with_receipt().wait().unwrap().refused, 0);
+    }
+    let mut bystander = hall.enter();
+    let mut greedy = Guest::over(Client::connect_small(hall.engine.local_addr().unwrap()));
+    hall.hold(&mut bystander);
+    for _ in 0..LOOPS {
+        greedy.client.text(&format!("last {ROOM} 16"));
+        greedy.client.text(&format!("leave {ROOM}"));
+    }
+    hall.go_on();
+    greedy.client.until_readable();
+    for _ in 0..3 {
+        bystander.ask("rooms");
+    }
+    let made = hall.recoveries.try_iter().count();
+    assert!((1..LOOPS / 4).contains(&made), "{made}");
+}

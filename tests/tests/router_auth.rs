@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use throng::router::{
     Valid, Validate,
 };
 use throng::{Engine, Router};
-use throng_tests::engine::{Client, Heard, config, request, until};
+use throng_tests::engine::{Client, Heard, config, request, serve_router, until};
 
 /// Tokens such as `ann`, `ann:admin,cook`, `ann::1707552000` (which ends then) and `ann:::1707552000` (made then).
 fn validate(token: &str, now: u64) -> Result<Identity, TokenError> {
@@ -55,17 +57,7 @@ fn serve(auth: Auth) -> Engine {
         .on("cook", |_, ()| Ok("done"))
         .roles(["cook", "admin"]);
     router.on("version", |_, ()| Ok(1)).public();
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap()
-}
-
-fn connect(engine: &Engine, further: &str) -> Client {
-    Client::connect_with(engine.local_addr().unwrap(), further)
+    serve_router(config(), router)
 }
 
 fn refusal(engine: &Engine, further: &str) -> (u16, String) {
@@ -81,21 +73,14 @@ fn refusal(engine: &Engine, further: &str) -> (u16, String) {
     (status, body)
 }
 
-fn hear(client: &mut Client) -> Value {
-    let Heard::Text(text) = client.hear() else {
-        panic!("no text");
-    };
-    serde_json::from_str(&text).unwrap()
-}
-
+/// Asks for what takes no data.
 fn ask(client: &mut Client, event: &str) -> Value {
-    client.text(&json!({"type": "request", "event": event, "request_id": "r"}).to_string());
-    hear(client)
+    client.request(event, &Value::Null)
 }
 
 fn send_token(client: &mut Client, token: &str) -> Value {
     client.text(&json!({"type": "auth", "token": token}).to_string());
-    let mut answer = hear(client);
+    let mut answer = client.hear_json();
     assert!(answer["timestamp"].as_u64().unwrap() > 1_700_000_000);
     answer["timestamp"] = json!(0);
     answer
@@ -118,7 +103,7 @@ fn tokens_are_found_wherever_they_may_be() {
         "Sec-WebSocket-Protocol: bearer, ann\r\n",
     ];
     // The query of the suite's requests is `query=1`.
-    let mut by_query = connect(&engine, "");
+    let mut by_query = Client::of(&engine, "");
     assert_eq!(ask(&mut by_query, "whoami")["data"], json!(["1", "1"]));
     for place in places.drain(..) {
         // What is looked for first comes first.
@@ -147,7 +132,7 @@ fn a_token_that_does_not_hold_is_told_at_the_upgrade() {
     let expired = answered(&format!("ann::{past}"));
     assert_eq!(expired, (401, "the token has expired".to_owned()));
     assert_eq!(refusal(&engine, "Authorization: Basic ann\r\n").0, 401);
-    connect(&engine, "Authorization: Bearer ann\r\n");
+    Client::of(&engine, "Authorization: Bearer ann\r\n");
 }
 
 #[test]
@@ -163,9 +148,57 @@ fn the_subprotocol_that_brought_the_token_is_answered() {
 }
 
 #[test]
+fn the_services_subprotocol_comes_first() {
+    let mut router = Router::new();
+    router.auth(Auth::new(validate).source(Source::subprotocol("bearer")));
+    let engine = serve_router(config().subprotocols(["chat.v1"]), router);
+    for (offered, answered) in [
+        ("chat.v1, bearer, ann", "chat.v1"),
+        ("bearer, ann, chat.v1", "chat.v1"),
+        ("bearer, ann", "bearer"),
+    ] {
+        let mut client = Client::silent(engine.local_addr().unwrap());
+        let header = format!("Sec-WebSocket-Protocol: {offered}\r\n");
+        client.write(request(&header).as_bytes());
+        let head = client.read_head();
+        let line = format!("Sec-WebSocket-Protocol: {answered}\r\n");
+        assert!(head.contains(&line), "{offered}: {head}");
+    }
+}
+
+#[test]
+fn who_is_known_is_told_of_once() {
+    let grace = Duration::from_secs(60);
+    let mut router = Router::new();
+    router.auth(Auth::new(validate).expiry(Expiry::Ask { grace }));
+    router.on_open(|conn| {
+        conn.send(r#""open""#);
+    });
+    router.on_authenticated(|conn| {
+        let user = conn.user_id().unwrap_or_default().to_owned();
+        conn.send_json(&user).unwrap();
+    });
+    let engine = serve_router(config(), router);
+    let end = unix_time() + 2;
+    let mut early = Client::of(&engine, &format!("Authorization: Bearer ann::{end}\r\n"));
+    assert_eq!([(); 2].map(|()| early.hear_json()), ["open", "ann"]);
+    let mut late = Client::of(&engine, "");
+    assert_eq!(late.hear_json(), "open");
+    assert_eq!(send_token(&mut late, "nobody")["type"], "auth_error");
+    assert_eq!(send_token(&mut late, "bob")["type"], "auth_success");
+    assert_eq!(late.hear_json(), "bob");
+    for _ in 0..2 {
+        assert_eq!(send_token(&mut late, "bob")["type"], "auth_success");
+    }
+    assert_eq!(early.hear_json()["type"], "auth_expired");
+    assert_eq!(send_token(&mut early, "ann")["type"], "auth_success");
+    assert_eq!(early.hear_json(), "ann", "she was not, for a while");
+}
+
+#[test]
 fn a_first_message_authenticates() {
     let engine = serve(Auth::new(validate));
-    let mut client = connect(&engine, "");
+    let mut client = Client::of(&engine, "");
     let refused = ask(&mut client, "whoami");
     assert_eq!(
         (&refused["code"], &refused["message"]),
@@ -176,7 +209,7 @@ fn a_first_message_authenticates() {
     let told = json!({"type": "auth_error", "code": 401, "message": "the token is not known", "timestamp": 0});
     assert_eq!(wrong, told);
     client.text(r#"{"type":"auth"}"#);
-    assert_eq!(hear(&mut client)["message"], "token: missing");
+    assert_eq!(client.hear_json()["message"], "token: missing");
     let end = unix_time() + 1000;
     let right = send_token(&mut client, &format!("ann:cook:{end}"));
     let told = json!({"type": "auth_success", "user_id": "ann", "expires_at": end, "timestamp": 0});
@@ -188,9 +221,9 @@ fn a_first_message_authenticates() {
 #[test]
 fn who_does_not_say_who_they_are_is_closed_in_time() {
     let engine = serve(Auth::new(validate).first_message(Duration::from_millis(50)));
-    let mut silent = connect(&engine, "");
+    let mut silent = Client::of(&engine, "");
     assert_eq!(silent.expect_close(1008), "not authenticated in time");
-    let mut guessing = connect(&engine, "");
+    let mut guessing = Client::of(&engine, "");
     for _ in 0..5 {
         guessing.text(r#"{"type":"auth","token":"nobody"}"#);
     }
@@ -204,7 +237,7 @@ fn who_does_not_say_who_they_are_is_closed_in_time() {
 #[test]
 fn too_many_wrong_tokens_close() {
     let engine = serve(Auth::new(validate));
-    let mut client = connect(&engine, "");
+    let mut client = Client::of(&engine, "");
     for _ in 0..5 {
         assert_eq!(send_token(&mut client, "nobody")["code"], 401);
     }
@@ -215,9 +248,33 @@ fn too_many_wrong_tokens_close() {
 }
 
 #[test]
+fn tokens_that_hold_have_a_rate_too() {
+    let checked = Arc::new(AtomicUsize::new(0));
+    let checks = Arc::clone(&checked);
+    let engine = serve(Auth::new(move |token: &str, now: u64| {
+        checks.fetch_add(1, Ordering::Relaxed);
+        validate(token, now)
+    }));
+    let mut client = Client::of(&engine, "");
+    for _ in 0..8 {
+        assert_eq!(send_token(&mut client, "ann")["type"], "auth_success");
+    }
+    // The time for one more may pass meanwhile, not that for all of these.
+    for _ in 0..1000 {
+        client.text(r#"{"type":"auth","token":"ann"}"#);
+    }
+    let heard = client.hear_all();
+    let closed = heard.iter().find(|heard| matches!(heard, Heard::Close(..)));
+    let reason = "too many tokens".to_owned();
+    assert_eq!(closed, Some(&Heard::Close(Some(1008), reason)));
+    let checked = checked.load(Ordering::Relaxed);
+    assert!((8..100).contains(&checked), "{checked}");
+}
+
+#[test]
 fn roles_open_events() {
     let engine = serve(Auth::new(validate));
-    let mut client = connect(&engine, "Authorization: Bearer ann\r\n");
+    let mut client = Client::of(&engine, "Authorization: Bearer ann\r\n");
     let refused = ask(&mut client, "cook");
     assert_eq!(refused["code"], 403);
     assert_eq!(
@@ -231,14 +288,49 @@ fn roles_open_events() {
     );
     assert_eq!(send_token(&mut client, "ann")["type"], "auth_success");
     assert_eq!(ask(&mut client, "cook")["code"], 403);
-    let mut nobody = connect(&engine, "");
+    let mut nobody = Client::of(&engine, "");
     assert_eq!(ask(&mut nobody, "cook")["code"], 401);
+}
+
+/// Nobody has anything refused for ever.
+#[test]
+fn who_is_refused_again_and_again_is_closed() {
+    let serve = |limit: Option<RateLimit>| {
+        let mut router = Router::new();
+        router.auth(Auth::new(validate));
+        if let Some(limit) = limit {
+            router.with(limit);
+        }
+        router.on("cook", |_, ()| Ok(())).roles(["cook"]);
+        router.on("count", |_, number: u8| Ok(number)).max_size(4);
+        serve_router(config().invalid_messages_per_minute(3), router)
+    };
+    let engine = serve(None);
+    let ann = "Authorization: Bearer ann\r\n";
+    for (who, code, event, data) in [
+        ("", 401, "count", json!(1)),
+        (ann, 403, "cook", Value::Null),
+        (ann, 413, "count", json!("large")),
+        (ann, 400, "count", json!(256)),
+    ] {
+        let mut client = Client::of(&engine, who);
+        let request = json!({"type": "request", "event": event, "request_id": "r", "data": data});
+        for _ in 0..4 {
+            client.text(&request.to_string());
+            assert_eq!(client.hear_json()["code"], code);
+        }
+        assert_eq!(client.expect_close(1008), "too many invalid messages");
+    }
+    let engine = serve(Some(RateLimit::per_connection(0.001, 2)));
+    let mut client = Client::of(&engine, "");
+    let codes = [(); 3].map(|()| ask(&mut client, "cook")["code"].clone());
+    assert_eq!(codes, [401, 401, 429], "rates are of what is refused, too");
 }
 
 #[test]
 fn a_connection_stays_its_users() {
     let engine = serve(Auth::new(validate));
-    let mut client = connect(&engine, "Authorization: Bearer ann\r\n");
+    let mut client = Client::of(&engine, "Authorization: Bearer ann\r\n");
     let refused = send_token(&mut client, "bob");
     assert_eq!(refused["message"], "the token is another user's");
     assert_eq!(ask(&mut client, "whoami")["data"], json!(["ann", "ann"]));
@@ -248,7 +340,7 @@ fn a_connection_stays_its_users() {
 fn an_expired_token_closes() {
     let engine = serve(Auth::new(validate));
     let end = unix_time() + 1;
-    let mut client = connect(
+    let mut client = Client::of(
         &engine,
         &format!("Authorization: Bearer ann::{}\r\n", end + 1),
     );
@@ -261,8 +353,8 @@ fn an_expired_token_may_be_asked_for_again() {
     let grace = Duration::from_millis(1500);
     let engine = serve(Auth::new(validate).expiry(Expiry::Ask { grace }));
     let token = || format!("ann::{}", unix_time() + 2);
-    let mut client = connect(&engine, &format!("Authorization: Bearer {}\r\n", token()));
-    let mut asked = hear(&mut client);
+    let mut client = Client::of(&engine, &format!("Authorization: Bearer {}\r\n", token()));
+    let mut asked = client.hear_json();
     asked["timestamp"] = json!(0);
     assert_eq!(
         asked,
@@ -275,7 +367,7 @@ fn an_expired_token_may_be_asked_for_again() {
     );
     assert_eq!(send_token(&mut client, &token())["type"], "auth_success");
     assert_eq!(ask(&mut client, "whoami")["code"], 200);
-    assert_eq!(hear(&mut client)["type"], "auth_expired");
+    assert_eq!(client.hear_json()["type"], "auth_expired");
     assert_eq!(client.expect_close(1008), "the token has expired");
 }
 
@@ -286,8 +378,8 @@ fn users_are_revoked_while_they_are_connected() {
     let engine = serve(auth);
     let made = unix_time() - 10;
     let old = format!("Authorization: Bearer ann:::{made}\r\n");
-    let mut ann = connect(&engine, &old);
-    let mut bob = connect(&engine, "Authorization: Bearer bob\r\n");
+    let mut ann = Client::of(&engine, &old);
+    let mut bob = Client::of(&engine, "Authorization: Bearer bob\r\n");
     assert_eq!(ask(&mut ann, "whoami")["code"], 200);
     revocations.revoke("ann", &engine).unwrap();
     assert_eq!(ann.expect_close(1008), "revoked");
@@ -302,11 +394,11 @@ fn users_are_revoked_while_they_are_connected() {
         "made nobody knows when"
     );
     let later = unix_time() + 100;
-    connect(&engine, &format!("Authorization: Bearer ann:::{later}\r\n"));
+    Client::of(&engine, &format!("Authorization: Bearer ann:::{later}\r\n"));
     assert_eq!(ask(&mut bob, "whoami")["code"], 200);
     assert!(revocations.forget("ann"));
     assert!(!revocations.forget("ann"));
-    connect(&engine, &old);
+    Client::of(&engine, &old);
 }
 
 #[test]
@@ -329,14 +421,8 @@ fn rates_are_limited_and_who_goes_on_is_closed() {
     router.with(RateLimit::per_connection(0.001, 2).events(["dear"]));
     router.on("dear", |_, ()| Ok(()));
     router.on("cheap", |_, ()| Ok(()));
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let engine = builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
-    let mut client = connect(&engine, "");
+    let engine = serve_router(config(), router);
+    let mut client = Client::of(&engine, "");
     for _ in 0..2 {
         assert_eq!(ask(&mut client, "dear")["code"], 200);
     }
@@ -350,7 +436,7 @@ fn rates_are_limited_and_who_goes_on_is_closed() {
     }
     assert_eq!(ask(&mut client, "dear")["code"], 429);
     assert_eq!(client.expect_close(1008), "too many events");
-    let mut other = connect(&engine, "");
+    let mut other = Client::of(&engine, "");
     assert_eq!(ask(&mut other, "dear")["code"], 200);
 }
 
@@ -360,19 +446,28 @@ fn each_limit_closes_whom_it_refuses() {
     router.with(RateLimit::per_connection(1e6, 1_000_000));
     router.with(RateLimit::per_connection(0.001, 1));
     router.on("dear", |_, ()| Ok(()));
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let engine = builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
-    let mut client = connect(&engine, "");
+    let engine = serve_router(config(), router);
+    let mut client = Client::of(&engine, "");
     assert_eq!(ask(&mut client, "dear")["code"], 200);
     for _ in 0..16 {
         assert_eq!(ask(&mut client, "dear")["code"], 429);
     }
     assert_eq!(client.expect_close(1008), "too many events");
+}
+
+/// Each limit has buckets of its own, and what an outer one refuses costs the inner ones nothing.
+#[test]
+fn stacked_limits_count_by_themselves() {
+    let mut router = Router::new();
+    router.with(RateLimit::per_connection(0.001, 5));
+    router.with(RateLimit::per_connection(0.001, 2).events(["dear"]));
+    router.on("dear", |_, ()| Ok(()));
+    router.on("cheap", |_, ()| Ok(()));
+    let engine = serve_router(config(), router);
+    let mut client = Client::of(&engine, "");
+    let codes = ["dear", "dear", "dear", "cheap", "cheap", "cheap", "dear"]
+        .map(|event| ask(&mut client, event)["code"].clone());
+    assert_eq!(codes, [200, 200, 429, 200, 200, 429, 429]);
 }
 
 #[test]
@@ -385,11 +480,9 @@ fn users_and_addresses_share_their_rates() {
         router.auth(Auth::new(validate));
         router.with(limit);
         router.on("dear", |_, ()| Ok(()));
-        let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-        let builder = builder.config(config().shards(2));
-        let engine = builder.router(router).unwrap().start().unwrap();
+        let engine = serve_router(config().shards(2), router);
         let ann = "Authorization: Bearer ann\r\n";
-        let mut devices: Vec<Client> = (0..4).map(|_| connect(&engine, ann)).collect();
+        let mut devices: Vec<Client> = (0..4).map(|_| Client::of(&engine, ann)).collect();
         let codes = devices
             .iter_mut()
             .map(|device| ask(device, "dear")["code"].clone());
@@ -416,19 +509,13 @@ fn what_is_sent_keeps_its_rules() {
         }
         Ok(throng::router::escape_html(&say.text).into_owned())
     });
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let engine = builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
-    let mut client = connect(&engine, "");
+    let engine = serve_router(config(), router);
+    let mut client = Client::of(&engine, "");
     let mut say = |text: &str| {
         let data = json!({"text": text});
         let request = json!({"type": "request", "event": "say", "request_id": "r", "data": data});
         client.text(&request.to_string());
-        hear(&mut client)
+        client.hear_json()
     };
     assert_eq!(say("<b>")["data"], "&lt;b&gt;");
     assert_eq!(say("no")["message"], "not that");
@@ -436,7 +523,7 @@ fn what_is_sent_keeps_its_rules() {
     assert_eq!(refused["code"], 400);
     assert_eq!(
         refused["message"],
-        "data: text: must have 1 to 5 characters, and has 8"
+        "data.text: must have 1 to 5 characters, and has 8"
     );
     assert_eq!(say("right")["code"], 200);
 }
@@ -447,13 +534,14 @@ mod jwt {
     use throng::router::{Jwt, JwtError, TokenError, TokenValidator};
 
     const NOW: u64 = 1_800_000_000;
+    const SECRET: &[u8] = b"a secret of thirty-two bytes ....";
 
     fn claims() -> Value {
         json!({"sub": "ann", "exp": NOW + 100, "roles": ["cook"], "iat": NOW - 1})
     }
 
     fn sign(claims: &Value) -> String {
-        let key = EncodingKey::from_secret(b"secret");
+        let key = EncodingKey::from_secret(SECRET);
         encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
     }
 
@@ -471,7 +559,9 @@ mod jwt {
 
     #[test]
     fn a_token_says_who_with_which_roles_until_when() {
-        let jwt = Jwt::hs256(b"secret").leeway(std::time::Duration::ZERO);
+        let jwt = Jwt::hs256(SECRET)
+            .unwrap()
+            .leeway(std::time::Duration::ZERO);
         let identity = jwt.validate(&sign(&claims()), NOW).unwrap();
         assert_eq!(identity.user(), "ann");
         assert_eq!(identity.roles(), ["cook"]);
@@ -490,9 +580,11 @@ mod jwt {
 
     #[test]
     fn times_are_kept_to() {
-        let jwt = Jwt::hs256(b"secret");
+        let jwt = Jwt::hs256(SECRET).unwrap();
         let outcome = |claims: Value| jwt.validate(&sign(&claims), NOW).map(|_| ());
         assert_eq!(outcome(with("exp", NOW - 59)), Ok(()), "clocks differ");
+        let late = jwt.validate(&sign(&with("exp", NOW - 59)), NOW).unwrap();
+        assert_eq!(late.expires_at(), Some(NOW - 59), "what the token says");
         assert_eq!(outcome(with("exp", NOW - 60)), Err(TokenError::Expired));
         assert_eq!(outcome(with("nbf", NOW + 60)), Ok(()));
         assert_eq!(outcome(with("nbf", NOW + 61)), Err(TokenError::NotYet));
@@ -501,7 +593,7 @@ mod jwt {
         assert_eq!(outcome(with("exp", -1)), Err(TokenError::Malformed));
         assert_eq!(outcome(with("exp", u64::MAX)), Ok(()));
         assert_eq!(outcome(without("exp")), Err(TokenError::Malformed));
-        let lasting = Jwt::hs256(b"secret").allow_without_expiry();
+        let lasting = Jwt::hs256(SECRET).unwrap().allow_without_expiry();
         assert!(lasting.validate(&sign(&without("exp")), NOW).is_ok());
         assert_eq!(outcome(without("sub")), Err(TokenError::Malformed));
         assert_eq!(outcome(with("sub", "")), Err(TokenError::Malformed));
@@ -509,7 +601,7 @@ mod jwt {
 
     #[test]
     fn tokens_for_or_of_others_are_refused() {
-        let jwt = Jwt::hs256(b"secret").audience("chat").issuer("us");
+        let jwt = Jwt::hs256(SECRET).unwrap().audience("chat").issuer("us");
         let both = |aud: Value, iss: &str| {
             let mut claims = with("aud", aud);
             claims["iss"] = json!(iss);
@@ -523,14 +615,14 @@ mod jwt {
             jwt.validate(&sign(&claims()), NOW).is_err(),
             "it says neither"
         );
-        let any = Jwt::hs256(b"secret");
+        let any = Jwt::hs256(SECRET).unwrap();
         let for_others = any.validate(&sign(&with("aud", "mail")), NOW);
         assert_eq!(for_others.map(|_| ()), Err(TokenError::NotForUs));
     }
 
     #[test]
     fn forgeries_are_refused() {
-        let jwt = Jwt::hs256(b"secret");
+        let jwt = Jwt::hs256(SECRET).unwrap();
         let token = sign(&claims());
         let outcome = |token: &str| jwt.validate(token, NOW).map(|_| ());
         assert_eq!(outcome(&token), Ok(()));
@@ -555,7 +647,7 @@ mod jwt {
         let stronger = encode(
             &Header::new(Algorithm::HS512),
             &claims(),
-            &EncodingKey::from_secret(b"secret"),
+            &EncodingKey::from_secret(SECRET),
         );
         assert_eq!(
             outcome(&stronger.unwrap()),
@@ -623,7 +715,7 @@ mod jwt {
     fn secrets(keys: &[(&str, &str)]) -> String {
         use base64::Engine;
         let keys = keys.iter().map(|(id, secret)| {
-            let secret = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(secret);
+            let secret = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(long(secret));
             json!({"kty": "oct", "kid": id, "k": secret, "alg": "HS256"})
         });
         json!({"keys": keys.collect::<Vec<_>>()}).to_string()
@@ -635,9 +727,54 @@ mod jwt {
         encode(
             &header,
             &claims(),
-            &EncodingKey::from_secret(secret.as_bytes()),
+            &EncodingKey::from_secret(long(secret).as_bytes()),
         )
         .unwrap()
+    }
+
+    /// A secret that is long enough.
+    fn long(secret: &str) -> String {
+        format!("{secret:.>32}")
+    }
+
+    #[test]
+    fn a_secret_has_32_bytes() {
+        let short = Jwt::hs256(&SECRET[..31]).map(|_| ());
+        assert!(matches!(short, Err(JwtError::ShortSecret { bytes: 31 })));
+        assert!(Jwt::hs256(&SECRET[..32]).is_ok());
+        let set = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]});
+        let short = Jwt::jwks(&set.to_string()).map(|_| ());
+        assert!(matches!(short, Err(JwtError::ShortSecret { bytes: 6 })));
+    }
+
+    #[test]
+    fn a_token_without_a_name_is_tried_with_few_keys() {
+        let keys = ["one", "two", "three", "four", "five"].map(|key| (key, key));
+        let jwt = Jwt::jwks(&secrets(&keys)).unwrap();
+        let outcome =
+            |id: Option<&str>, secret: &str| jwt.validate(&sign_by(id, secret), NOW).map(|_| ());
+        assert_eq!(outcome(None, "four"), Ok(()));
+        assert_eq!(outcome(None, "five"), Err(TokenError::Signature));
+        assert_eq!(outcome(Some("five"), "five"), Ok(()));
+    }
+
+    /// RFC 7515 §4.1.11
+    #[test]
+    fn what_must_be_understood_and_is_not_is_refused() {
+        use base64::Engine;
+        let base64 = base64::prelude::BASE64_URL_SAFE_NO_PAD;
+        let jwt = Jwt::hs256(SECRET).unwrap();
+        let outcome = |header: &Value| {
+            let payload = base64.encode(claims().to_string());
+            let signed = format!("{}.{payload}", base64.encode(header.to_string()));
+            let key = EncodingKey::from_secret(SECRET);
+            let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256);
+            let token = format!("{signed}.{}", signature.unwrap());
+            jwt.validate(&token, NOW).map(|_| ())
+        };
+        assert_eq!(outcome(&json!({"alg": "HS256"})), Ok(()));
+        let critical = json!({"alg": "HS256", "crit": ["exp"], "exp": 1});
+        assert_eq!(outcome(&critical), Err(TokenError::Malformed));
     }
 
     #[test]
@@ -666,7 +803,8 @@ mod jwt {
         assert_eq!(outcome(Some("a"), "one"), Ok(()));
         let none = r#"{"keys":[{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}"#;
         assert!(matches!(jwt.set_jwks(none), Err(JwtError::NoKey)));
-        assert!(matches!(Jwt::hs256(b"x").reload(), Err(JwtError::NoFile)));
+        let one = Jwt::hs256(SECRET).unwrap();
+        assert!(matches!(one.reload(), Err(JwtError::NoFile)));
         let many: Vec<(&str, &str)> = vec![("a", "one"); 65];
         assert!(matches!(
             jwt.set_jwks(&secrets(&many)),

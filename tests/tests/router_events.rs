@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use throng::protocol::frame::OpCode;
 use throng::router::{
-    Call, Cx, EventError, MessagePack, Middleware, Outcome, RouterError, Style, Timeout,
+    Auth, Call, Cx, EventError, Identity, MessagePack, Middleware, Outcome, RateLimit, RouterError,
+    Style, Timeout,
 };
 use throng::{Accept, Engine, Message, Router, StartError};
-use throng_tests::engine::{Client, Heard, PATIENCE, config};
+use throng_tests::engine::{Client, Heard, PATIENCE, config, serve_router};
 
 #[derive(Deserialize, Serialize)]
 struct Add {
@@ -116,9 +117,7 @@ impl Future for Slept {
 }
 
 fn serve(router: Router) -> Engine {
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let builder = builder.config(config().invalid_messages_per_minute(None));
-    builder.router(router).unwrap().start().unwrap()
+    serve_router(config().invalid_messages_per_minute(None), router)
 }
 
 fn serve_events() -> Engine {
@@ -133,20 +132,14 @@ fn connect(engine: &Engine) -> Client {
 
 /// The next text, without what differs from run to run.
 fn hear(client: &mut Client) -> Value {
-    let Heard::Text(text) = client.hear() else {
-        panic!("no text");
-    };
-    let mut value: Value = serde_json::from_str(&text).unwrap();
+    let mut value = client.hear_json();
     if let Some(trace) = value.get("trace_id") {
         let trace = trace.as_str().unwrap();
-        assert_eq!(trace.len(), 16, "{text}");
+        assert_eq!(trace.len(), 16);
         assert!(trace.chars().all(|c| c.is_ascii_hexdigit()));
         value["trace_id"] = json!("…");
     }
-    assert!(
-        value["timestamp"].as_u64().unwrap() > 1_700_000_000,
-        "{text}"
-    );
+    assert!(value["timestamp"].as_u64().unwrap() > 1_700_000_000);
     value["timestamp"] = json!(0);
     value
 }
@@ -318,9 +311,7 @@ fn data_that_is_wrong_is_answered_with_the_field() {
 fn who_sends_nonsense_for_long_is_closed() {
     let mut router = Router::new();
     events(&mut router);
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let builder = builder.config(config().invalid_messages_per_minute(3));
-    let engine = builder.router(router).unwrap().start().unwrap();
+    let engine = serve_router(config().invalid_messages_per_minute(3), router);
     let mut client = connect(&engine);
     for _ in 0..3 {
         assert_eq!(answer(&mut client, "{}")["code"], 400);
@@ -405,9 +396,7 @@ fn what_takes_too_long_is_given_up() {
 fn requests_beyond_the_bound_are_refused() {
     let mut router = Router::new();
     events(&mut router);
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let builder = builder.config(config().max_jobs_per_connection(2));
-    let engine = builder.router(router).unwrap().start().unwrap();
+    let engine = serve_router(config().max_jobs_per_connection(2), router);
     let mut client = connect(&engine);
     for _ in 0..2 {
         client.text(r#"{"type":"request","request_id":"a","event":"for-ever"}"#);
@@ -470,16 +459,65 @@ fn the_plain_style_routes_by_type() {
 }
 
 #[test]
+fn in_the_plain_style_fields_are_the_events() {
+    let mut router = Router::new();
+    router.style(Style::Plain);
+    router.auth(Auth::new(|token: &str, _| Ok(Identity::new(token))));
+    router
+        .on("fields", |_, fields: Value| {
+            Ok([&fields["event"], &fields["token"], &fields["data"]].map(Value::clone))
+        })
+        .public();
+    router.notify("tell", |_, _: Value| {}).public();
+    router.on("whoami", |cx, _: Value| Ok(cx.user_id().map(str::to_owned)));
+    let engine = serve(router);
+    let mut client = connect(&engine);
+    let fields = r#"{"type":"fields","event":7,"token":[true],"data":{"a":null}}"#;
+    let told = answer(&mut client, fields);
+    assert_eq!(told["data"], json!([7, [true], {"a": null}]), "{told}");
+    client.text(r#"{"type":"tell"}"#);
+    let asked = answer(&mut client, r#"{"type":"tell","request_id":"r"}"#);
+    assert_eq!(
+        (&asked["request_id"], &asked["data"]),
+        (&json!("r"), &Value::Null),
+        "the first one wanted no answer"
+    );
+    let wrong = answer(&mut client, r#"{"type":"auth","token":7}"#);
+    assert_eq!(
+        wrong["message"],
+        "token: invalid type: integer `7`, expected a string"
+    );
+    let right = answer(&mut client, r#"{"type":"auth","token":"ann"}"#);
+    assert_eq!(right["type"], "auth_success");
+    assert_eq!(answer(&mut client, r#"{"type":"whoami"}"#)["data"], "ann");
+}
+
+/// What a client has sent comes back in part only.
+#[test]
+fn errors_are_short() {
+    let engine = serve_events();
+    let mut client = connect(&engine);
+    let long = "ä".repeat(200_000);
+    for data in [
+        json!({"left": 1, "right": long}),
+        json!({"left": long}),
+        json!(long),
+    ] {
+        let request = json!({"type": "request", "event": "add", "request_id": "r", "data": data});
+        let told = answer(&mut client, &request.to_string());
+        assert_eq!(told["code"], 400);
+        let message = told["message"].as_str().unwrap();
+        assert!((10..600).contains(&message.len()), "{}", message.len());
+    }
+    let nameless = answer(&mut client, &json!({"type": long}).to_string());
+    assert!(nameless["message"].as_str().unwrap().len() < 600);
+}
+
+#[test]
 fn events_may_travel_as_message_pack() {
     let mut router = Router::new().codec(MessagePack);
     events(&mut router);
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let engine = builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
+    let engine = serve_router(config(), router);
     let mut client = connect(&engine);
     let mut ask = |message: Value| {
         client.binary(&rmp_serde::to_vec_named(&message).unwrap());
@@ -511,6 +549,47 @@ fn events_may_travel_as_message_pack() {
     assert_eq!(wrong["message"], "events are binary messages");
 }
 
+/// Whoever reads a tree calls itself for each branch.
+#[test]
+fn nobody_sends_what_overflows_the_stack() {
+    #[derive(Deserialize)]
+    enum Tree {
+        Leaf,
+        Branch(Box<Tree>),
+    }
+    fn depth(tree: &Tree) -> usize {
+        match tree {
+            Tree::Leaf => 0,
+            Tree::Branch(tree) => 1 + depth(tree),
+        }
+    }
+    let mut router = Router::new().codec(MessagePack);
+    router.on("depth", |_, tree: Tree| Ok(depth(&tree)));
+    let engine = serve_router(config(), router);
+    let mut client = connect(&engine);
+    let mut ask = |depth: usize| {
+        let request = json!({"type": "request", "event": "depth", "request_id": "r"});
+        let mut message = rmp_serde::to_vec_named(&request).unwrap();
+        message[0] += 1;
+        message.extend(b"\xa4data");
+        for _ in 0..depth {
+            message.extend(b"\x81\xa6Branch");
+        }
+        message.extend(b"\xa4Leaf");
+        client.binary(&message);
+        let Heard::Binary(bytes) = client.hear() else {
+            panic!("no bytes");
+        };
+        rmp_serde::from_slice::<Value>(&bytes).unwrap()
+    };
+    assert_eq!(ask(127)["data"], 127);
+    for deep in [128, 50_000] {
+        let told = ask(deep);
+        assert_eq!(told["message"], "it is nested in more than 128 levels");
+    }
+    assert_eq!(ask(0)["data"], 0);
+}
+
 #[test]
 fn what_is_registered_wrongly_is_told_before_anything_is_bound() {
     let refusal = |build: &dyn Fn(&mut Router)| {
@@ -533,6 +612,17 @@ fn what_is_registered_wrongly_is_told_before_anything_is_bound() {
         });
         assert!(matches!(error, RouterError::Name { .. }), "{name}");
     }
+    let event = "a".to_owned();
+    let roles = refusal(&|router| {
+        router.on("a", |_, ()| Ok(())).roles(["cook"]);
+    });
+    assert_eq!(roles, RouterError::RolesWithoutAuth { event });
+    let unknown = refusal(&|router| {
+        router.with(RateLimit::per_connection(1.0, 1).events(["a", "b"]));
+        router.on("a", |_, ()| Ok(()));
+    });
+    let event = "b".to_owned();
+    assert_eq!(unknown, RouterError::UnknownEvent { event });
     let mut early = Router::new();
     early.notify("a", |_, ()| {});
     let late = early.codec(MessagePack).freeze().unwrap_err();
@@ -594,6 +684,14 @@ fn middleware_is_around_every_event_and_may_stop_it() {
         "inner before stop",
         "outer after stop 403 r",
     ]);
+    let refused = r#"{"type":"request","request_id":"t","event":"small","data":"too large"}"#;
+    assert_eq!(answer(&mut client, refused)["code"], 413);
+    expect(&[
+        "outer before small",
+        "inner before small",
+        "inner after small 413 t",
+        "outer after small 413 t",
+    ]);
     answer(
         &mut client,
         r#"{"type":"request","request_id":"s","event":"sleep","data":1}"#,
@@ -630,13 +728,7 @@ fn connections_have_states_and_hooks() {
         cx.state_mut().push_str(&more);
         Ok(cx.state().clone())
     });
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let engine = builder
-        .config(config())
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
+    let engine = serve_router(config(), router);
     let mut client = connect(&engine);
     assert_eq!(client.hear(), Heard::Text("welcome".to_owned()));
     let state = answer(

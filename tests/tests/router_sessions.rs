@@ -10,9 +10,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use throng::router::{Auth, EventError, Identity, Sessions, TokenError, ready};
-use throng::{CloseCode, Engine, History, RoomOptions, Router};
-use throng_tests::engine::{Client, Heard, config, until};
+use throng::router::{Auth, EventError, Expiry, Identity, Sessions, TokenError, ready};
+use throng::{CloseCode, Config, Engine, History, RoomOptions, Router};
+use throng_tests::engine::{Client, Heard, config, request_of, serve_router, until};
 
 #[derive(Debug)]
 struct Language(String);
@@ -48,14 +48,8 @@ fn router() -> Router {
 }
 
 fn start(router: Router, shards: usize) -> Engine {
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
     let config = config().shards(shards).presence(true);
-    let engine = builder
-        .config(config)
-        .router(router)
-        .unwrap()
-        .start()
-        .unwrap();
+    let engine = serve_router(config, router);
     let sequenced = RoomOptions::new().sequenced().history(History::messages(5));
     engine.create_room("trades", sequenced).unwrap();
     engine
@@ -73,35 +67,15 @@ fn connect(engine: &Engine, user: &str) -> Client {
     Client::connect_with(engine.local_addr().unwrap(), &bearer)
 }
 
-/// The next message that is no notice of presence.
-fn hear(client: &mut Client) -> Value {
-    loop {
-        let Heard::Text(text) = client.hear() else {
-            panic!("no text");
-        };
-        let value: Value = serde_json::from_str(&text).unwrap();
-        if value["event"] != "presence" {
-            return value;
-        }
-    }
-}
-
-fn ask(client: &mut Client, event: &str, data: &Value) -> Value {
-    client.text(
-        &json!({"type": "request", "event": event, "request_id": "r", "data": data}).to_string(),
-    );
-    hear(client)
-}
-
 /// What an event that goes well is answered.
 fn done(client: &mut Client, event: &str, data: &Value) -> Value {
-    let answer = ask(client, event, data);
+    let answer = client.request(event, data);
     assert_eq!(answer["code"], 200, "{event} {data}: {answer}");
     answer["data"].clone()
 }
 
 fn session(client: &mut Client) -> String {
-    let told = hear(client);
+    let told = client.hear_json();
     assert_eq!(told["event"], "session");
     told["data"]["token"].as_str().unwrap().to_owned()
 }
@@ -120,7 +94,7 @@ fn rooms_are_joined_talked_in_and_left() {
         assert_eq!(done(&mut bob, "room.join", &tea)["members"], 2);
         let say = json!({"room": "tea", "content": {"text": "hello"}});
         assert_eq!(done(&mut ann, "room.say", &say), json!({"room": "tea"}));
-        let told = hear(&mut bob);
+        let told = bob.hear_json();
         assert_eq!(
             (&told["type"], &told["event"]),
             (&json!("notify"), &json!("room.message"))
@@ -132,7 +106,7 @@ fn rooms_are_joined_talked_in_and_left() {
         let left = done(&mut bob, "room.leave", &tea);
         assert_eq!(left, json!({"room": "tea", "left": true}));
         assert_eq!(done(&mut bob, "room.leave", &tea)["left"], false);
-        assert_eq!(ask(&mut bob, "room.say", &say)["code"], 403);
+        assert_eq!(bob.request("room.say", &say)["code"], 403);
         assert_eq!(done(&mut ann, "echo", &json!([1, "x"])), json!([1, "x"]));
     }
 }
@@ -154,13 +128,13 @@ fn bad_input() -> Vec<(&'static str, Value, u16, &'static str)> {
             "room.join",
             json!({"room": ""}),
             400,
-            "data: room: must have 1 to 128 characters, and has 0",
+            "data.room: must have 1 to 128 characters, and has 0",
         ),
         (
             "room.join",
             json!({"room": long}),
             400,
-            "data: room: must have 1 to 128 characters, and has 129",
+            "data.room: must have 1 to 128 characters, and has 129",
         ),
         (
             "room.join",
@@ -172,7 +146,7 @@ fn bad_input() -> Vec<(&'static str, Value, u16, &'static str)> {
             "room.join",
             both,
             400,
-            "data: history: cannot be beside since",
+            "data.history: cannot be beside since",
         ),
         (
             "room.join",
@@ -206,7 +180,7 @@ fn bad_input_is_answered() {
     let engine = start(router(), 1);
     let mut client = Client::connect(engine.local_addr().unwrap());
     for (event, data, code, message) in bad_input() {
-        let answer = ask(&mut client, event, &data);
+        let answer = client.request(event, &data);
         assert_eq!(answer["code"], code, "{event} {data}: {answer}");
         assert_eq!(answer["message"], message, "{event} {data}");
     }
@@ -230,18 +204,36 @@ fn users_tell_one_another_and_see_who_is_there() {
     );
     assert_eq!(told, json!({"user": "ann", "connections": 2}));
     for device in &mut ann {
-        let heard = hear(device);
+        let heard = device.hear_json();
         assert_eq!(heard["event"], "user.message");
         assert_eq!(heard["data"], json!({"from": "bob", "content": "psst"}));
         done(device, "room.join", &json!({"room": "tea"}));
     }
     done(&mut bob, "room.join", &json!({"room": "tea"}));
     let present = done(&mut bob, "room.presence", &json!({"room": "tea"}));
-    let expected = json!({"room": "tea", "users": {"ann": 2, "bob": 1}, "anonymous": 0});
+    let expected =
+        json!({"room": "tea", "users": {"ann": 2, "bob": 1}, "count": 2, "anonymous": 0});
     assert_eq!(present, expected);
     done(&mut ann[0], "room.join", &json!({"room": "trades"}));
-    let none = ask(&mut ann[0], "room.presence", &json!({"room": "trades"}));
+    let none = ann[0].request("room.presence", &json!({"room": "trades"}));
     assert_eq!(none["code"], 404);
+}
+
+#[test]
+fn of_a_large_room_some_users_are_named() {
+    let mut router = router();
+    router.auth(Auth::new(validate));
+    let engine = start(router, 1);
+    let tea = json!({"room": "tea"});
+    let mut guests: Vec<Client> = (0..300)
+        .map(|guest| connect(&engine, &format!("guest {guest}")))
+        .collect();
+    for guest in &mut guests {
+        done(guest, "room.join", &tea);
+    }
+    let present = done(&mut guests[0], "room.presence", &tea);
+    let named = present["users"].as_object().unwrap().len();
+    assert_eq!((named, &present["count"]), (256, &json!(300)));
 }
 
 #[test]
@@ -255,7 +247,7 @@ fn a_sequenced_room_tells_places_and_is_recovered() {
             let say = json!({"room": "trades", "content": number});
             ann.text(&json!({"type": "notify", "event": "room.say", "data": say}).to_string());
         }
-        let heard: Vec<Value> = (0..3).map(|_| hear(&mut ann)["data"].clone()).collect();
+        let heard: Vec<Value> = (0..3).map(|_| ann.hear_json()["data"].clone()).collect();
         let offsets: Vec<&Value> = heard
             .iter()
             .map(|data| &data["position"]["offset"])
@@ -267,14 +259,11 @@ fn a_sequenced_room_tells_places_and_is_recovered() {
         );
         let mut bob = Client::connect(engine.local_addr().unwrap());
         let since = json!({"room": "trades", "since": heard[0]["position"]});
-        bob.text(
-            &json!({"type": "request", "event": "room.join", "request_id": "r", "data": since})
-                .to_string(),
-        );
+        bob.text(&request_of("room.join", &since));
         for missed in &heard[1..] {
-            assert_eq!(&hear(&mut bob)["data"], missed);
+            assert_eq!(&bob.hear_json()["data"], missed);
         }
-        let joined = hear(&mut bob)["data"].clone();
+        let joined = bob.hear_json()["data"].clone();
         assert_eq!(joined["recovered"], true);
         assert_eq!(joined["position"], heard[2]["position"]);
         let mut carl = Client::connect(engine.local_addr().unwrap());
@@ -282,12 +271,9 @@ fn a_sequenced_room_tells_places_and_is_recovered() {
         assert_eq!(done(&mut carl, "room.join", &other)["recovered"], false);
         let mut dora = Client::connect(engine.local_addr().unwrap());
         let last = json!({"room": "trades", "history": 1});
-        dora.text(
-            &json!({"type": "request", "event": "room.join", "request_id": "r", "data": last})
-                .to_string(),
-        );
-        assert_eq!(hear(&mut dora)["data"], heard[2]);
-        assert_eq!(hear(&mut dora)["data"]["recovered"], true);
+        dora.text(&request_of("room.join", &last));
+        assert_eq!(dora.hear_json()["data"], heard[2]);
+        assert_eq!(dora.hear_json()["data"]["recovered"], true);
     }
 }
 
@@ -306,10 +292,10 @@ fn who_returns_in_time_finds_everything_again() {
         let say = |bob: &mut Client, content: &str| {
             let say = json!({"room": "trades", "content": content});
             bob.text(&json!({"type": "notify", "event": "room.say", "data": say}).to_string());
-            hear(bob)
+            bob.hear_json()
         };
         say(&mut bob, "heard");
-        let position = hear(&mut ann)["data"]["position"].clone();
+        let position = ann.hear_json()["data"]["position"].clone();
         drop(ann);
         until("she is gone", || engine.user_len("ann") == 0);
         for content in ["missed", "missed, too"] {
@@ -320,10 +306,10 @@ fn who_returns_in_time_finds_everything_again() {
         let other = session(&mut ann);
         assert_ne!(other, token);
         let resume = json!({"token": token, "positions": {"trades": position}});
-        ann.text(&json!({"type": "request", "event": "session.resume", "request_id": "r", "data": resume}).to_string());
-        assert_eq!(hear(&mut ann)["data"]["content"], "missed");
-        assert_eq!(hear(&mut ann)["data"]["content"], "missed, too");
-        let resumed = hear(&mut ann)["data"].clone();
+        ann.text(&request_of("session.resume", &resume));
+        assert_eq!(ann.hear_json()["data"]["content"], "missed");
+        assert_eq!(ann.hear_json()["data"]["content"], "missed, too");
+        let resumed = ann.hear_json()["data"].clone();
         assert_eq!(
             (&resumed["resumed"], &resumed["user"]),
             (&json!(true), &json!("ann"))
@@ -341,7 +327,7 @@ fn who_returns_in_time_finds_everything_again() {
         );
         assert_eq!(me["rooms"].as_array().unwrap().len(), 2);
         say(&mut bob, "new");
-        assert_eq!(hear(&mut ann)["data"]["content"], "new");
+        assert_eq!(ann.hear_json()["data"]["content"], "new");
         let again = done(&mut ann, "session.resume", &resume);
         assert_eq!(again, json!({"resumed": false}), "a token holds once");
     }
@@ -361,13 +347,12 @@ fn a_session_that_is_not_there_is_an_explicit_no() {
         let answer = done(&mut client, "session.resume", &json!({"token": token}));
         assert_eq!(answer, json!({"resumed": false}), "{token}");
     }
-    let missing = ask(&mut client, "session.resume", &json!({}));
+    let missing = client.request("session.resume", &json!({}));
     assert_eq!(missing["message"], "data: missing field `token`");
     let positions: serde_json::Map<String, Value> = (0..5000)
         .map(|room| (room.to_string(), json!({"epoch": "1", "offset": 1})))
         .collect();
-    let many = ask(
-        &mut client,
+    let many = client.request(
         "session.resume",
         &json!({"token": "", "positions": positions}),
     );
@@ -376,7 +361,7 @@ fn a_session_that_is_not_there_is_an_explicit_no() {
         "data.positions: 5000 of them, of which 4096 are allowed"
     );
     assert_eq!(
-        ask(&mut client, "whoami", &Value::Null)["code"],
+        client.request("whoami", &Value::Null)["code"],
         401,
         "nothing was restored"
     );
@@ -424,7 +409,7 @@ fn a_session_is_its_users_alone_and_ends_with_a_revocation() {
     until("she is gone", || engine.user_len("ann") == 0);
     let mut bob = connect(&engine, "bob");
     session(&mut bob);
-    let refused = ask(&mut bob, "session.resume", &json!({"token": token}));
+    let refused = bob.request("session.resume", &json!({"token": token}));
     assert_eq!(refused["message"], "the session is another user's");
     assert_eq!(done(&mut bob, "whoami", &Value::Null)["user"], "bob");
     revocations.revoke("ann", &engine).unwrap();
@@ -432,5 +417,124 @@ fn a_session_is_its_users_alone_and_ends_with_a_revocation() {
     session(&mut thief);
     let resumed = done(&mut thief, "session.resume", &json!({"token": token}));
     assert_eq!(resumed, json!({"resumed": false}));
-    assert_eq!(ask(&mut thief, "whoami", &Value::Null)["code"], 401);
+    assert_eq!(thief.request("whoami", &Value::Null)["code"], 401);
+}
+
+/// What is left of a connection whose token has expired, and that has not been asked for another one in vain yet.
+#[test]
+fn who_is_asked_for_a_token_leaves_no_session_until_there_is_one() {
+    let grace = Duration::from_secs(60);
+    let mut router = router();
+    let token_until = |token: &str, now: u64| match token.split_once(' ') {
+        Some((user, "soon")) => Ok(Identity::new(user).with_expires_at(now + 2)),
+        _ => Ok(Identity::new(token)),
+    };
+    router.auth(Auth::new(token_until).expiry(Expiry::Ask { grace }));
+    let sessions = Sessions::new(Duration::from_secs(60));
+    router.sessions(sessions.clone());
+    let engine = start(router, 1);
+    for renews in [false, true] {
+        let mut ann = connect(&engine, "ann soon");
+        let token = session(&mut ann);
+        assert_eq!(ann.hear_json()["type"], "auth_expired");
+        if renews {
+            ann.text(r#"{"type":"auth","token":"ann"}"#);
+            assert_eq!(ann.hear_json()["type"], "auth_success");
+        }
+        drop(ann);
+        until("she is gone", || engine.connections() == 0);
+        assert_eq!(sessions.len(), usize::from(renews));
+        let mut ann = Client::of(&engine, "");
+        session(&mut ann);
+        let resumed = done(&mut ann, "session.resume", &json!({"token": token}));
+        assert_eq!(resumed["resumed"], renews);
+    }
+}
+
+/// One message must not bring the histories of any number of rooms.
+#[test]
+fn what_a_session_recalls_is_bounded() {
+    let engine = with_sessions(Duration::from_secs(60), 1);
+    let history = History::messages(16).max_bytes(2 << 20);
+    let options = RoomOptions::new().sequenced().history(history);
+    let rooms: Vec<String> = (0..8).map(|room| format!("large {room}")).collect();
+    let mut ann = connect(&engine, "ann");
+    let token = session(&mut ann);
+    let mut positions = serde_json::Map::new();
+    for room in &rooms {
+        engine.create_room(room, options.clone()).unwrap();
+        let joined = done(&mut ann, "room.join", &json!({"room": room, "history": 0}));
+        positions.insert(room.clone(), joined["position"].clone());
+    }
+    drop(ann);
+    until("she is gone", || engine.user_len("ann") == 0);
+    let content = json!({"type": "notify", "content": "x".repeat(64 << 10)}).to_string();
+    for room in &rooms {
+        for _ in 0..16 {
+            let published = engine.to(room).text(&*content).publish_with_receipt();
+            assert_eq!(published.wait().unwrap().refused, 0);
+        }
+    }
+    let mut ann = Client::connect(engine.local_addr().unwrap());
+    session(&mut ann);
+    let resume = json!({"token": token, "positions": positions});
+    ann.text(&request_of("session.resume", &resume));
+    let mut recalled = 0;
+    let resumed = loop {
+        let heard = ann.hear_json();
+        if heard["type"] == "response" {
+            break heard["data"]["rooms"].clone();
+        }
+        recalled += 1;
+    };
+    let recovered = rooms
+        .iter()
+        .filter(|room| resumed[*room]["recovered"] == true);
+    assert_eq!((recovered.count(), recalled), (4, 64));
+    let me = done(&mut ann, "whoami", &Value::Null);
+    assert_eq!(
+        me["rooms"].as_array().unwrap().len(),
+        8,
+        "it is in all of them"
+    );
+}
+
+/// Rooms that a client has joined, and then been lost: what that takes is bounded, and known.
+#[test]
+fn sessions_count_to_the_memory_budget() {
+    let fill = |(count, length): (usize, usize)| {
+        (0..count).map(move |room| format!("{room} {}", "x".repeat(length)))
+    };
+    let serve = |settings: Config| {
+        let mut router = router();
+        router.on("fill", move |cx, what: (usize, usize)| {
+            Ok(fill(what).filter(|room| cx.join(room).is_ok()).count())
+        });
+        let sessions = Sessions::new(Duration::from_secs(60));
+        router.sessions(sessions.clone());
+        let settings = settings.max_rooms_per_connection(None);
+        (serve_router(settings, router), sessions)
+    };
+    let lose = |engine: &Engine, what: (usize, usize)| {
+        let mut client = Client::connect(engine.local_addr().unwrap());
+        let token = session(&mut client);
+        done(&mut client, "fill", &json!(what));
+        drop(client);
+        until("it is gone", || engine.connections() == 0);
+        token
+    };
+    let (engine, sessions) = serve(config());
+    lose(&engine, (4096, 16 << 10));
+    assert_eq!(sessions.len(), 1);
+    assert!(engine.memory().bytes >= 64 << 20);
+    let many = lose(&engine, (5000, 8));
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    session(&mut client);
+    let resumed = done(&mut client, "session.resume", &json!({"token": many}));
+    assert_eq!(resumed["rooms"].as_object().unwrap().len(), 4096);
+    let (engine, sessions) = serve(config().memory_budget(1 << 30));
+    for _ in 0..3 {
+        lose(&engine, (40, 1 << 20));
+    }
+    assert_eq!(sessions.len(), 1, "of 64 MiB for all");
 }

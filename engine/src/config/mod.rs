@@ -209,9 +209,10 @@ table::settings! {
         /// What counts is memory: what waits to be sent (a message that ten thousand wait for counts
         /// once) with the queues' entries, messages that have not arrived whole or are held back,
         /// compressors, what shards keep of all this for reuse, and about 272 bytes for each
-        /// connection, with its state. What does not count is what the service allocates, rooms, receive buffers,
-        /// pages, and the system's buffers. [`EngineHandle::memory`](crate::EngineHandle::memory)
-        /// tells.
+        /// connection, with its state, histories of rooms, and the
+        /// [`Sessions`](crate::router::Sessions) that wait for their clients. What does not count is what the
+        /// service allocates, rooms, receive buffers, pages, and the system's buffers.
+        /// [`EngineHandle::memory`](crate::EngineHandle::memory) tells.
         ///
         /// From seven eighths on, whoever asks to be let in is answered `503` with `Retry-After`.
         /// From fifteen sixteenths on, those who hold most are given up, one after another until it is less:

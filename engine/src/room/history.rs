@@ -16,6 +16,8 @@ const LEAST_BYTES: usize = 1024;
 const LEAST_AGE: Duration = Duration::from_millis(10);
 /// What a message takes beside its bytes.
 const OVERHEAD: usize = size_of::<Kept>() + 64;
+/// What it takes in an outbox beside them, about.
+const QUEUED: usize = 64;
 
 /// How much a [sequenced](crate::RoomOptions::sequenced) room keeps of what was published to it, in memory:
 /// [`RoomOptions::history`](crate::RoomOptions::history).
@@ -140,6 +142,11 @@ impl Kept {
             except: except.into(),
             at: now,
         }
+    }
+
+    /// What queueing it for a connection counts as, in bytes: it is shared, but its entry in the outbox is not.
+    pub(crate) fn cost(&self) -> usize {
+        self.frame.len() + QUEUED
     }
 
     fn memory(&self) -> usize {

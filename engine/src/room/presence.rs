@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::limits::{MAX_PRESENCE_BYTES, MAX_PRESENCE_NAMES};
+use crate::limits::{MAX_PRESENCE_BYTES, MAX_PRESENCE_LOOKS, MAX_PRESENCE_NAMES};
 
 /// Who is in a room: [`EngineHandle::presence`](crate::EngineHandle::presence).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Presence(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     users: HashMap<Arc<str>, User>,
+    /// How many of them are here.
+    here: usize,
     anonymous: usize,
     /// Users of whom members are to be told something, in the order in which that began. Who returns to what
     /// they were told is taken out.
@@ -64,7 +66,10 @@ impl Presence {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(name),
         };
-        state.users.entry(Arc::clone(&name)).or_default().devices += 1;
+        let user = state.users.entry(Arc::clone(&name)).or_default();
+        user.devices += 1;
+        let is_new = user.devices == 1;
+        state.here += usize::from(is_new);
         state.note(&name)
     }
 
@@ -80,8 +85,12 @@ impl Presence {
             return false;
         };
         let name = Arc::clone(name);
-        if let Some(user) = state.users.get_mut(&name) {
-            user.devices = user.devices.saturating_sub(1);
+        if let Some(user) = state.users.get_mut(&name)
+            && user.devices > 0
+        {
+            user.devices -= 1;
+            let is_gone = user.devices == 0;
+            state.here -= usize::from(is_gone);
         }
         state.note(&name)
     }
@@ -136,6 +145,27 @@ impl Presence {
                 .collect(),
             anonymous: state.anonymous,
         }
+    }
+
+    /// The same with some of the users, where there are many, and how many there are. The lock is held as long
+    /// for a large room as for a small one.
+    pub(crate) fn some_users(&self) -> (RoomPresence, usize) {
+        let state = self.lock();
+        let looked_at = state.users.iter().take(MAX_PRESENCE_LOOKS);
+        let here = looked_at.filter(|(_, user)| user.devices > 0);
+        let mut bytes = 0;
+        let is_short = |(name, _): &(&Arc<str>, &User)| {
+            bytes += name.len();
+            bytes <= MAX_PRESENCE_BYTES
+        };
+        let named = here.take(MAX_PRESENCE_NAMES).take_while(is_short);
+        let presence = RoomPresence {
+            users: named
+                .map(|(name, user)| (Arc::clone(name), user.devices))
+                .collect(),
+            anonymous: state.anonymous,
+        };
+        (presence, state.here)
     }
 
     // The state is whole between any two statements that may panic.
@@ -233,6 +263,8 @@ mod tests {
             (MAX_PRESENCE_NAMES, "9")
         );
         assert_eq!(presence.take_changes().unwrap().joined.len(), 1);
+        let (some, count) = presence.some_users();
+        assert_eq!((some.users.len(), count), (MAX_PRESENCE_NAMES, many));
         for length in [1, 2, 3] {
             let _ = presence.enter(Some(&"x".repeat(MAX_PRESENCE_BYTES / 2 * length)));
         }
@@ -275,6 +307,7 @@ mod tests {
                     let here: BTreeSet<String> = here.map(|at| at.to_string()).collect();
                     prop_assert_eq!(&known, &here);
                     prop_assert_eq!(presence.users().users.len(), here.len());
+                    prop_assert_eq!(presence.some_users(), (presence.users(), here.len()));
                     prop_assert_eq!(presence.lock().users.len(), here.len(), "nothing more is kept");
                 }
             }

@@ -19,6 +19,13 @@ pub trait Codec: Send + Sync + 'static {
     /// When `message` is no envelope, with the field that is wrong.
     fn read<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError>;
 
+    /// Reads what is the router's of a message in the [plain style](super::Style::Plain): `type` and `request_id`. All other
+    /// fields are the event's own, whatever they are.
+    ///
+    /// # Errors
+    /// As [`Codec::read`].
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError>;
+
     /// Reads what an envelope carries.
     ///
     /// # Errors

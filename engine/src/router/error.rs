@@ -22,6 +22,8 @@ pub struct EventError {
     code: u16,
     message: Cow<'static, str>,
     closing: Option<Cow<'static, str>>,
+    /// It is the router's own: what was sent is malformed, too large, or not for its sender.
+    is_refusal: bool,
 }
 
 impl EventError {
@@ -35,6 +37,7 @@ impl EventError {
             },
             message: message.into(),
             closing: None,
+            is_refusal: false,
         }
     }
 
@@ -100,6 +103,17 @@ impl EventError {
         &self.message
     }
 
+    /// The same as the router's own.
+    pub(super) fn refusing(mut self) -> EventError {
+        self.is_refusal = true;
+        self
+    }
+
+    /// Whether it counts as an invalid message.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
     /// Why the connection is to be closed, if it is.
     pub(super) fn close_reason(&self) -> Option<&str> {
         self.closing.as_deref()
@@ -138,6 +152,18 @@ pub enum RouterError {
         /// What a name must be.
         rule: &'static str,
     },
+    /// An event is for those who have a role, and nobody has any without [`auth`](super::Router::auth).
+    #[error("the event {event:?} needs a role, and the router has no auth")]
+    RolesWithoutAuth {
+        /// Its name.
+        event: String,
+    },
+    /// A middleware concerns an event that is not registered.
+    #[error("a middleware is for the event {event:?}, which is not registered")]
+    UnknownEvent {
+        /// What it calls it.
+        event: String,
+    },
     /// The codec was changed after events had been registered with another one.
     #[error("the codec must be chosen before the first event is registered ({event:?})")]
     CodecTooLate {
@@ -166,13 +192,25 @@ impl DecodeError {
 }
 
 impl From<DecodeError> for EventError {
-    /// 400, naming the field.
+    /// 400, naming the field; what is longer than 256 bytes is cut.
     fn from(error: DecodeError) -> EventError {
         let DecodeError { field, reason } = error;
+        let (field, reason) = (cut(field), cut(reason));
         if field.is_empty() {
             EventError::malformed(reason)
         } else {
             EventError::malformed(format!("{field}: {reason}"))
         }
     }
+}
+
+/// Bytes of a field's name, and of what is wrong with it, that a client is told: both may repeat what it has sent.
+const MAX_TOLD: usize = 256;
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TOLD {
+        text.truncate(text.floor_char_boundary(MAX_TOLD));
+        text.push('…');
+    }
+    text
 }

@@ -1,14 +1,12 @@
 //! Envelopes as JSON.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{DeserializeOwned, Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::codec::{Codec, Envelope, Payload};
 use super::error::DecodeError;
+use super::wire::{self, PlainWire, Wire};
 
 /// JSON in text messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,15 +16,12 @@ impl Codec for Json {
     const IS_BINARY: bool = false;
 
     fn read<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
-        // What serde takes for a struct may be a list of its fields' values, too.
-        if message.trim_ascii_start().first() == Some(&b'[') {
-            return Err(DecodeError::whole("expected an object"));
-        }
-        match serde_json::from_slice::<Wire<'a>>(message) {
-            Ok(wire) => Ok(wire.into()),
-            // Told more exactly where it is wrong, which costs more.
-            Err(_) => read_slowly::<Wire<'a>>(message).map(Into::into),
-        }
+        let wire: Wire<'a, &'a RawValue> = read_object(message)?;
+        Ok(wire.into_envelope(|data| Payload::Bare(data.get().as_bytes())))
+    }
+
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        read_object::<PlainWire<'a>>(message).map(Into::into)
     }
 
     fn read_data<T: DeserializeOwned>(&self, data: &Payload<'_>) -> Result<T, DecodeError> {
@@ -47,28 +42,22 @@ impl Codec for Json {
     }
 }
 
+fn read_object<'a, T: Deserialize<'a>>(message: &'a [u8]) -> Result<T, DecodeError> {
+    // What serde takes for a struct may be a list of its fields' values, too.
+    if message.trim_ascii_start().first() == Some(&b'[') {
+        return Err(DecodeError::whole("expected an object"));
+    }
+    // Told more exactly where it is wrong, which costs more.
+    serde_json::from_slice(message).or_else(|_| read_slowly(message))
+}
+
 fn read_slowly<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        DecodeError {
-            field: named(path),
-            reason: without_place(&error.into_inner()),
-        }
-    })?;
+    let value = wire::read(&mut reader, without_place)?;
     reader
         .end()
         .map_err(|error| DecodeError::whole(without_place(&error)))?;
     Ok(value)
-}
-
-/// A path, unless it says nothing.
-pub(super) fn named(path: String) -> String {
-    if matches!(&*path, "." | "?") {
-        String::new()
-    } else {
-        path
-    }
 }
 
 /// What is wrong, without line and column.
@@ -80,63 +69,10 @@ fn without_place(error: &serde_json::Error) -> String {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Wire<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    event: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    request_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    token: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-}
-
-impl<'a> From<Wire<'a>> for Envelope<'a> {
-    fn from(wire: Wire<'a>) -> Envelope<'a> {
-        let text = |text: Option<Text<'a>>| text.map(|text| text.0);
-        Envelope {
-            kind: text(wire.kind),
-            event: text(wire.event),
-            request_id: text(wire.request_id),
-            token: text(wire.token),
-            data: wire
-                .data
-                .map_or(Payload::Absent, |data| Payload::Bare(data.get().as_bytes())),
-        }
-    }
-}
-
-/// A string, borrowed where it has no escapes.
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
-        struct Strings;
-        impl<'de> Visitor<'de> for Strings {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Strings)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -157,6 +93,10 @@ mod tests {
         let room = "a".to_owned();
         assert_eq!(say, Say { room, times: None });
         assert_eq!(Json.read(b"{}").unwrap(), Envelope::default());
+        let plain = br#"{"type":"chat","event":7,"token":[],"data":{},"request_id":"r"}"#;
+        let envelope = Json.read_plain(plain).unwrap();
+        assert_eq!(envelope.kind.as_deref(), Some("chat"));
+        assert_eq!(envelope.request_id.as_deref(), Some("r"));
     }
 
     #[test]

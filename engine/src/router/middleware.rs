@@ -8,7 +8,8 @@ use super::error::EventError;
 
 /// Something done around every event, in the order in which it was [added](super::Router::with).
 ///
-/// It runs on the shard of the connection and must not block.
+/// It runs on the shard of the connection and must not block. An event's size and its sender's roles are looked at behind it: it sees
+/// those that are refused, too, of clients who are not authenticated among them.
 ///
 /// ```
 /// use throng::router::{Call, Cx, EventError, Middleware};
@@ -27,6 +28,12 @@ use super::error::EventError;
 /// # throng::Router::new().with(ReadOnly);
 /// ```
 pub trait Middleware<S>: Send + Sync + 'static {
+    /// The events that it concerns, by name; all, where it names none. One that is not registered is an error when the engine is
+    /// started.
+    fn events(&self) -> &[String] {
+        &[]
+    }
+
     /// Called before the event's handler.
     ///
     /// # Errors

@@ -41,17 +41,19 @@
 //! | `ping` | | `{"type":"pong","timestamp":…}` |
 //!
 //! In the [plain style](Style::Plain) the `type` is the event itself and its fields lie beside it:
-//! `{"type":"chat","room":"general","content":"…"}`. Answers are the same, with the field `event`; a `request_id` is
-//! optional.
+//! `{"type":"chat","room":"general","content":"…"}`. All but `type` and `request_id` are the event's own, and an `auth` has its `token`. Answers
+//! are the same, with the field `event`; a `request_id` is optional, and makes events answer that [want no answer](Router::notify).
 //!
-//! What is no message of these is answered with code 400 and the field that is wrong, an unknown event
-//! with 404; both count as [invalid](crate::Conn::report_invalid).
+//! What is no message of these, or carries something else than its event takes, is answered with code 400 and the field that is wrong,
+//! an unknown event with 404, one that its sender may not send with 401 or 403, and one that is too large with 413. All count as
+//! [invalid](crate::Conn::report_invalid).
 
 mod answer;
 pub mod auth;
 mod codec;
 mod cx;
 mod error;
+mod hooks;
 mod json;
 mod middleware;
 #[cfg(feature = "msgpack")]
@@ -62,6 +64,7 @@ mod resume;
 mod route;
 mod serve;
 mod validate;
+mod wire;
 
 pub use crate::session::Sessions;
 pub use auth::{
@@ -87,10 +90,8 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::conn::Conn;
-use crate::event::Close;
 use crate::handler::{Accept, Reject, Upgrade};
-use crate::protocol::message::Message;
+use hooks::Hooks;
 use route::Entry;
 
 /// Bytes of a `request_id`, and of an event's name.
@@ -123,19 +124,6 @@ pub struct Router<S = (), C = Json> {
     fault: Option<RouterError>,
 }
 
-type Admit<S> = Box<dyn Fn(&Upgrade<'_>) -> Result<Accept<S>, Reject> + Send + Sync>;
-type OnOpen<S> = Box<dyn Fn(&mut Conn<'_, S>) + Send + Sync>;
-type OnClose<S> = Box<dyn Fn(&mut Conn<'_, S>, &Close) + Send + Sync>;
-type OnOther<S> = Box<dyn Fn(&mut Conn<'_, S>, Message<'_>) + Send + Sync>;
-
-/// What is called besides events.
-struct Hooks<S> {
-    admit: Admit<S>,
-    open: Option<OnOpen<S>>,
-    close: Option<OnClose<S>>,
-    other: Option<OnOther<S>>,
-}
-
 impl Router {
     /// A router without events, whose connections have no state and are all let in.
     pub fn new() -> Router {
@@ -161,12 +149,7 @@ impl<S: Send + 'static> Router<S> {
             entries: Vec::new(),
             by_name: HashMap::new(),
             middleware: Vec::new(),
-            hooks: Hooks {
-                admit: Box::new(admit),
-                open: None,
-                close: None,
-                other: None,
-            },
+            hooks: Hooks::new(admit),
             auth: None,
             sessions: None,
             fault: None,
@@ -246,10 +229,13 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         Req: DeserializeOwned + 'static,
         R: Done,
     {
-        self.register(
-            event,
-            route::answering(move |cx: &mut Cx<'_, S>, request: Req| handler(cx, request).done()),
-        )
+        let run =
+            route::answering(move |cx: &mut Cx<'_, S>, request: Req| handler(cx, request).done());
+        let entries = self.entries.len();
+        self.register(event, run);
+        let entry = &mut self.entries[entries];
+        entry.is_notice = true;
+        Route::new(&mut entry.rules)
     }
 
     fn register(&mut self, event: &str, run: route::Run<S, C>) -> Route<'_> {
@@ -271,6 +257,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         self.entries.push(Entry {
             name: event.into(),
             rules: Rules::default(),
+            is_notice: false,
             run,
         });
         Route::new(&mut self.entries[index].rules)
@@ -304,34 +291,6 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
         // The token says who it is.
         self.register("session.resume", resume).public();
         self.sessions = Some(sessions);
-        self
-    }
-
-    /// Calls `hook` for each connection that opens; what it sends arrives first.
-    pub fn on_open(
-        &mut self,
-        hook: impl Fn(&mut Conn<'_, S>) + Send + Sync + 'static,
-    ) -> &mut Self {
-        self.hooks.open = Some(Box::new(hook));
-        self
-    }
-
-    /// Calls `hook` for each connection that ends; see [`Handler::on_close`](crate::Handler::on_close).
-    pub fn on_close(
-        &mut self,
-        hook: impl Fn(&mut Conn<'_, S>, &Close) + Send + Sync + 'static,
-    ) -> &mut Self {
-        self.hooks.close = Some(Box::new(hook));
-        self
-    }
-
-    /// Calls `hook` for messages of the kind that events do not travel in: binary ones, or with a binary codec text. Without one they
-    /// are answered 400.
-    pub fn on_other(
-        &mut self,
-        hook: impl Fn(&mut Conn<'_, S>, Message<'_>) + Send + Sync + 'static,
-    ) -> &mut Self {
-        self.hooks.other = Some(Box::new(hook));
         self
     }
 
@@ -378,10 +337,28 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
     /// router.notify("too-late", |_, ()| {});
     /// ```
     pub fn freeze(self) -> Result<Routes<S, C>, RouterError> {
-        match self.fault {
+        match self.check() {
             Some(fault) => Err(fault),
             None => Ok(Routes::new(self)),
         }
+    }
+
+    /// What is wrong, if anything is.
+    fn check(&self) -> Option<RouterError> {
+        let needs_role = |entry: &&Entry<S, C>| !entry.rules.roles.is_empty();
+        let without_auth = self.entries.iter().filter(|_| self.auth.is_none());
+        let without_auth = without_auth.filter(needs_role).map(|entry| {
+            let event = entry.name.clone().into();
+            RouterError::RolesWithoutAuth { event }
+        });
+        let concerned = self.middleware.iter().flat_map(|it| it.events());
+        let unknown = concerned.filter(|event| !self.by_name.contains_key(event.as_str()));
+        let unknown = unknown.map(|event| {
+            let event = event.clone();
+            RouterError::UnknownEvent { event }
+        });
+        let faults = self.fault.clone().into_iter();
+        faults.chain(without_auth).chain(unknown).next()
     }
 }
 

@@ -13,7 +13,7 @@ use super::cx::Cx;
 use super::error::EventError;
 use super::middleware::{Call, Middleware};
 use crate::address::household;
-use crate::limits::{MAX_BUCKETS, REFUSALS_BEFORE_CLOSE};
+use crate::limits::{MAX_BUCKETS, REFUSALS_BEFORE_CLOSE, SWEEP_PAUSE};
 
 /// Bounds how often events are sent, by token buckets: `burst` at once, `per_second` for ever.
 ///
@@ -46,10 +46,11 @@ enum Whose {
     Address(Buckets<u64>),
 }
 
+/// What a [`Bucket`] holds, and how fast it fills up.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
-    per_second: f64,
-    burst: f64,
+pub(super) struct Rate {
+    pub(super) per_second: f64,
+    pub(super) burst: f64,
 }
 
 impl RateLimit {
@@ -61,7 +62,8 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Whose::Connection)
     }
 
-    /// For all connections of a user together; for those of nobody each by itself.
+    /// For all connections of a user together; for those of nobody each by itself, and for those of users who come while 262,144 others
+    /// are known.
     ///
     /// # Panics
     /// As [`RateLimit::per_connection`].
@@ -111,13 +113,17 @@ impl RateLimit {
         match &self.whose {
             Whose::Connection => {}
             Whose::User(buckets) => {
-                if let Some(user) = cx.user_id() {
-                    return buckets.take(user, now, self.rate);
+                if let Some(user) = cx.user_id()
+                    && let Some(has_one) = buckets.take(user, now, self.rate)
+                {
+                    return has_one;
                 }
             }
             Whose::Address(buckets) => {
-                if let Some(address) = cx.client_addr() {
-                    return buckets.take(&household(address), now, self.rate);
+                if let Some(address) = cx.client_addr()
+                    && let Some(has_one) = buckets.take(&household(address), now, self.rate)
+                {
+                    return has_one;
                 }
             }
         }
@@ -128,6 +134,10 @@ impl RateLimit {
 }
 
 impl<S> Middleware<S> for RateLimit {
+    fn events(&self) -> &[String] {
+        &self.events
+    }
+
     fn before(&self, cx: &mut Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
         let concerns = |name: &String| name == call.event();
         if !self.events.is_empty() && !self.events.iter().any(concerns) {
@@ -179,13 +189,13 @@ impl Own {
 
 /// What may be sent at once, and fills up again.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     since: Duration,
 }
 
 impl Bucket {
-    fn full(now: Duration, rate: Rate) -> Bucket {
+    pub(super) fn full(now: Duration, rate: Rate) -> Bucket {
         Bucket {
             tokens: rate.burst,
             since: now,
@@ -199,7 +209,7 @@ impl Bucket {
         self.since = self.since.max(now);
     }
 
-    fn take(&mut self, now: Duration, rate: Rate) -> bool {
+    pub(super) fn take(&mut self, now: Duration, rate: Rate) -> bool {
         self.fill(now, rate);
         let has_one = self.tokens >= 1.0;
         if has_one {
@@ -212,8 +222,15 @@ impl Bucket {
 /// Buckets that all shards share, in parts, so that two shards seldom meet.
 #[derive(Debug)]
 struct Buckets<K> {
-    parts: [Mutex<HashMap<K, Bucket>>; PARTS],
+    parts: [Mutex<Part<K>>; PARTS],
     hashing: DefaultHashBuilder,
+}
+
+#[derive(Debug)]
+struct Part<K> {
+    buckets: HashMap<K, Bucket>,
+    /// When it may be looked through again.
+    sweeps: Duration,
 }
 
 const PARTS: usize = 16;
@@ -221,38 +238,43 @@ const PARTS: usize = 16;
 impl<K: Eq + Hash> Buckets<K> {
     fn new() -> Buckets<K> {
         Buckets {
-            parts: std::array::from_fn(|_| Mutex::default()),
+            parts: std::array::from_fn(|_| {
+                Mutex::new(Part {
+                    buckets: HashMap::new(),
+                    sweeps: Duration::ZERO,
+                })
+            }),
             hashing: DefaultHashBuilder::default(),
         }
     }
 
-    /// Takes from the bucket of that name. Who finds no room for one has none: it is refused.
-    fn take<Q>(&self, key: &Q, now: Duration, rate: Rate) -> bool
+    /// Takes from the bucket of that name; `None` where there is no room for one.
+    fn take<Q>(&self, key: &Q, now: Duration, rate: Rate) -> Option<bool>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let part = usize::try_from(self.hashing.hash_one(key) % PARTS as u64).unwrap_or_default();
-        let mut buckets = self.parts[part]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let part = self.parts[part].lock();
+        let Part { buckets, sweeps } = &mut *part.unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(key) {
-            return bucket.take(now, rate);
+            return Some(bucket.take(now, rate));
         }
-        if buckets.len() >= MAX_BUCKETS / PARTS {
+        if buckets.len() >= MAX_BUCKETS / PARTS && now >= *sweeps {
+            *sweeps = now.saturating_add(SWEEP_PAUSE);
             // One that is full says no more than none.
             buckets.retain(|_, bucket| {
                 bucket.fill(now, rate);
                 bucket.tokens < rate.burst
             });
-            if buckets.len() >= MAX_BUCKETS / PARTS {
-                return false;
-            }
+        }
+        if buckets.len() >= MAX_BUCKETS / PARTS {
+            return None;
         }
         let mut bucket = Bucket::full(now, rate);
         let has_one = bucket.take(now, rate);
         buckets.insert(key.to_owned(), bucket);
-        has_one
+        Some(has_one)
     }
 }
 
@@ -294,12 +316,16 @@ mod tests {
     fn the_table_is_bounded_and_forgets_who_is_quiet() {
         let buckets = Buckets::<String>::new();
         let take = |name: usize, millis| buckets.take(&*name.to_string(), at(millis), RATE);
-        let let_in = (0..2 * MAX_BUCKETS).filter(|name| take(*name, 0)).count();
-        assert!(let_in <= MAX_BUCKETS, "{let_in}");
-        assert!(let_in > MAX_BUCKETS / 2, "{let_in}");
+        let known = (0..2 * MAX_BUCKETS).filter(|name| take(*name, 0) == Some(true));
+        let known = known.count();
+        assert!((MAX_BUCKETS / 2..=MAX_BUCKETS).contains(&known), "{known}");
+        let newcomers =
+            |millis| (0..100).filter_map(move |name| take(name + 5 * MAX_BUCKETS, millis));
+        assert_eq!(newcomers(999).count(), 0, "it was looked through just now");
         assert!(
-            (0..100).all(|name| take(name + 5 * MAX_BUCKETS, 1000)),
-            "they are full again"
+            newcomers(1000).all(|has_one| has_one),
+            "the others are full again"
         );
+        assert_eq!(newcomers(1000).count(), 100);
     }
 }

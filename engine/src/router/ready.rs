@@ -23,7 +23,7 @@
 //! | `room.leave` | `{"room":"tea"}` | `{"room":"tea","left":true}` |
 //! | `room.say` | `{"room":"tea","content":…}` | `{"room":"tea"}`; the others are told `room.message` |
 //! | `user.tell` | `{"user":"ann","content":…}` | `{"user":"ann","connections":2}`; she is told `user.message` |
-//! | `room.presence` | `{"room":"tea"}` | `{"room":"tea","users":{"ann":2},"anonymous":1}` |
+//! | `room.presence` | `{"room":"tea"}` | `{"room":"tea","users":{"ann":2},"count":1,"anonymous":1}`, which names 256 users at most, of as many as `count` says |
 //! | `echo` | anything | the same |
 //!
 //! `room.message` carries `{"room":"tea","from":"ann","content":…}`, and in a sequenced room `"position":{"epoch":"…","offset":8}`;
@@ -282,24 +282,27 @@ pub fn tell<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
 struct Present {
     room: String,
     users: BTreeMap<String, usize>,
+    count: usize,
     anonymous: usize,
 }
 
 /// `room.presence`: for members of rooms with [presence](crate::RoomOptions::presence); others are answered 403, and 404 where
-/// the room has none.
+/// the room has none. Of a large room, some of the users are named: who wants to know all of them follows the room's notices.
 pub fn presence<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
     router.on(
         "room.presence",
         |cx, Valid(Named { room }): Valid<Named>| {
             check_member(cx, &room)?;
-            let present = cx.engine().presence(&room);
-            let present = present.ok_or(EventError::not_found("the room has no presence"))?;
+            let present = cx.engine().some_presence(&room);
+            let none = EventError::not_found("the room has no presence");
+            let (present, count) = present.ok_or(none)?;
             let users = present.users.into_iter();
             Ok(Present {
                 room,
                 users: users
                     .map(|(user, devices)| (user.to_string(), devices))
                     .collect(),
+                count,
                 anonymous: present.anonymous,
             })
         },

@@ -10,7 +10,7 @@ use super::route::{self, Progress, Run};
 use super::serve::Table;
 use super::{Codec, Cx, EventError};
 use crate::conn::Conn;
-use crate::limits::MAX_POSITIONS;
+use crate::limits::{MAX_POSITIONS, RECALLED_PER_RESUME};
 use crate::notice::Notify;
 use crate::room::JoinError;
 use crate::session::{Parked, Sessions};
@@ -55,11 +55,15 @@ pub(super) fn resuming<S: Send + 'static, C: Codec>(sessions: &Sessions) -> Run<
     let sessions = sessions.clone();
     Box::new(move |table, cx, data| {
         let resume = route::read(&table.codec, data)?;
+        let was_known = cx.identity().is_some();
         let resumed = resume_session(&sessions, table.auth.as_ref(), cx, resume)?;
         if resumed.resumed {
             table.watch_restored(cx);
         }
         table.answer(cx, &resumed)?;
+        if !was_known && cx.identity().is_some() {
+            table.tell_authenticated(cx);
+        }
         Ok(Progress::Answered)
     })
 }
@@ -126,8 +130,11 @@ fn restore<S: Send + 'static>(
     if let Some(user) = &user {
         cx.set_user_id(&**user);
     }
+    let before = cx.recalled();
     let rejoin = |room: String| {
-        let rejoined = rejoin(cx, &room, positions.get(&room));
+        let since = positions.get(&room);
+        let since = since.filter(|_| cx.recalled() - before < RECALLED_PER_RESUME);
+        let rejoined = rejoin(cx, &room, since);
         (room, rejoined)
     };
     Resumed {

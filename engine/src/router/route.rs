@@ -11,11 +11,14 @@ use super::cx::Cx;
 use super::error::EventError;
 use super::middleware::Rules;
 use super::serve::Table;
+use super::validate::Invalid;
 
 /// A registered event.
 pub(super) struct Entry<S, C> {
     pub(super) name: Box<str>,
     pub(super) rules: Rules,
+    /// Nobody is answered who does not name the request.
+    pub(super) is_notice: bool,
     pub(super) run: Run<S, C>,
 }
 
@@ -156,10 +159,15 @@ pub(super) fn read<C: Codec, T: DeserializeOwned>(
     data: &Payload<'_>,
 ) -> Result<T, EventError> {
     codec.read_data(data).map_err(|mut error| {
+        if let Some((field, rule)) = Invalid::find(&error.reason) {
+            let dot = if error.field.is_empty() { "" } else { "." };
+            error.field = format!("{}{dot}{field}", error.field);
+            error.reason = rule.to_owned();
+        }
         if !matches!(data, Payload::Whole(_)) {
             let dot = if error.field.is_empty() { "" } else { "." };
             error.field = format!("data{dot}{}", error.field);
         }
-        error.into()
+        EventError::from(error).refusing()
     })
 }

@@ -5,13 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use serde::Serialize;
 
-use super::answer::{Answer, Pong};
 use super::auth::{self, Auth, Identity};
 use super::codec::{Codec, Envelope, Payload};
 use super::cx::{About, Cx, TraceId};
-use super::error::EventError;
+use super::error::{DecodeError, EventError};
 use super::json::Json;
 use super::middleware::{Call, Middleware, Outcome};
 use super::route::{Entry, Progress};
@@ -19,7 +17,6 @@ use super::{Hooks, MAX_NAME, Router, Style};
 use crate::conn::Conn;
 use crate::event::Close;
 use crate::handler::{Accept, Handler, Reject, Upgrade};
-use crate::protocol::close::CloseCode;
 use crate::protocol::message::Message;
 use crate::session::Sessions;
 
@@ -28,11 +25,11 @@ pub struct Routes<S = (), C = Json>(Arc<Table<S, C>>);
 
 /// What a router was told, as it is looked at for every message.
 pub(super) struct Table<S, C> {
-    style: Style,
+    pub(super) style: Style,
     pub(super) codec: C,
-    entries: Vec<Entry<S, C>>,
+    pub(super) entries: Vec<Entry<S, C>>,
     by_name: HashMap<Box<str>, usize>,
-    middleware: Vec<Box<dyn Middleware<S>>>,
+    pub(super) middleware: Vec<Box<dyn Middleware<S>>>,
     hooks: Hooks<S>,
     pub(super) auth: Option<Auth>,
     sessions: Option<Sessions>,
@@ -74,6 +71,9 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
         if let Some(open) = &self.0.hooks.open {
             open(conn);
         }
+        if conn.attribute::<Identity>().is_some() {
+            self.0.tell_authenticated(conn);
+        }
     }
 
     fn on_message(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
@@ -83,7 +83,11 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
             Message::Binary(bytes) if C::IS_BINARY => bytes,
             other => return table.handle_other(conn, other),
         };
-        match table.codec.read(bytes) {
+        let envelope = match table.style {
+            Style::Standard => table.codec.read(bytes),
+            Style::Plain => table.read_plain(bytes),
+        };
+        match envelope {
             Ok(envelope) => Table::handle(table, conn, envelope, bytes),
             Err(error) => table.refuse(conn, None, None, &error.into()),
         }
@@ -96,15 +100,34 @@ impl<S: Send + 'static, C: Codec> Handler for Routes<S, C> {
         if let Some(sessions) = &self.0.sessions {
             // Its jobs are those of a connection that is over.
             conn.attributes().remove::<auth::Progress>();
+            let identity = conn.attribute::<Identity>();
             // Who was not authenticated in the end has nothing to return to.
-            if self.0.auth.is_none() || conn.attribute::<Identity>().is_some() {
-                sessions.park(conn, close);
+            if self.0.auth.is_none() || identity.is_some() {
+                let beside = identity.map_or(0, Identity::memory);
+                sessions.park(conn, close, beside);
             }
         }
     }
 }
 
 impl<S: Send + 'static, C: Codec> Table<S, C> {
+    /// Tells the service of a client that was not authenticated before.
+    pub(super) fn tell_authenticated(&self, conn: &mut Conn<'_, S>) {
+        if let Some(hook) = &self.hooks.authenticated
+            && !conn.is_closed()
+        {
+            hook(conn);
+        }
+    }
+
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        let envelope = self.codec.read_plain(message)?;
+        if self.auth.is_some() && envelope.kind.as_deref() == Some("auth") {
+            return self.codec.read(message);
+        }
+        Ok(envelope)
+    }
+
     /// Handles a message by what it says that it is.
     fn handle(table: &Arc<Self>, conn: &mut Conn<'_, S>, envelope: Envelope<'_>, whole: &[u8]) {
         let Envelope {
@@ -159,6 +182,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             return table.refuse(conn, shown, request_id, &unknown);
         };
         let entry = &table.entries[route];
+        let wants_answer = wants_answer && !(entry.is_notice && request_id.is_none());
         let about = About {
             route,
             request_id: request_id.map(Cow::Borrowed),
@@ -175,8 +199,8 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         };
         let mut passed = 0;
         let outcome = table
-            .authorise(&cx, &call)
-            .and_then(|()| table.before(&mut cx, &call, &mut passed))
+            .before(&mut cx, &call, &mut passed)
+            .and_then(|()| table.authorise(&cx, &call).map_err(EventError::refusing))
             .and_then(|()| {
                 cx.timeout = entry.rules.timeout.or(cx.timeout);
                 (entry.run)(table, &mut cx, data)
@@ -187,6 +211,9 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             Err(error) => {
                 table.fail(&mut cx, &error);
                 table.after(&mut cx, passed, Some(&error));
+                if error.is_refusal() {
+                    cx.report_invalid();
+                }
             }
         }
     }
@@ -204,7 +231,7 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         Ok(())
     }
 
-    fn after(&self, cx: &mut Cx<'_, S>, passed: usize, error: Option<&EventError>) {
+    pub(super) fn after(&self, cx: &mut Cx<'_, S>, passed: usize, error: Option<&EventError>) {
         if passed == 0 {
             return;
         }
@@ -217,7 +244,8 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         }
     }
 
-    /// Size and roles, which every event has rules about.
+    /// Size and roles, which every event has rules about. Behind the middleware, which limits and logs what is refused,
+    /// too.
     fn authorise(&self, cx: &Cx<'_, S>, call: &Call<'_>) -> Result<(), EventError> {
         let rules = call.rules;
         if rules.max_size.is_some_and(|max| call.len() > max) {
@@ -238,144 +266,6 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             )),
         }
     }
-}
-
-/// Answers.
-impl<S: Send + 'static, C: Codec> Table<S, C> {
-    /// Answers an event with what its handler has made, if an answer is wanted.
-    pub(super) fn answer<T: Serialize>(
-        &self,
-        cx: &mut Cx<'_, S>,
-        data: &T,
-    ) -> Result<(), EventError> {
-        if !cx.about.wants_answer {
-            return Ok(());
-        }
-        let timestamp = cx.unix_time();
-        let About {
-            route,
-            request_id,
-            trace,
-            ..
-        } = &cx.about;
-        let response = Answer {
-            kind: "response",
-            event: self.shown(*route),
-            request_id: request_id.as_deref(),
-            code: 200,
-            message: "success",
-            data: Some(data),
-            trace_id: *trace,
-            timestamp,
-        };
-        let mut out = Vec::with_capacity(ANSWER);
-        if let Err(error) = self.codec.write(&mut out, &response) {
-            let event = &*self.entries[*route].name;
-            tracing::error!(target: "throng::router", event, %trace, error, "an answer cannot be represented");
-            return Err(EventError::internal());
-        }
-        self.send(cx, &out);
-        Ok(())
-    }
-
-    /// Ends an event whose handler went on beside the shard.
-    pub(super) fn finish<T: Serialize>(
-        &self,
-        conn: &mut Conn<'_, S>,
-        about: About<'_>,
-        outcome: Result<T, EventError>,
-    ) {
-        let mut cx = Cx::new(conn.reborrow(), about);
-        let outcome = outcome.and_then(|data| self.answer(&mut cx, &data));
-        if let Err(error) = &outcome {
-            self.fail(&mut cx, error);
-        }
-        self.after(&mut cx, self.middleware.len(), outcome.as_ref().err());
-    }
-
-    /// Tells a client why its event came to nothing.
-    fn fail(&self, cx: &mut Cx<'_, S>, error: &EventError) {
-        let (route, trace) = (cx.about.route, cx.about.trace);
-        let request_id = cx.about.request_id.take();
-        let event = self.shown(route);
-        self.tell(cx, event, request_id.as_deref(), trace, error);
-        cx.about.request_id = request_id;
-        if let Some(reason) = error.close_reason() {
-            cx.close(CloseCode::POLICY, reason);
-        }
-    }
-
-    /// Tells a client that its message is not understood, and counts that.
-    #[cold]
-    pub(super) fn refuse(
-        &self,
-        conn: &mut Conn<'_, S>,
-        event: Option<&str>,
-        request_id: Option<&str>,
-        error: &EventError,
-    ) {
-        let trace = TraceId(conn.random());
-        let event = event.filter(|_| self.style == Style::Plain);
-        self.tell(conn, event, request_id, trace, error);
-        conn.report_invalid();
-    }
-
-    fn tell(
-        &self,
-        conn: &mut Conn<'_, S>,
-        event: Option<&str>,
-        request_id: Option<&str>,
-        trace_id: TraceId,
-        error: &EventError,
-    ) {
-        let failure = Answer::<()> {
-            kind: "error",
-            event,
-            request_id,
-            code: error.code(),
-            message: error.message(),
-            data: None,
-            trace_id,
-            timestamp: conn.unix_time(),
-        };
-        self.write(conn, &failure);
-    }
-
-    /// The event's name, where answers carry it.
-    fn shown(&self, route: usize) -> Option<&str> {
-        let name = &*self.entries[route].name;
-        (self.style == Style::Plain).then_some(name)
-    }
-
-    fn answer_ping(&self, conn: &mut Conn<'_, S>) {
-        let timestamp = conn.unix_time();
-        let kind = "pong";
-        self.write(conn, &Pong { kind, timestamp });
-    }
-
-    /// Sends what can always be represented.
-    pub(super) fn write<T: Serialize>(&self, conn: &mut Conn<'_, S>, value: &T) {
-        let mut out = Vec::with_capacity(ANSWER);
-        match self.codec.write(&mut out, value) {
-            Ok(()) => self.send(conn, &out),
-            Err(error) => {
-                tracing::error!(target: "throng::router", error, "a codec cannot represent an answer of the router's");
-            }
-        }
-    }
-
-    fn send(&self, conn: &mut Conn<'_, S>, bytes: &[u8]) {
-        if C::IS_BINARY {
-            conn.send(bytes);
-            return;
-        }
-        match simdutf8::basic::from_utf8(bytes) {
-            Ok(text) => drop(conn.send(text)),
-            Err(_) => {
-                tracing::error!(target: "throng::router", "a codec for text has written what is none");
-            }
-        }
-    }
 
     #[cold]
     fn handle_other(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
@@ -387,9 +277,6 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         self.refuse(conn, None, None, &EventError::malformed(wrong));
     }
 }
-
-/// Bytes that most answers fit in.
-const ANSWER: usize = 256;
 
 impl<S, C> fmt::Debug for Routes<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -44,7 +44,9 @@ pub struct Valid<T>(pub T);
 impl<'de, T: DeserializeOwned + Validate> Deserialize<'de> for Valid<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Valid<T>, D::Error> {
         let value = T::deserialize(deserializer)?;
-        value.validate().map_err(D::Error::custom)?;
+        value
+            .validate()
+            .map_err(|invalid| D::Error::custom(invalid.mark()))?;
         Ok(Valid(value))
     }
 }
@@ -57,6 +59,9 @@ pub struct Invalid {
     rule: String,
 }
 
+/// Errors of deserializers are texts alone, and none but these begins with a word joiner, which nobody sees.
+const MARK: char = '\u{2060}';
+
 impl Invalid {
     /// A field that breaks a rule: "must name a room".
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Invalid {
@@ -64,6 +69,16 @@ impl Invalid {
             field: field.into(),
             rule: rule.into(),
         }
+    }
+
+    /// As the text of an error of a deserializer's, which [`Invalid::find`] knows again.
+    fn mark(&self) -> String {
+        format!("{MARK}{self}")
+    }
+
+    /// The field and the rule, where that is what went wrong.
+    pub(super) fn find(reason: &str) -> Option<(&str, &str)> {
+        reason.strip_prefix(MARK)?.split_once(": ")
     }
 
     /// Checks how many characters a text has.

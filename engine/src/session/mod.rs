@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::conn::Conn;
 use crate::entropy::system_entropy;
 use crate::event::{Cause, Close};
+use crate::limits::{MAX_POSITIONS, PARKED_PART};
 use crate::protocol::close::CloseCode;
 
 /// Sessions of the clients of a [`Router`](crate::Router) ([`Router::sessions`](crate::Router::sessions)).
@@ -29,7 +30,10 @@ use crate::protocol::close::CloseCode;
 ///
 /// It is answered `{"resumed":true,"user":"ann","rooms":{"trades":{"recovered":true,"messages":3,"position":{…}},"tea":{"recovered":false}}}`
 /// behind what it missed, or `{"resumed":false}`: then nothing is restored, and it begins anew. Rooms whose history does not go back so far, or
-/// that have none, are joined with `"recovered":false`; one that cannot be joined is told with an `"error"`.
+/// that have none, are joined with `"recovered":false`, and so are those that come when 4 MiB of histories have been recalled; one that cannot be joined is told with an `"error"`.
+///
+/// A connection whose loss has not been noticed yet has left nothing: a client that returns before the heartbeat misses the old one
+/// is answered `{"resumed":false}`, and may ask again with the same token.
 ///
 /// The token opens what the connection was allowed: it belongs to the client alone. It holds once, and the client is told
 /// another one for its new connection.
@@ -45,7 +49,10 @@ impl Sessions {
         Sessions::with_capacity(window, 65_536)
     }
 
-    /// The same with another bound; where it is reached, the session that would end first is given up.
+    /// The same with another bound; where it is reached, the session that would end first is given up. Such is also what
+    /// becomes of sessions that take more than a sixteenth of the
+    /// [`memory_budget`](field@crate::Config::memory_budget), to which they count; what attributes point to, but for the claims of
+    /// an [`Identity`](crate::router::Identity), is not counted. Of the connection's rooms 4,096 are kept.
     pub fn with_capacity(window: Duration, sessions: usize) -> Sessions {
         Sessions {
             window,
@@ -81,21 +88,30 @@ impl Sessions {
         Some(token)
     }
 
-    /// Keeps what belongs to a connection that has ended, if it may come back.
-    pub(crate) fn park<S>(&self, conn: &mut Conn<'_, S>, close: &Close) {
+    /// Keeps what belongs to a connection that has ended, if it may come back. What its attributes point to takes
+    /// `beside` bytes.
+    pub(crate) fn park<S>(&self, conn: &mut Conn<'_, S>, close: &Close, beside: usize) {
         if !may_return(&close.cause) {
             return;
         }
         let Some(token) = conn.attributes().remove::<Token>() else {
             return;
         };
-        let parked = Parked {
+        let mut parked = Parked {
             user: conn.user_id().map(str::to_owned),
-            rooms: conn.rooms().map(str::to_owned).collect(),
+            rooms: conn
+                .rooms()
+                .take(MAX_POSITIONS)
+                .map(str::to_owned)
+                .collect(),
             attributes: std::mem::take(conn.attributes()),
             until: conn.now().saturating_add(self.window),
+            memory: 0,
         };
-        self.table.insert(token, parked, conn.now());
+        parked.memory = parked.memory() + beside;
+        let budget = conn.memory_budget();
+        let most = budget.map_or(usize::MAX, |budget| budget / PARKED_PART);
+        self.table.insert(token, parked, conn.now(), most);
     }
 
     /// Takes a session out, if it is there and its time is not over.
@@ -106,7 +122,7 @@ impl Sessions {
     /// Puts back what could not be taken over.
     pub(crate) fn put_back(&self, token: &str, parked: Parked, now: Duration) {
         if let Some(token) = Token::parse(token) {
-            self.table.insert(token, parked, now);
+            self.table.insert(token, parked, now, usize::MAX);
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use throng_transport::memory::Charge;
 
 use crate::attributes::Attributes;
+use crate::limits::GIVEN_UP_PER_PARKED;
 
 /// What a session is found by. Only its client knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +50,21 @@ pub(crate) struct Parked {
     pub(crate) attributes: Attributes,
     /// When it is given up, since the engine's epoch.
     pub(crate) until: Duration,
+    /// What it is charged as.
+    pub(super) memory: usize,
+}
+
+impl Parked {
+    /// Bytes that it takes, without what attributes point to.
+    pub(super) fn memory(&self) -> usize {
+        let rooms = self
+            .rooms
+            .iter()
+            .map(|room| room.len() + size_of::<String>());
+        let user = self.user.as_ref().map_or(0, String::len);
+        let entry = size_of::<(Token, Parked)>() + size_of::<(Duration, Token)>();
+        entry + user + rooms.sum::<usize>() + self.attributes.memory()
+    }
 }
 
 #[derive(Debug)]
@@ -61,12 +78,26 @@ struct Kept {
     sessions: HashMap<Token, Parked>,
     /// Those that end first come first.
     ends: BTreeSet<(Duration, Token)>,
+    /// What they take together.
+    bytes: usize,
+    charge: Charge,
 }
 
 impl Kept {
+    fn insert(&mut self, token: Token, parked: Parked) -> Option<Parked> {
+        let before = self.remove(token);
+        self.bytes += parked.memory;
+        self.charge.set(self.bytes);
+        self.ends.insert((parked.until, token));
+        self.sessions.insert(token, parked);
+        before
+    }
+
     fn remove(&mut self, token: Token) -> Option<Parked> {
         let parked = self.sessions.remove(&token)?;
         self.ends.remove(&(parked.until, token));
+        self.bytes -= parked.memory;
+        self.charge.set(self.bytes);
         Some(parked)
     }
 
@@ -89,18 +120,27 @@ impl Table {
         self.kept().sessions.len()
     }
 
-    /// Keeps a session; those that are over go, and where there are too many the one that ends first.
-    pub(super) fn insert(&self, token: Token, parked: Parked, now: Duration) {
+    /// Keeps a session, where all then take `most` bytes at most. Some of those that are over go, and where there is no
+    /// room those that end first, or the new one itself: how many is bounded, since many end in one turn.
+    pub(super) fn insert(&self, token: Token, parked: Parked, now: Duration, most: usize) {
         let mut over = Vec::new();
         {
             let mut kept = self.kept();
-            while let Some(parked) = kept.remove_first(now) {
-                over.push(parked);
+            let needed = parked.memory;
+            let is_full = |kept: &Kept| {
+                kept.sessions.len() >= self.capacity || kept.bytes.saturating_add(needed) > most
+            };
+            for _ in 0..GIVEN_UP_PER_PARKED {
+                let until = if is_full(&kept) { Duration::MAX } else { now };
+                let Some(first) = kept.remove_first(until) else {
+                    break;
+                };
+                over.push(first);
             }
-            kept.ends.insert((parked.until, token));
-            over.extend(kept.sessions.insert(token, parked));
-            if kept.sessions.len() > self.capacity {
-                over.extend(kept.remove_first(Duration::MAX));
+            if is_full(&kept) {
+                over.push(parked);
+            } else {
+                over.extend(kept.insert(token, parked));
             }
         }
         // Attributes are the service's, and so is what their `Drop` does: not under the lock.
@@ -127,6 +167,7 @@ mod tests {
             rooms: Vec::new(),
             attributes: Attributes::default(),
             until: Duration::from_secs(until),
+            memory: 100,
         }
     }
 
@@ -137,8 +178,8 @@ mod tests {
     #[test]
     fn a_session_is_taken_once_and_in_time() {
         let table = Table::new(10);
-        table.insert(Token(1), parked(30), at(0));
-        table.insert(Token(2), parked(40), at(10));
+        table.insert(Token(1), parked(30), at(0), usize::MAX);
+        table.insert(Token(2), parked(40), at(10), usize::MAX);
         assert_eq!(
             table.take(Token(1), at(29)).unwrap().user.as_deref(),
             Some("30")
@@ -153,15 +194,60 @@ mod tests {
     fn the_table_is_bounded_and_forgets_what_is_over() {
         let table = Table::new(2);
         for number in 1..=3_u32 {
-            table.insert(Token(number.into()), parked(30 + u64::from(number)), at(0));
+            table.insert(
+                Token(number.into()),
+                parked(30 + u64::from(number)),
+                at(0),
+                usize::MAX,
+            );
         }
         assert_eq!(table.len(), 2);
         assert!(
             table.take(Token(1), at(0)).is_none(),
             "it would have ended first"
         );
-        table.insert(Token(4), parked(100), at(60));
+        table.insert(Token(4), parked(100), at(60), usize::MAX);
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn what_they_take_is_bounded() {
+        let table = Table::new(100);
+        for number in 1..=5_u32 {
+            table.insert(
+                Token(number.into()),
+                parked(30 + u64::from(number)),
+                at(0),
+                350,
+            );
+        }
+        assert_eq!((table.len(), table.kept().bytes), (3, 300));
+        let mut large = parked(90);
+        large.memory = 351;
+        table.insert(Token(6), large, at(0), 350);
+        assert!(
+            table.take(Token(6), at(0)).is_none(),
+            "larger than all may be"
+        );
+        assert_eq!((table.len(), table.kept().bytes), (0, 0));
+    }
+
+    #[test]
+    fn many_that_end_at_once_go_one_after_another() {
+        let table = Table::new(1000);
+        for number in 0..100_u32 {
+            table.insert(Token(number.into()), parked(30), at(0), usize::MAX);
+        }
+        table.insert(Token(1000), parked(90), at(60), usize::MAX);
+        assert_eq!(table.len(), 101 - GIVEN_UP_PER_PARKED);
+        assert!(
+            table.take(Token(99), at(60)).is_none(),
+            "over, though it is there"
+        );
+        for number in 1001..1010_u32 {
+            table.insert(Token(number.into()), parked(90), at(60), usize::MAX);
+        }
+        assert_eq!(table.len(), 10);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::run::Run;
 use super::timer::{Tick, Wheel};
 use crate::event::{Cause, Rejection};
 use crate::id::ConnectionId;
+use crate::limits::WALL_CLOCK_PAUSE;
 use crate::protocol::close::{CloseCode, write_close};
 use crate::protocol::frame::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::protocol::message::{MessageLimits, Pool};
@@ -91,12 +92,18 @@ pub(crate) struct Core {
     /// Connections whose header of the PROXY protocol is not whole yet.
     pub(super) unannounced: HashSet<SocketKey>,
     pub(crate) forwarding: Forwarding,
+    /// What this turn has queued of rooms' histories, in bytes of memory and of messages.
+    pub(super) recalled: usize,
     /// Publications of this shard that the fan-out pool has not told the end of.
     pub(super) in_fanout: usize,
     pub(crate) batch: SendQueue,
     pub(crate) message_limits: MessageLimits,
     pub(crate) now: Duration,
     pub(crate) tick: Tick,
+    /// The shards' epoch since 1970, by the time of day as it was asked for last.
+    unix_epoch: Duration,
+    /// When that is due again.
+    asks_for_time: Duration,
     pub(super) thrift: Thrift,
     pub(crate) observer: Observer,
     pub(super) random: fastrand::Rng,
@@ -137,6 +144,7 @@ impl Core {
             released: Vec::new(),
             unannounced: HashSet::new(),
             forwarding: Forwarding::new(config.shards),
+            recalled: 0,
             in_fanout: 0,
             batch: SendQueue::new(),
             message_limits: MessageLimits {
@@ -145,6 +153,8 @@ impl Core {
             },
             now: Duration::ZERO,
             tick: Tick::default(),
+            unix_epoch: Duration::ZERO,
+            asks_for_time: Duration::ZERO,
             thrift: Thrift::new(config),
             observer,
             random: fastrand::Rng::with_seed(seed),
@@ -160,10 +170,17 @@ impl Core {
     pub(crate) fn begin(&mut self, now: Duration) {
         self.now = now;
         self.tick = Tick::at(now);
+        if now >= self.asks_for_time
+            && let Some(wall_clock) = self.shared.wall_clock
+        {
+            self.unix_epoch = wall_clock().saturating_sub(now);
+            self.asks_for_time = now.saturating_add(WALL_CLOCK_PAUSE);
+        }
         self.observer.begin(now);
         // By now the driver has let go of what the turn before has sent.
         self.chunks.rewind();
         self.publications.rewind();
+        self.recalled = 0;
     }
 
     /// A tick of the past as a moment.
@@ -171,15 +188,20 @@ impl Core {
         self.shared.epoch + self.now.saturating_sub(self.tick.since(tick))
     }
 
-    /// A tick of the past by the clock that follows the system's from the engine's start.
+    /// A tick of the past as a time of day.
     pub(super) fn system_time(&self, tick: Tick) -> SystemTime {
         let ago = self.tick.since(tick);
-        SystemTime::UNIX_EPOCH + (self.shared.unix_epoch + self.now).saturating_sub(ago)
+        SystemTime::UNIX_EPOCH + (self.unix_epoch + self.now).saturating_sub(ago)
     }
 
     /// The time in seconds since 1970.
     pub(crate) fn unix_time(&self) -> u64 {
-        (self.shared.unix_epoch + self.now).as_secs()
+        (self.unix_epoch + self.now).as_secs()
+    }
+
+    /// What this turn has queued of rooms' histories, in bytes.
+    pub(crate) fn recalled(&self) -> usize {
+        self.recalled
     }
 
     /// A random number.
@@ -349,5 +371,36 @@ impl Core {
         if self.connections[slot].phase == Phase::Handshake {
             self.shared.end_handshake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use throng_transport::Waker;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::shard::mailbox;
+
+    /// A machine that slept, or whose clock was set, tells the right time again.
+    #[test]
+    fn the_time_of_day_is_the_systems() {
+        static WALL: AtomicU64 = AtomicU64::new(1_800_000_000);
+        let wall_clock = || Duration::from_secs(WALL.load(Ordering::Relaxed));
+        let (sender, _mailbox) = mailbox(1, Waker::new(|| true));
+        let shared = Shared::new(Config::default().shards(1), Instant::now(), vec![sender]);
+        let shared = shared.by_the_clocks(Instant::elapsed, wall_clock);
+        let mut core = Core::new(0, Arc::new(shared), 1);
+        let mut at = |seconds, wall| {
+            WALL.store(wall, Ordering::Relaxed);
+            core.begin(Duration::from_secs_f64(seconds));
+            core.unix_time()
+        };
+        assert_eq!(at(5.0, 1_800_000_005), 1_800_000_005);
+        assert_eq!(at(5.5, 1_800_003_605), 1_800_000_005, "not asked for yet");
+        assert_eq!(at(6.0, 1_800_003_606), 1_800_003_606);
+        assert_eq!(at(7.5, 1_700_000_000), 1_700_000_000, "it may go back");
     }
 }

@@ -1,7 +1,7 @@
 //! Holding back what a peer has asked, while there is no room for the answers.
 //!
 //! One receive may bring tens of thousands of messages, and each may be answered by a large one. A
-//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`]), inflates a bounded amount
+//! turn therefore makes a bounded amount ([`PRODUCED_PER_TURN`], in which what is recalled of histories counts), inflates a bounded amount
 //! ([`INFLATED_PER_TURN`]), and takes a bounded part of the memory budget ([`budget`](super::budget)); who does not compress waits for nobody's inflating. A connection that is behind
 //! is not handled beyond half of its queue's bounds. What is left of the bytes received waits in
 //! its connection, which is not read from meanwhile.
@@ -113,7 +113,7 @@ impl Core {
     #[inline]
     pub(super) fn has_done_enough(&self) -> bool {
         let most = PRODUCED_PER_TURN.min(self.thrift.per_turn);
-        let produced = self.chunks.produced() + self.publications.produced();
+        let produced = self.chunks.produced() + self.publications.produced() + self.recalled;
         produced >= most || self.has_taken_enough()
     }
 

@@ -67,7 +67,7 @@ pub(crate) use jobs::{Call, Work};
 pub(crate) use mailbox::{Group, Mail, MailSender, Mailbox, PostError, mailbox};
 #[cfg(feature = "http")]
 pub(crate) use mount::{Mounted, Unopened};
-pub(crate) use observe::Clock;
+pub(crate) use observe::{Clock, WallClock};
 pub(crate) use publish::encode_detached;
 pub(crate) use recorder::ENTRY;
 #[cfg(feature = "admin")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use throng_transport::{Peer, SocketKey};
 
-pub(crate) use times::Clock;
+pub(crate) use times::{Clock, WallClock};
 
 use super::core::Core;
 use super::mailbox::PostError;

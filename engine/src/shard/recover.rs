@@ -75,6 +75,7 @@ impl Core {
     }
 
     fn queue_recalled(&mut self, key: SocketKey, index: RoomIndex, messages: Vec<Kept>) {
+        self.recalled += messages.iter().map(Kept::cost).sum::<usize>();
         self.deliver_run_to(key.slot);
         let room = self.rooms.name_of(index).cloned();
         for kept in messages {

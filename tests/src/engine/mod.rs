@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod events;
 mod gaps;
 pub mod hall;
 #[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere no shard is a task"))]
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use throng::{Backend, Cause, Close, Config, ConnectionId, Engine, Handler, Origins};
 
 pub use client::{Client, Heard, frame, frame_with, request};
+pub use events::{request_of, serve_router};
 pub use gaps::gap;
 pub use runtime::beside;
 pub use service::{Happening, Obedient};

@@ -1,5 +1,7 @@
 //! Whose a token is.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -10,6 +12,7 @@ pub struct Identity {
     roles: Vec<String>,
     issued_at: Option<u64>,
     expires_at: Option<u64>,
+    leeway: u64,
     claims: Value,
 }
 
@@ -21,6 +24,7 @@ impl Identity {
             roles: Vec::new(),
             issued_at: None,
             expires_at: None,
+            leeway: 0,
             claims: Value::Null,
         }
     }
@@ -43,6 +47,13 @@ impl Identity {
     #[must_use]
     pub fn with_expires_at(mut self, unix_time: u64) -> Identity {
         self.expires_at = Some(unix_time);
+        self
+    }
+
+    /// By a token that is accepted for so long beyond its end, since clocks differ.
+    #[must_use]
+    pub fn with_leeway(mut self, leeway: Duration) -> Identity {
+        self.leeway = leeway.as_secs();
         self
     }
 
@@ -78,10 +89,42 @@ impl Identity {
         self.expires_at
     }
 
+    /// Until when it is accepted.
+    pub(super) fn accepted_until(&self) -> Option<u64> {
+        self.expires_at.map(|end| end.saturating_add(self.leeway))
+    }
+
     /// What else the token says.
     pub fn claims(&self) -> &Value {
         &self.claims
     }
+}
+
+impl Identity {
+    /// Bytes that it takes beside itself, about.
+    pub(in crate::router) fn memory(&self) -> usize {
+        let roles = self
+            .roles
+            .iter()
+            .map(|role| role.len() + size_of::<String>());
+        self.user.len() + roles.sum::<usize>() + memory_of(&self.claims)
+    }
+}
+
+fn memory_of(value: &Value) -> usize {
+    let beside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(memory_of).sum(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let field = |(name, value): (&String, &Value)| {
+                name.len() + size_of::<String>() + memory_of(value)
+            };
+            fields.map(field).sum()
+        }
+        _ => 0,
+    };
+    size_of::<Value>() + beside
 }
 
 /// Says whose tokens are.

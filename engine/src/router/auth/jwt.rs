@@ -7,18 +7,15 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::Value;
-use thiserror::Error;
 
+use super::keys::{JwtError, Key, check_secret, malformed, read_file, read_keys};
 use super::{Identity, TokenError, TokenValidator};
+use crate::limits::MAX_TRIED_KEYS;
 
 /// Bytes of a token.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Keys of one set.
-const MAX_KEYS: usize = 64;
-
 /// Validates JSON Web Tokens signed by HS256, RS256, ES256 or EdDSA.
 ///
 /// The user is the claim `sub`. `exp` must be there and not be over, `nbf` must be over where it is there, both with a
@@ -31,9 +28,12 @@ const MAX_KEYS: usize = 64;
 /// use throng::Router;
 /// use throng::router::{Auth, Jwt};
 ///
-/// let jwt = Jwt::hs256(b"a secret of 32 bytes or more ....").issuer("https://id.example.com");
+/// # fn main() -> Result<(), throng::router::JwtError> {
+/// let jwt = Jwt::hs256(b"a secret of 32 bytes or more ....")?.issuer("https://id.example.com");
 /// let mut router = Router::new();
 /// router.auth(Auth::new(jwt));
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// With keys that rotate:
@@ -64,46 +64,15 @@ struct Keys {
     file: Option<PathBuf>,
 }
 
-#[derive(Clone)]
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
-/// Why keys cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum JwtError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is no key, or no set of keys.
-    #[error("no key: {0}")]
-    Malformed(String),
-    /// The set has no key for HS256, RS256, ES256 or EdDSA.
-    #[error("no key is for HS256, RS256, ES256 or EdDSA")]
-    NoKey,
-    /// There are too many.
-    #[error("{count} keys, of which {MAX_KEYS} are allowed")]
-    TooMany {
-        /// How many.
-        count: usize,
-    },
-    /// There is no file to reload: the keys were handed in.
-    #[error("the keys are from no file")]
-    NoFile,
-}
-
 impl Jwt {
-    /// Tokens signed with a shared secret, which should have 32 bytes at least (RFC 7518 §3.2).
-    pub fn hs256(secret: &[u8]) -> Jwt {
-        Jwt::one(Algorithm::HS256, DecodingKey::from_secret(secret))
+    /// Tokens signed with a shared secret.
+    ///
+    /// # Errors
+    /// When it has less than 32 bytes (RFC 7518 §3.2).
+    pub fn hs256(secret: &[u8]) -> Result<Jwt, JwtError> {
+        check_secret(secret.len())?;
+        let key = DecodingKey::from_secret(secret);
+        Ok(Jwt::one(Algorithm::HS256, key))
     }
 
     /// Tokens signed with RSA and SHA-256, by the public key in PEM.
@@ -134,7 +103,7 @@ impl Jwt {
     }
 
     /// Tokens signed with any key of a JSON Web Key Set (RFC 7517 §5), found by `kid`, or where a token has none
-    /// by trying those of its algorithm. Keys for other algorithms are passed over.
+    /// by trying four of its algorithm: those without a `kid`, then the first ones. Keys for other algorithms are passed over.
     ///
     /// # Errors
     /// When it is no such set, or none of its keys can be used.
@@ -241,12 +210,14 @@ impl Jwt {
         }
         let keys = self.keys.current.read();
         let keys = Arc::clone(&keys.unwrap_or_else(PoisonError::into_inner));
-        let fits = |key: &&Key| {
-            let is_it = header.kid.is_none() || key.id.is_none() || key.id == header.kid;
-            is_it && key.algorithm == header.alg
-        };
+        let fits = keys.iter().filter(|key| key.algorithm == header.alg);
+        // Those of that name, then those of none; all, where the token names none.
+        let named = fits.clone().filter(|key| key.id == header.kid);
+        let is_other =
+            |key: &&Key| key.id != header.kid && (header.kid.is_none() || key.id.is_none());
+        let tried = named.chain(fits.filter(is_other)).take(MAX_TRIED_KEYS);
         let mut failure = TokenError::Signature;
-        for key in keys.iter().filter(fits) {
+        for key in tried {
             match decode::<Value>(token, &key.key, &self.rules(key.algorithm)) {
                 Ok(token) => return Ok(token.claims),
                 Err(error) => match error.kind() {
@@ -294,11 +265,11 @@ impl TokenValidator for Jwt {
     fn validate(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let claims = self.verify(token)?;
         let leeway = self.leeway.as_secs();
-        let expires_at = time(&claims, "exp")?.map(|end| end.saturating_add(leeway));
+        let expires_at = time(&claims, "exp")?;
         if expires_at.is_none() && !self.may_last {
             return Err(TokenError::Malformed);
         }
-        if expires_at.is_some_and(|end| end <= now) {
+        if expires_at.is_some_and(|end| end.saturating_add(leeway) <= now) {
             return Err(TokenError::Expired);
         }
         if time(&claims, "nbf")?.is_some_and(|start| start > now.saturating_add(leeway)) {
@@ -309,7 +280,7 @@ impl TokenValidator for Jwt {
         let mut identity = Identity::new(user.ok_or(TokenError::Malformed)?);
         identity = identity.with_roles(self.roles(&claims));
         if let Some(end) = expires_at {
-            identity = identity.with_expires_at(end);
+            identity = identity.with_expires_at(end).with_leeway(self.leeway);
         }
         if let Some(made) = time(&claims, "iat")? {
             identity = identity.with_issued_at(made);
@@ -339,60 +310,6 @@ fn time(claims: &Value, name: &str) -> Result<Option<u64>, TokenError> {
     )]
     let seconds = value.as_u64().or(fraction.map(|seconds| seconds as u64));
     seconds.map(Some).ok_or(TokenError::Malformed)
-}
-
-fn read_file(path: &PathBuf) -> Result<Arc<[Key]>, JwtError> {
-    let json = std::fs::read_to_string(path).map_err(|source| JwtError::File {
-        path: path.clone(),
-        source,
-    })?;
-    read_keys(&json)
-}
-
-fn read_keys(json: &str) -> Result<Arc<[Key]>, JwtError> {
-    let set: JwkSet = serde_json::from_str(json).map_err(malformed)?;
-    let count = set.keys.len();
-    if count > MAX_KEYS {
-        return Err(JwtError::TooMany { count });
-    }
-    let keys: Vec<Key> = set
-        .keys
-        .iter()
-        .filter_map(read_key)
-        .collect::<Result<_, _>>()?;
-    if keys.is_empty() {
-        return Err(JwtError::NoKey);
-    }
-    Ok(keys.into())
-}
-
-/// A key of a set; `None` where it is for something else.
-fn read_key(jwk: &Jwk) -> Option<Result<Key, JwtError>> {
-    let algorithm = match (&jwk.algorithm, jwk.common.key_algorithm) {
-        (AlgorithmParameters::RSA(_), None | Some(KeyAlgorithm::RS256)) => Algorithm::RS256,
-        (AlgorithmParameters::OctetKey(_), None | Some(KeyAlgorithm::HS256)) => Algorithm::HS256,
-        (AlgorithmParameters::EllipticCurve(key), None | Some(KeyAlgorithm::ES256))
-            if key.curve == EllipticCurve::P256 =>
-        {
-            Algorithm::ES256
-        }
-        (AlgorithmParameters::OctetKeyPair(key), None | Some(KeyAlgorithm::EdDSA))
-            if key.curve == EllipticCurve::Ed25519 =>
-        {
-            Algorithm::EdDSA
-        }
-        _ => return None,
-    };
-    let key = DecodingKey::from_jwk(jwk).map_err(malformed);
-    Some(key.map(|key| Key {
-        id: jwk.common.key_id.clone(),
-        algorithm,
-        key,
-    }))
-}
-
-fn malformed(error: impl fmt::Display) -> JwtError {
-    JwtError::Malformed(error.to_string())
 }
 
 impl fmt::Debug for Jwt {

@@ -9,11 +9,14 @@
 //! ```
 //!
 //! A [`TokenValidator`] says whose it is. Who is not authenticated in time is closed with 1008; a token that expires
-//! closes its connection, or has it asked for another one ([`Expiry`]), which may be sent at any time.
+//! closes its connection, or has it asked for another one ([`Expiry`]), which may be sent at any time. Who shows more
+//! tokens than eight at once and one each ten seconds, or five that do not hold, is closed with 1008.
 
 mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
+#[cfg(feature = "jwt")]
+mod keys;
 mod revocation;
 mod serve;
 mod source;
@@ -22,7 +25,9 @@ pub(super) use serve::Progress;
 
 pub use identity::{Identity, TokenError, TokenValidator};
 #[cfg(feature = "jwt")]
-pub use jwt::{Jwt, JwtError};
+pub use jwt::Jwt;
+#[cfg(feature = "jwt")]
+pub use keys::JwtError;
 pub use revocation::{Revocations, RevokeError};
 pub use source::Source;
 
@@ -117,10 +122,10 @@ impl Auth {
     /// Whose token it is.
     fn check(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let identity = self.validator.validate(token, now)?;
-        if identity.expires_at().is_some_and(|end| end <= now) {
+        if identity.accepted_until().is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
-        if self.revocations.concern(&identity) {
+        if self.revocations.concern(&identity, now) {
             return Err(TokenError::Revoked);
         }
         Ok(identity)
@@ -128,8 +133,8 @@ impl Auth {
 
     /// Whether what was validated before still holds.
     pub(super) fn accepts(&self, identity: &Identity, now: u64) -> bool {
-        let is_over = identity.expires_at().is_some_and(|end| end <= now);
-        !is_over && !self.revocations.concern(identity)
+        let is_over = identity.accepted_until().is_some_and(|end| end <= now);
+        !is_over && !self.revocations.concern(identity, now)
     }
 
     /// Decides about an upgrade, together with what the service says of it.
@@ -152,7 +157,8 @@ impl Auth {
         let identity = identity.map_err(|error| refusal(&error.to_string()))?;
         let mut accept = admit(request)?;
         accept.user_id = Some(identity.user().into());
-        if let (None, Some(name)) = (&accept.subprotocol, source.answered_subprotocol()) {
+        let is_chosen = accept.subprotocol.is_some() || request.subprotocol().is_some();
+        if let (false, Some(name)) = (is_chosen, source.answered_subprotocol()) {
             accept = accept.subprotocol(name);
         }
         Ok(accept.attribute(identity))

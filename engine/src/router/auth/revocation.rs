@@ -47,6 +47,13 @@ pub enum RevokeError {
     Close(#[from] PublishError),
 }
 
+impl Kept {
+    /// Whether what was revoked then is.
+    fn remembers(&self, since: u64, now: u64) -> bool {
+        now.saturating_sub(since) <= self.keep.as_secs()
+    }
+}
+
 impl Default for Revocations {
     /// A revocation is remembered for a day.
     fn default() -> Revocations {
@@ -68,9 +75,8 @@ impl Revocations {
         let now = engine.unix_time();
         {
             let mut users = self.users();
-            let is_kept = |since: u64| now.saturating_sub(since) <= self.0.keep.as_secs();
             if users.len() >= MAX_REVOCATIONS {
-                users.retain(|_, since| is_kept(*since));
+                users.retain(|_, since| self.0.remembers(*since, now));
             }
             if users.len() >= MAX_REVOCATIONS && !users.contains_key(user) {
                 let max = MAX_REVOCATIONS;
@@ -87,14 +93,34 @@ impl Revocations {
         self.users().remove(user).is_some()
     }
 
-    /// Whether that token was revoked.
-    pub(super) fn concern(&self, identity: &Identity) -> bool {
-        let users = self.users();
-        let since = users.get(identity.user());
-        since.is_some_and(|since| identity.issued_at().is_none_or(|made| made <= *since))
+    /// Whether that token was revoked and the revocation is remembered, given the time in seconds since 1970.
+    pub(super) fn concern(&self, identity: &Identity, now: u64) -> bool {
+        let since = self.users().get(identity.user()).copied();
+        let since = since.filter(|since| self.0.remembers(*since, now));
+        since.is_some_and(|since| identity.issued_at().is_none_or(|made| made <= since))
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_is_remembered_for_a_day() {
+        const NOW: u64 = 1_800_000_000;
+        const DAY: u64 = 24 * 60 * 60;
+        let revocations = Revocations::default();
+        revocations.users().insert("ann".to_owned(), NOW);
+        let concerned = |identity: Identity, now| revocations.concern(&identity, now);
+        let ann = || Identity::new("ann");
+        assert!(concerned(ann(), NOW) && concerned(ann(), NOW + DAY));
+        assert!(!concerned(ann(), NOW + DAY + 1));
+        assert!(concerned(ann().with_issued_at(NOW), NOW + 1));
+        assert!(!concerned(ann().with_issued_at(NOW + 1), NOW + 1));
+        assert!(!concerned(Identity::new("bob"), NOW));
     }
 }

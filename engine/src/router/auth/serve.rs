@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Auth, Expiry, Identity, TokenError};
 use crate::conn::Conn;
-use crate::limits::MAX_AUTH_FAILURES;
+use crate::limits::{AUTH_BURST, AUTH_PAUSE, MAX_AUTH_FAILURES};
 use crate::protocol::close::CloseCode;
 use crate::router::codec::Codec;
+use crate::router::rate::{Bucket, Rate};
 use crate::router::serve::Table;
 use crate::shard::Job;
 
@@ -17,6 +18,8 @@ use crate::shard::Job;
 #[derive(Debug, Default)]
 pub(in crate::router) struct Progress {
     failures: u32,
+    /// What tokens may still be shown.
+    allowance: Option<Bucket>,
     /// What ends it when its time is over.
     deadline: Option<Job>,
 }
@@ -81,6 +84,9 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         let Some(auth) = &self.auth else {
             return;
         };
+        if !may_show_token(conn) {
+            return conn.close(CloseCode::POLICY, "too many tokens");
+        }
         let now = conn.unix_time();
         let outcome = match token {
             None => Err((400, "token: missing".to_owned())),
@@ -107,8 +113,11 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             timestamp: conn.unix_time(),
         };
         self.write(conn, &success);
-        conn.attributes().insert(identity);
+        let before = conn.attributes().insert(identity);
         self.watch(auth, conn);
+        if before.is_none() {
+            self.tell_authenticated(conn);
+        }
     }
 
     fn count_failure(&self, conn: &mut Conn<'_, S>, code: u16, message: &str) {
@@ -137,10 +146,10 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
             return;
         };
         // It may have been revoked after it was validated, and before the connection was its user's.
-        if auth.revocations.concern(identity) {
+        if auth.revocations.concern(identity, now) {
             return conn.close(CloseCode::POLICY, &TokenError::Revoked.to_string());
         }
-        let Some(end) = identity.expires_at() else {
+        let Some(end) = identity.accepted_until() else {
             return clear_deadline(conn);
         };
         let left = Duration::from_secs(end.saturating_sub(now));
@@ -168,6 +177,18 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
 
 fn progress<'c, S>(conn: &'c mut Conn<'_, S>) -> &'c mut Progress {
     conn.attributes().get_or_default()
+}
+
+/// Whether a connection may show one more token now.
+fn may_show_token<S>(conn: &mut Conn<'_, S>) -> bool {
+    let rate = Rate {
+        per_second: 1.0 / AUTH_PAUSE.as_secs_f64(),
+        burst: AUTH_BURST.into(),
+    };
+    let now = conn.now();
+    let allowance = &mut progress(conn).allowance;
+    let allowance = allowance.get_or_insert_with(|| Bucket::full(now, rate));
+    allowance.take(now, rate)
 }
 
 fn set_deadline<S: Send + 'static>(

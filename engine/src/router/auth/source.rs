@@ -40,7 +40,7 @@ impl Source {
     }
 
     /// Among the subprotocols that the client offers, the one behind that name, which is what it is
-    /// answered: `new WebSocket(url, ["bearer", token])`.
+    /// answered: `new WebSocket(url, ["bearer", token])`. Where it offers one that the service speaks, too, it is answered that.
     pub fn subprotocol(name: impl Into<String>) -> Source {
         Source(Place::Subprotocol(name.into()))
     }

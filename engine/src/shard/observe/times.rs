@@ -8,6 +8,9 @@ use crate::shard::core::Core;
 /// Where times come from: what it is now, measured from the shards' epoch.
 pub(crate) type Clock = fn(&Instant) -> Duration;
 
+/// Where the time of day comes from: what it is now, since 1970.
+pub(crate) type WallClock = fn() -> Duration;
+
 /// A receive that is timed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shard) struct Timing {

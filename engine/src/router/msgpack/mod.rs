@@ -1,11 +1,13 @@
 //! Envelopes as MessagePack.
 
+mod scan;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec, Envelope, Payload};
 use super::error::DecodeError;
-use super::json::{Text, named};
+use super::wire::{self, PlainWire, Wire};
 
 /// [MessagePack](https://msgpack.org) in binary messages: the same maps as in JSON.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,28 +17,22 @@ impl Codec for MessagePack {
     const IS_BINARY: bool = true;
 
     fn read<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
-        if !is_map(message) {
-            return Err(DecodeError::whole("expected a map"));
-        }
-        let wire: Wire<'a> = read(message)?;
-        let text = |text: Option<Text<'a>>| text.map(|text| text.0);
-        Ok(Envelope {
-            kind: text(wire.kind),
-            event: text(wire.event),
-            request_id: text(wire.request_id),
-            token: text(wire.token),
-            data: wire
-                .data
-                .map_or(Payload::Absent, |_| Payload::Within(message)),
-        })
+        let wire: Wire<'a, IgnoredAny> = read_map(message)?;
+        Ok(wire.into_envelope(|_| Payload::Within(message)))
+    }
+
+    fn read_plain<'a>(&self, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        read_map::<PlainWire<'a>>(message).map(Into::into)
     }
 
     fn read_data<T: DeserializeOwned>(&self, data: &Payload<'_>) -> Result<T, DecodeError> {
         match data {
             Payload::Absent => read(&[NIL]).or_else(|_| read(&[EMPTY_MAP])),
-            Payload::Bare(bytes) | Payload::Whole(bytes) => read(bytes),
+            Payload::Bare(bytes) => read(bytes),
+            // What they are parts of has been read.
+            Payload::Whole(bytes) => read_scanned(bytes),
             Payload::Within(bytes) => {
-                let within: Result<Within<T>, DecodeError> = read(bytes);
+                let within: Result<Within<T>, DecodeError> = read_scanned(bytes);
                 within.map(|within| within.data).map_err(|error| {
                     let field = error.field.strip_prefix("data").unwrap_or(&error.field);
                     let field = field.strip_prefix('.').unwrap_or(field).to_owned();
@@ -54,43 +50,29 @@ impl Codec for MessagePack {
 const NIL: u8 = 0xc0;
 const EMPTY_MAP: u8 = 0x80;
 
-/// What serde takes for a struct may be a list of its fields' values, too.
-fn is_map(message: &[u8]) -> bool {
-    matches!(message.first(), Some(0x80..=0x8f | 0xde | 0xdf))
-}
-
-#[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    event: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    request_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    token: Option<Text<'a>>,
-    #[serde(default)]
-    data: Option<IgnoredAny>,
-}
-
 #[derive(Deserialize)]
 struct Within<T> {
     data: T,
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        DecodeError {
-            field: named(path),
-            reason: error.into_inner().to_string(),
-        }
-    })?;
-    match IgnoredAny::deserialize(&mut reader) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
-        _ => Err(DecodeError::whole("bytes follow the message")),
+fn read_map<'a, T: Deserialize<'a>>(message: &'a [u8]) -> Result<T, DecodeError> {
+    // What serde takes for a struct may be a list of its fields' values, too.
+    if !matches!(message.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
+        return Err(DecodeError::whole("expected a map"));
     }
+    read(message)
+}
+
+/// Reads bytes that nobody has looked at.
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    scan::check(bytes).map_err(DecodeError::whole)?;
+    read_scanned(bytes)
+}
+
+/// Reads bytes that are one value, not nested too deeply.
+fn read_scanned<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    wire::read(&mut reader, ToString::to_string)
 }
 
 #[cfg(test)]
@@ -147,6 +129,10 @@ mod tests {
         assert!(MessagePack.read(&[0x90]).is_err(), "a list");
         let mut longer = request();
         longer.push(NIL);
+        let error = MessagePack.read(&longer).unwrap_err();
+        assert_eq!(error.reason, "bytes follow the message");
+        // The beginning of a list, of which nothing follows.
+        longer[request().len()] = 0x91;
         let error = MessagePack.read(&longer).unwrap_err();
         assert_eq!(error.reason, "bytes follow the message");
     }
