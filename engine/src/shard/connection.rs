@@ -18,6 +18,8 @@ use super::wire::Trace;
 use crate::address::Counted;
 use crate::attributes::Attributes;
 use crate::event::Counts;
+#[cfg(feature = "http")]
+use crate::http::Bridged;
 use crate::protocol::message::Decoder;
 use crate::room::RoomSet;
 use crate::shared::Seat;
@@ -242,6 +244,9 @@ pub(crate) struct Particulars {
     pub(crate) client: Option<IpAddr>,
     /// What it counts as of its client's connections.
     pub(crate) counted: Option<Counted>,
+    /// Ends what copies between it and a stream that is no socket.
+    #[cfg(feature = "http")]
+    pub(crate) bridged: Option<Bridged>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,
