@@ -38,9 +38,12 @@ const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a UpgradeRequest<'a, 'a>,
-    pub(crate) peer: Peer,
+    /// `None` where nobody has said.
+    pub(crate) peer: Option<Peer>,
     /// The client's address, as a header of the PROXY protocol told it.
     pub(crate) announced: Option<IpAddr>,
+    /// There was such a header, and it told none.
+    pub(crate) is_unnamed: bool,
     pub(crate) secured: Option<&'a Secured>,
     /// In seconds since 1970.
     pub(crate) unix_time: u64,
@@ -195,17 +198,19 @@ pub(crate) fn decide<S>(
         request,
         peer,
         announced,
+        is_unnamed,
         secured,
         unix_time,
     } = asked;
     let forwarded = request
         .headers()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("X-Forwarded-For"));
+        .filter(|(name, _)| !is_unnamed && name.eq_ignore_ascii_case("X-Forwarded-For"));
     let lines: SmallVec<[&[u8]; 1]> = forwarded.map(|(_, value)| value).collect();
     let client = shared.proxies.client(peer, announced, lines.into_iter());
     let counted = count(shared, client)?;
     let compression = agree_on_compression(config, request)?;
     let chosen = choose_protocol(&config.subprotocols, request);
+    let peer = peer.unwrap_or(Peer::Unix);
     let upgrade = Upgrade {
         request,
         peer,

@@ -194,6 +194,15 @@ fn a_proxy_behind_a_proxy_is_seen_through() {
 }
 
 #[test]
+fn behind_a_header_that_names_nobody_no_request_is_believed() {
+    let engine = start(announced().trusted_proxies(["127.0.0.1", "192.0.2.0/24"]));
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), binary(0x20, [192, 0, 2, 7])] {
+        let told = located(&engine, &header, "X-Forwarded-For: 203.0.113.5\r\n");
+        assert_eq!(told, "127.0.0.1 at 127.0.0.1", "the header's word counts");
+    }
+}
+
+#[test]
 fn who_does_not_begin_with_a_sound_header_is_closed_and_counted() {
     let engine = start(announced().max_connections(2));
     let long = [

@@ -94,7 +94,9 @@ table::settings! {
         /// whoever connects to a Unix socket.
         ///
         /// Of the addresses in `X-Forwarded-For` the last one counts that is not in one of these networks. So
-        /// they must write it themselves, and list nobody who passes on what clients wrote.
+        /// they must write it themselves, and list nobody who passes on what clients wrote. Behind a header of
+        /// the PROXY protocol it counts where that names one of these networks, and never where it names
+        /// nobody (`UNKNOWN`, `LOCAL`): then the client is who connects. `Forwarded` (RFC 7239) is not read.
         ///
         /// Default: none, and `X-Forwarded-For` is ignored. Bounds: 1,024 entries.
         #[serde(deserialize_with = "form::list")]

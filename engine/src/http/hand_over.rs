@@ -20,9 +20,11 @@ use throng_transport::{Peer, Socket, StdStream};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(unix)]
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::event::Rejection;
 use crate::limits::RETRY_POSTING;
 use crate::opening::Opening;
 use crate::shard::{Mail, Mounted, PostError, Unopened};
@@ -38,6 +40,7 @@ pub(super) struct Pending {
 }
 
 /// What lies with a connection that is served through a [`bridge`], which ends soon after it.
+#[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Bridged {
     /// Nothing is ever sent: dropped, it tells.
@@ -46,7 +49,8 @@ pub(crate) struct Bridged {
 
 /// Waits until hyper has sent the answer and gives the socket up, and moves it to a shard.
 pub(super) async fn hand_over(on_upgrade: OnUpgrade, mut pending: Pending) {
-    let time = pending.shared.config.handshake_timeout;
+    let (shared, peer) = (Arc::clone(&pending.shared), pending.peer);
+    let time = shared.config.handshake_timeout;
     let handing = async {
         let upgraded = on_upgrade.await.map_err(io::Error::other)?;
         let (socket, peer, received) = take_apart(upgraded, &mut pending)?;
@@ -66,10 +70,11 @@ pub(super) async fn hand_over(on_upgrade: OnUpgrade, mut pending: Pending) {
         post(&shared, mounted).await
     };
     match timeout(time, handing).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return,
         Ok(Err(error)) => tracing::debug!(%error, "a client was lost before its connection opened"),
         Err(_) => tracing::debug!("a client took too long before its connection opened"),
     }
+    shared.note_rejected_elsewhere(peer, Rejection::Abandoned, Some(101));
 }
 
 /// Puts a connection into the mailbox of the shard whose turn it is, waiting while that is full.

@@ -26,6 +26,7 @@ pub use routes::RequestBody;
 
 #[cfg(feature = "files")]
 pub(crate) use files::Folder;
+#[cfg(unix)]
 pub(crate) use hand_over::Bridged;
 pub(crate) use mount::MountPoint;
 pub(crate) use offering::Offering;

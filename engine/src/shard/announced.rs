@@ -49,6 +49,7 @@ impl<H: Handler> Shard<H> {
                 core.drop_for(key, Release::Close, Rejection::ProxyHeader);
             }
             Announced::Client { address, length } => {
+                connection.marks.set_announced();
                 if address.is_some() {
                     connection.particulars.get_or_insert_default().client = address;
                 }

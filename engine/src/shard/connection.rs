@@ -18,7 +18,7 @@ use super::wire::Trace;
 use crate::address::Counted;
 use crate::attributes::Attributes;
 use crate::event::Counts;
-#[cfg(feature = "http")]
+#[cfg(all(unix, feature = "http"))]
 use crate::http::Bridged;
 use crate::protocol::message::Decoder;
 use crate::room::RoomSet;
@@ -99,6 +99,7 @@ impl Marks {
     const FULL: u8 = 1 << 2;
     const TRACED: u8 = 1 << 3;
     const SHOWN: u8 = 1 << 4;
+    const ANNOUNCED: u8 = 1 << 5;
 
     /// Whether the upgrade was accepted.
     pub(crate) fn was_open(self) -> bool {
@@ -126,6 +127,15 @@ impl Marks {
 
     pub(crate) fn set_full(&mut self, is_full: bool) {
         self.0 = self.0 & !Marks::FULL | if is_full { Marks::FULL } else { 0 };
+    }
+
+    /// Whether it began with a header of the PROXY protocol.
+    pub(crate) fn is_announced(self) -> bool {
+        self.0 & Marks::ANNOUNCED != 0
+    }
+
+    pub(crate) fn set_announced(&mut self) {
+        self.0 |= Marks::ANNOUNCED;
     }
 
     /// Anything of it is logged.
@@ -245,7 +255,7 @@ pub(crate) struct Particulars {
     /// What it counts as of its client's connections.
     pub(crate) counted: Option<Counted>,
     /// Ends what copies between it and a stream that is no socket.
-    #[cfg(feature = "http")]
+    #[cfg(all(unix, feature = "http"))]
     pub(crate) bridged: Option<Bridged>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,

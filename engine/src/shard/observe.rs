@@ -2,6 +2,8 @@
 //! that says what has happened.
 
 mod backlog;
+#[cfg(feature = "http")]
+mod elsewhere;
 mod flight;
 mod times;
 

@@ -123,10 +123,12 @@ impl<H: Handler> Shard<H> {
         let _span = self.core.span_of_upgrade(key);
         let unix_time = self.core.unix_time();
         let connection = &mut self.core.connections[key.slot];
+        let announced = connection.particulars.as_ref().and_then(|it| it.client);
         let asked = Asked {
             request,
-            peer: connection.peer(),
-            announced: connection.particulars.as_ref().and_then(|it| it.client),
+            peer: Some(connection.peer()),
+            announced,
+            is_unnamed: connection.marks.is_announced() && announced.is_none(),
             secured: self.secured.get(&key),
             unix_time,
         };
