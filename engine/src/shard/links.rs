@@ -1,11 +1,12 @@
 //! Doing what the futures of connections want done, and reading on when they have room.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use throng_transport::SocketKey;
 
 use super::core::{Core, Farewell};
-use super::{Foreign, Lane, Shard};
+use super::{Foreign, Lane, Shard, guard};
 use crate::conn::Conn;
 use crate::event::Cause;
 use crate::handler::Handler;
@@ -58,10 +59,13 @@ impl<H: Handler> Shard<H> {
             if !self.core.is_keeping_up(key) || self.core.has_done_enough() {
                 break;
             }
-            let Some(op) = link.next_op() else {
+            let Some((op, sender)) = link.next_op() else {
                 break;
             };
             self.carry_out(key, op);
+            if sender.get().is_some() && sender.call(Waker::wake).is_none() {
+                self.handle_panic(key);
+            }
         }
         self.revisit(key, &link);
         if link.is_abandoned() && self.core.connections.open(key).is_some() {
@@ -93,20 +97,20 @@ impl<H: Handler> Shard<H> {
         has_served
     }
 
+    /// Does it as a handler would: a panic costs the connection.
     fn carry_out(&mut self, key: SocketKey, op: Op) {
-        match op {
-            Op::Send(message) => {
-                self.core.send(key, message.as_message(), Lane::Normal);
-            }
-            Op::Close(code, reason) => self.kick(key, code, &reason),
+        let core = &mut self.core;
+        let done = match op {
+            Op::Send(message) => guard(|| {
+                core.send(key, message.as_message(), Lane::Normal);
+            }),
             Op::Call(call) => {
-                let core = &mut self.core;
-                let called =
-                    Foreign::new(call).call(|call| call(&mut Conn::new(core, key, &mut ())));
-                if called.is_none() {
-                    self.handle_panic(key);
-                }
+                Foreign::new(call).call(|call| call(&mut Conn::new(core, key, &mut ())))
             }
+            Op::Close(code, reason) => return self.kick(key, code, &reason),
+        };
+        if done.is_none() {
+            self.handle_panic(key);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::event::Cause;
 use crate::limits::{LINK_BYTES, LINK_MESSAGES};
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
+use crate::shard::{Foreign, guard};
 
 /// What the future has done with the connection in hand.
 type Call = Box<dyn FnOnce(&mut Conn<'_, ()>) + Send>;
@@ -81,7 +82,10 @@ impl Link {
             if ends.ended.is_some() {
                 return Poll::Ready(None);
             }
-            ends.receiver = Some(cx.waker().clone());
+            let former = ends.receiver.replace(cx.waker().clone());
+            // Not while anything is locked: what it holds may have the socket.
+            drop(ends);
+            drop(former);
             return Poll::Pending;
         };
         ends.incoming_bytes -= message.as_message().len();
@@ -105,7 +109,9 @@ impl Link {
             return Poll::Ready(Err(Ended));
         }
         if !ends.has_room_out() {
-            ends.sender = Some(cx.waker().clone());
+            let former = ends.sender.replace(cx.waker().clone());
+            drop(ends);
+            drop(former);
             return Poll::Pending;
         }
         if let Some(op) = op.take() {
@@ -176,16 +182,14 @@ impl Link {
         resumes
     }
 
-    /// The next thing to do for the future.
-    pub(crate) fn next_op(&self) -> Option<Op> {
+    /// The next thing to do for the future, and what wakes who waits for its room.
+    pub(crate) fn next_op(&self) -> Option<(Op, Foreign<Waker>)> {
         let mut ends = self.lock();
         let op = ends.outgoing.pop_front()?;
         ends.outgoing_bytes -= op.bytes();
         ends.count();
         let sender = ends.sender.take();
-        drop(ends);
-        sender.into_iter().for_each(Waker::wake);
-        Some(op)
+        Some((op, sender.map(Foreign::new).unwrap_or_default()))
     }
 
     /// Whether there is something to do.
@@ -208,8 +212,13 @@ impl Link {
         ends.count();
         let wakers = [ends.receiver.take(), ends.sender.take()];
         drop(ends);
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        drop(undone);
+        for waker in wakers.into_iter().flatten() {
+            if guard(|| waker.wake()).is_none() {
+                tracing::error!("a waker panicked");
+            }
+        }
+        // Each by itself: where two of them panicked at once, the process would end.
+        undone.into_iter().map(Foreign::new).for_each(drop);
     }
 
     fn lock(&self) -> MutexGuard<'_, Ends> {

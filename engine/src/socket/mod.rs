@@ -19,6 +19,7 @@ use crate::handle::ConnectionHandle;
 use crate::id::ConnectionId;
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
+use crate::shard::guard;
 
 /// A connection in the hands of a future of its own ([`Builder::serve`](crate::Builder::serve)).
 ///
@@ -98,7 +99,9 @@ impl WebSocket {
                 (Some(value), _) => Poll::Ready(Ok(value)),
                 (None, true) => Poll::Ready(Err(Ended)),
                 (None, false) => {
-                    answer.waker = Some(cx.waker().clone());
+                    let former = answer.waker.replace(cx.waker().clone());
+                    drop(answer);
+                    drop(former);
                     Poll::Pending
                 }
             }
@@ -170,9 +173,13 @@ impl<R> Drop for Promise<R> {
     fn drop(&mut self) {
         let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answer.is_over = true;
-        if let Some(waker) = answer.waker.take() {
-            drop(answer);
-            waker.wake();
+        let waker = answer.waker.take();
+        drop(answer);
+        // Perhaps in the course of a panic, which another one would make the process's end.
+        if let Some(waker) = waker
+            && guard(|| waker.wake()).is_none()
+        {
+            tracing::error!("a waker panicked");
         }
     }
 }
