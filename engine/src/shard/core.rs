@@ -161,6 +161,7 @@ impl Core {
         self.now = now;
         self.tick = Tick::at(now);
         self.observer.begin(now);
+        self.jobs.begin_turn();
         // By now the driver has let go of what the turn before has sent.
         self.chunks.rewind();
         self.publications.rewind();

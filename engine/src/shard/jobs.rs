@@ -10,11 +10,9 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use slab::Slab;
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -22,6 +20,7 @@ use throng_transport::{SocketKey, Waker};
 
 use super::core::Core;
 use super::guard::Foreign;
+use super::woken::{Alarm, Woken};
 use super::{Shard, guard};
 use crate::handler::Handler;
 use crate::limits::{JOBS_PER_TURN, LONGEST_WAIT};
@@ -60,8 +59,8 @@ pub(crate) type JobList = SmallVec<[JobId; 2]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId {
     /// First, so that of calls due at the same time the one begun first is made first.
-    number: u64,
-    place: usize,
+    pub(super) number: u64,
+    pub(super) place: usize,
 }
 
 /// All jobs of a shard.
@@ -69,10 +68,8 @@ pub(crate) struct Jobs {
     slots: Slab<Slot>,
     /// When calls are due, the earliest first. Those of jobs that have ended stay until their time.
     due: BinaryHeap<Reverse<(Duration, JobId)>>,
-    /// Futures that were woken; each is in it once at most.
-    woken: Receiver<JobId>,
-    wake: Sender<JobId>,
-    waker: Waker,
+    /// Futures that were woken.
+    woken: Woken,
     begun: u64,
     /// Connections whose futures want something done that could not be yet.
     pub(super) revisit: Vec<SocketKey>,
@@ -97,39 +94,13 @@ enum Kind {
     Call(Foreign<Call>),
 }
 
-/// Wakes a future's shard.
-struct Alarm {
-    id: JobId,
-    /// It is among those woken, and has not been polled since.
-    is_rung: AtomicBool,
-    wake: Sender<JobId>,
-    waker: Waker,
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_rung.swap(true, Ordering::AcqRel) {
-            // Where the shard is gone there is nothing to wake.
-            let _ = self.wake.send(self.id);
-            self.waker.wake();
-        }
-    }
-}
-
 impl Jobs {
     /// No jobs, of the shard that `waker` wakes.
     pub(crate) fn new(waker: Waker) -> Jobs {
-        let (wake, woken) = unbounded();
         Jobs {
             slots: Slab::new(),
             due: BinaryHeap::new(),
-            woken,
-            wake,
-            waker,
+            woken: Woken::new(waker),
             begun: 0,
             revisit: Vec::new(),
         }
@@ -168,9 +139,16 @@ impl Jobs {
         Some(slot)
     }
 
-    /// How long until the next call is due; nothing when there is something to do at once.
+    /// The shard has woken.
+    #[inline]
+    pub(super) fn begin_turn(&self) {
+        self.woken.begin_turn();
+    }
+
+    /// How long the shard may sleep until the next call is due; not at all when there is something to do at
+    /// once. Asked last.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
-        if !self.woken.is_empty() || !self.revisit.is_empty() {
+        if self.woken.end_turn() || !self.revisit.is_empty() {
             return Some(Duration::ZERO);
         }
         let Reverse((due, _)) = self.due.peek()?;
@@ -181,12 +159,33 @@ impl Jobs {
     /// Whether something was woken or is due.
     #[inline]
     fn have_work(&self, now: Duration) -> bool {
-        !self.woken.is_empty() || !self.revisit.is_empty() || self.next_due(now).is_some()
+        let is_due = |Reverse((due, _)): &Reverse<(Duration, JobId)>| *due <= now;
+        !self.woken.is_empty() || !self.revisit.is_empty() || self.due.peek().is_some_and(is_due)
     }
 
-    fn next_due(&self, now: Duration) -> Option<JobId> {
-        let Reverse((due, id)) = self.due.peek()?;
-        (*due <= now).then_some(*id)
+    /// The next of the first `left` that were woken, and have not ended since.
+    fn next_woken(&mut self, left: &mut usize) -> Option<JobId> {
+        while *left > 0 {
+            *left -= 1;
+            let id = self.woken.take()?;
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The next that is due, and has not ended before.
+    fn next_due(&mut self, now: Duration) -> Option<JobId> {
+        while let Reverse((due, id)) = *self.due.peek()?
+            && due <= now
+        {
+            self.due.pop();
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+        }
+        None
     }
 }
 
@@ -202,12 +201,7 @@ impl Core {
     ) -> Result<Job, SpawnError> {
         self.check_room_for_job(key)?;
         let id = self.jobs.insert(key, |jobs, id| {
-            let alarm = Arc::new(Alarm {
-                id,
-                is_rung: AtomicBool::new(false),
-                wake: jobs.wake.clone(),
-                waker: jobs.waker.clone(),
-            });
+            let alarm = jobs.woken.alarm(id);
             alarm.wake_by_ref();
             Kind::Work {
                 work: Some(work),
@@ -316,12 +310,12 @@ impl<H: Handler> Shard<H> {
             self.serve_link(key);
         }
         // What these wake, themselves included, is polled in the next turn: in between is the flush.
-        let woken = self.core.jobs.woken.len().min(JOBS_PER_TURN);
-        for _ in 0..woken {
+        let mut woken = self.core.jobs.woken.len();
+        for _ in 0..JOBS_PER_TURN {
             if self.core.has_done_enough() {
                 break;
             }
-            let Ok(id) = self.core.jobs.woken.try_recv() else {
+            let Some(id) = self.core.jobs.next_woken(&mut woken) else {
                 break;
             };
             self.poll_job(id);
@@ -330,7 +324,6 @@ impl<H: Handler> Shard<H> {
             let Some(id) = self.core.jobs.next_due(now) else {
                 break;
             };
-            self.core.jobs.due.pop();
             self.make_call(id);
         }
     }
@@ -347,9 +340,7 @@ impl<H: Handler> Shard<H> {
             return;
         };
         let alarm = Arc::clone(alarm);
-        // Whatever wakes it from now on is not seen by this poll for sure. A read-modify-write, so that it either
-        // sees a concurrent `wake` and what came before it, or is seen by it and leads to another one.
-        alarm.is_rung.swap(false, Ordering::AcqRel);
+        alarm.reset();
         let waker = alarm.into();
         let outcome = guard(|| polled.as_mut().poll(&mut Context::from_waker(&waker)));
         match outcome {
@@ -425,3 +416,6 @@ impl fmt::Debug for Jobs {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

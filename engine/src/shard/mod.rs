@@ -47,6 +47,7 @@ mod turn;
 mod upgrade;
 mod users;
 mod wire;
+mod woken;
 
 pub use jobs::{Job, SpawnError};
 pub use outbox::Lane;
