@@ -186,7 +186,7 @@ impl<H: Handler> Shard<H> {
     /// A request for something else goes to the side door.
     #[cfg(feature = "http")]
     fn handle_other(&mut self, key: SocketKey, bytes: &[u8]) {
-        match self.side_door.reserve() {
+        match self.side_door.reserve(bytes) {
             Some(place) => {
                 self.core.leave_handshake(key.slot);
                 self.core.connections[key.slot].phase = Phase::Gone;
