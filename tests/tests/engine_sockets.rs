@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use throng::{Accept, Cause, CloseCode, Conn, Ended, Engine, OwnedMessage, Reject, WebSocket};
+use throng::{
+    Accept, Cause, CloseCode, Conn, Ended, Engine, OwnedMessage, Reject, SendError, WebSocket,
+};
 use throng_tests::engine::{Client, Heard, PATIENCE, config};
 
 fn serve<F, Fut>(serve: F) -> Engine
@@ -206,7 +208,7 @@ fn the_future_goes_on_when_the_connection_ends() {
             while let Some(message) = socket.recv().await {
                 let _ = socket.send(message).await;
             }
-            assert_eq!(socket.send("too late").await, Err(Ended));
+            assert_eq!(socket.send("too late").await, Err(SendError::Ended(Ended)));
             assert_eq!(socket.with(|conn| conn.id()).await, Err(Ended));
             ends.tell(&socket);
         }

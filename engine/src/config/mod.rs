@@ -437,6 +437,11 @@ impl Config {
         self.check_contradictions()
     }
 
+    /// Bytes of the largest message that may wait for a peer.
+    pub(crate) fn max_waiting_message(&self) -> usize {
+        self.send_queue_bytes.saturating_sub(bounds::FRAME_HEADER)
+    }
+
     fn check_contradictions(&self) -> Result<(), ConfigError> {
         if let (Some(idle), Some(ping)) = (self.idle_timeout, self.ping_interval)
             && idle < ping

@@ -335,6 +335,11 @@ impl Connection {
         }
     }
 
+    /// Its link to the future that has it as a socket.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.particulars.as_ref()?.link.as_ref()
+    }
+
     /// Messages that wait and will be sent.
     pub(crate) fn waiting(&self) -> u64 {
         if self.phase == Phase::Gone {

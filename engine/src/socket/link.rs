@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use throng_transport::memory::Charge;
 
-use super::Ended;
+use super::{Ended, SendError};
 use crate::conn::Conn;
 use crate::event::Cause;
 use crate::limits::{LINK_BYTES, LINK_MESSAGES};
@@ -26,8 +26,11 @@ pub(crate) enum Op {
 }
 
 /// Messages both ways, each in order and bounded.
-#[derive(Default)]
-pub(crate) struct Link(Mutex<Ends>);
+pub(crate) struct Link {
+    ends: Mutex<Ends>,
+    /// Bytes of a message that the future may send: one that a peer that is behind has room for.
+    max_message: usize,
+}
 
 #[derive(Default)]
 struct Ends {
@@ -76,6 +79,16 @@ impl Ends {
 
 /// The future's side.
 impl Link {
+    /// # Errors
+    /// Where the message is larger than any that may wait for a peer.
+    pub(super) fn check(&self, message: &OwnedMessage) -> Result<(), SendError> {
+        let (bytes, max) = (message.as_message().len(), self.max_message);
+        if bytes > max {
+            return Err(SendError::TooLarge { bytes, max });
+        }
+        Ok(())
+    }
+
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedMessage>> {
         let mut ends = self.lock();
         let Some(message) = ends.incoming.pop_front() else {
@@ -158,6 +171,14 @@ impl Link {
 
 /// The shard's side.
 impl Link {
+    /// A link that has no message in it, nor takes one from the future that is larger than that.
+    pub(crate) fn new(max_message: usize) -> Link {
+        Link {
+            ends: Mutex::default(),
+            max_message,
+        }
+    }
+
     /// Keeps a message for the future; returns whether there is room for more.
     pub(crate) fn push(&self, message: OwnedMessage) -> bool {
         let mut ends = self.lock();
@@ -182,14 +203,29 @@ impl Link {
         resumes
     }
 
-    /// The next thing to do for the future, and what wakes who waits for its room.
-    pub(crate) fn next_op(&self) -> Option<(Op, Foreign<Waker>)> {
+    /// The next thing to do for the future, unless it is a message of more bytes than there is room for, and
+    /// what wakes who waits for its place.
+    pub(crate) fn next_op(&self, room: usize) -> Option<(Op, Foreign<Waker>)> {
         let mut ends = self.lock();
-        let op = ends.outgoing.pop_front()?;
+        let op = ends.outgoing.pop_front_if(|op| op.bytes() <= room)?;
         ends.outgoing_bytes -= op.bytes();
         ends.count();
         let sender = ends.sender.take();
         Some((op, sender.map(Foreign::new).unwrap_or_default()))
+    }
+
+    /// Bytes that have arrived and that the future has not taken, and bytes that are to be sent.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let ends = self.lock();
+        (ends.incoming_bytes, ends.outgoing_bytes)
+    }
+
+    /// Drops what has arrived and was not taken.
+    pub(crate) fn forget_received(&self) {
+        let mut ends = self.lock();
+        ends.incoming.clear();
+        ends.incoming_bytes = 0;
+        ends.count();
     }
 
     /// Whether there is something to do.
@@ -222,7 +258,7 @@ impl Link {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,8 +38,7 @@ where
         let Some(Admitted(state)) = conn.attributes().remove::<Admitted<T>>() else {
             return;
         };
-        let link = Arc::new(Link::default());
-        conn.set_link(Arc::clone(&link));
+        let link = conn.open_link();
         let socket = WebSocket::new(Arc::clone(&link), conn.handle());
         let served = Served {
             link,
