@@ -41,7 +41,7 @@ impl Shared {
         if self.is_draining() {
             return Err(NotReady::GoingDown);
         }
-        if self.open() >= self.config.max_connections {
+        if self.taken() >= self.config.max_connections {
             return Err(NotReady::Full);
         }
         if self.budget.pressure() >= Pressure::Refuse {

@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
+    /// Seats of connections that are gone and whose futures go on.
+    lasting: AtomicUsize,
     pub(crate) proxies: Proxies,
     /// Connections by client, where they are bounded.
     pub(crate) per_address: Option<Arc<PerAddress>>,
@@ -158,6 +160,7 @@ impl Shared {
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            lasting: AtomicUsize::new(0),
             ready_check: None,
             #[cfg(any(feature = "http", feature = "tokio"))]
             next_shard: AtomicUsize::new(0),
@@ -203,6 +206,22 @@ impl Shared {
             Seat::Surplus => &self.surplus,
         };
         seats.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A future that goes on has the seat of its connection, which is gone.
+    pub(crate) fn count_lasting(&self) {
+        self.lasting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn discharge_lasting(&self, seat: Seat) {
+        self.lasting.fetch_sub(1, Ordering::Relaxed);
+        self.discharge(seat);
+    }
+
+    /// Seats that connections have, or futures of connections that are gone.
+    pub(crate) fn taken(&self) -> usize {
+        self.open() + self.lasting.load(Ordering::Relaxed)
     }
 
     /// The shard that a connection from outside goes to, each in turn.

@@ -7,14 +7,15 @@
     reason = "a test fails by panicking"
 )]
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use throng::protocol::frame::OpCode;
-use throng::{Cause, Config, Engine, Event, EventKinds, SendError, WebSocket};
-use throng_tests::engine::{Client, Heard, PATIENCE, config, frame, until};
+use throng::{Cause, Config, Engine, Event, EventKinds, NotReady, SendError, WebSocket};
+use throng_tests::engine::{Client, Heard, PATIENCE, config, frame, request, until};
 
 const KIB: usize = 1024;
 
@@ -117,4 +118,124 @@ fn what_futures_do_not_take_counts_to_the_memory_budget() {
     until("enough is free", || engine.memory().bytes < most);
     let left = engine.connections();
     assert!(left > most / messages.len() / 2, "not in vain: {left}");
+}
+
+/// What futures wait at.
+#[derive(Default)]
+struct Gate {
+    is_open: bool,
+    waiting: Vec<Waker>,
+}
+
+#[test]
+fn a_future_that_goes_on_keeps_the_place_of_its_connection() {
+    let gate = Arc::new(Mutex::new(Gate::default()));
+    let at = Arc::clone(&gate);
+    let engine = serve(config().max_connections(1), move |mut socket| {
+        let gate = Arc::clone(&at);
+        async move {
+            while let Some(message) = socket.recv().await {
+                socket.send(message).await.unwrap();
+            }
+            poll_fn(|cx| {
+                let mut gate = gate.lock().unwrap();
+                if gate.is_open {
+                    return Poll::Ready(());
+                }
+                gate.waiting.push(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+        }
+    });
+    let ask = || {
+        let mut client = Client::silent(engine.local_addr().unwrap());
+        client.write(request("").as_bytes());
+        let head = client.read_head();
+        (head.split(' ').nth(1).unwrap().to_owned(), client)
+    };
+    for _ in 0..3 {
+        gate.lock().unwrap().is_open = false;
+        let mut client = connect(&engine);
+        assert_eq!(client.ask("there"), "there");
+        drop(client);
+        until("it waits", || !gate.lock().unwrap().waiting.is_empty());
+        until("the connection is gone", || engine.connections() == 0);
+        assert_eq!(engine.readiness(), Err(NotReady::Full));
+        let (status, mut refused) = ask();
+        assert_eq!(status, "503");
+        refused.finish();
+        assert_eq!(refused.read_to_end(), b"the server is full");
+        let waiting = {
+            let mut gate = gate.lock().unwrap();
+            gate.is_open = true;
+            std::mem::take(&mut gate.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+        until("there is room", || engine.readiness().is_ok());
+    }
+}
+
+#[test]
+fn a_drain_lets_futures_end() {
+    let (ended, ends) = channel();
+    let ended = shared(ended);
+    let engine = serve(config(), move |mut socket| {
+        let ended = ended.clone();
+        async move {
+            while socket.recv().await.is_some() {}
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            ended(socket.cause());
+        }
+    });
+    let mut clients = [connect(&engine), connect(&engine)];
+    until("both are open", || engine.connections() == 2);
+    let drained = std::thread::spawn(move || engine.drain(Duration::ZERO));
+    for client in &mut clients {
+        client.expect_close(1012);
+    }
+    drained.join().unwrap();
+    let causes: Vec<_> = ends.try_iter().collect();
+    assert_eq!(causes, [Some(Cause::Drain), Some(Cause::Drain)]);
+}
+
+#[test]
+fn a_drain_drops_futures_that_do_not_end() {
+    struct Told(Box<dyn Fn(()) + Send>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0(());
+        }
+    }
+    let (dropped, drops) = channel();
+    let dropped = shared(dropped);
+    let settings = config().close_timeout(Duration::from_millis(100));
+    let engine = serve(settings, move |socket| {
+        let told = Told(Box::new(dropped.clone()));
+        async move {
+            let _held = (socket, told);
+            pending().await
+        }
+    });
+    let mut client = connect(&engine);
+    until("it is open", || engine.connections() == 1);
+    let drained = std::thread::spawn(move || engine.drain(Duration::ZERO));
+    client.expect_close(1012);
+    drained.join().unwrap();
+    assert_eq!(drops.try_recv(), Ok(()));
+}
+
+/// Lets others go on.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -18,12 +18,14 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use throng_transport::{SocketKey, Waker};
 
+use super::connection::Connection;
 use super::core::Core;
 use super::guard::Foreign;
 use super::woken::{Alarm, Woken};
 use super::{Shard, guard};
 use crate::handler::Handler;
 use crate::limits::{JOBS_PER_TURN, LONGEST_WAIT};
+use crate::shared::Seat;
 
 /// A connection's job that has not ended: [`Conn::spawn`](crate::Conn::spawn), [`Conn::after`](crate::Conn::after).
 ///
@@ -90,8 +92,16 @@ enum Kind {
         overdue: Foreign<Call>,
         /// It goes on when its connection ends.
         outlives: bool,
+        /// That of its connection, which is gone.
+        seat: Option<Seat>,
     },
     Call(Foreign<Call>),
+}
+
+impl Kind {
+    fn outlives(&self) -> bool {
+        matches!(self, Kind::Work { outlives: true, .. })
+    }
 }
 
 impl Jobs {
@@ -163,6 +173,18 @@ impl Jobs {
         !self.woken.is_empty() || !self.revisit.is_empty() || self.due.peek().is_some_and(is_due)
     }
 
+    /// Jobs that have not ended.
+    #[cfg(feature = "internals")]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether any goes on whose connection is gone.
+    pub(super) fn have_lasting(&self) -> bool {
+        let is_lasting = |slot: &Slot| matches!(slot.kind, Kind::Work { seat: Some(_), .. });
+        self.slots.iter().any(|(_, slot)| is_lasting(slot))
+    }
+
     /// The next of the first `left` that were woken, and have not ended since.
     fn next_woken(&mut self, left: &mut usize) -> Option<JobId> {
         while *left > 0 {
@@ -208,6 +230,7 @@ impl Core {
                 alarm,
                 overdue: Foreign::default(),
                 outlives,
+                seat: None,
             }
         });
         if let Some((limit, call)) = limit {
@@ -250,21 +273,44 @@ impl Core {
         true
     }
 
-    /// Ends all jobs of a connection.
+    /// Ends all jobs of a connection but those that go on.
     pub(super) fn cancel_jobs(&mut self, key: SocketKey) {
         let particulars = self.connections.get(key).map(|it| &mut it.particulars);
         let Some(Some(particulars)) = particulars else {
             return;
         };
-        for id in std::mem::take(&mut particulars.jobs) {
-            let job = self.jobs.get(id).map(|slot| &slot.kind);
-            if matches!(job, Some(Kind::Work { outlives: true, .. })) {
-                continue;
+        if particulars.jobs.is_empty() {
+            return;
+        }
+        let jobs = &mut self.jobs;
+        let mut ending = std::mem::take(&mut particulars.jobs);
+        ending.retain(|id| {
+            let goes_on = jobs.get(*id).is_some_and(|slot| slot.kind.outlives());
+            if goes_on {
+                particulars.jobs.push(*id);
             }
-            if let Some(slot) = self.jobs.remove(id) {
-                drop_kind(slot.kind);
+            !goes_on
+        });
+        // What is dropped is the service's, and may use the runtime.
+        let shared = Arc::clone(&self.shared);
+        let _entered = shared.runtime.enter();
+        let ended = ending.into_iter().filter_map(|id| jobs.remove(id));
+        ended.for_each(|slot| drop_kind(slot.kind));
+    }
+
+    /// Gives up the seat of a connection that is gone, or leaves it to the job that goes on, if there is one.
+    pub(super) fn discharge(&mut self, connection: &Connection) {
+        let jobs = connection.particulars.as_ref().map(|it| &it.jobs);
+        for id in jobs.into_iter().flatten() {
+            if let Some(slot) = self.jobs.get(*id)
+                && let Kind::Work { seat, .. } = &mut slot.kind
+            {
+                *seat = Some(connection.seat);
+                self.shared.count_lasting();
+                return;
             }
         }
+        self.shared.discharge(connection.seat);
     }
 
     fn check_room_for_job(&mut self, key: SocketKey) -> Result<(), SpawnError> {
@@ -292,6 +338,12 @@ impl Core {
             && let Some(particulars) = &mut connection.particulars
         {
             particulars.jobs.retain(|listed| *listed != id);
+        }
+        if let Kind::Work {
+            seat: Some(seat), ..
+        } = slot.kind
+        {
+            self.shared.discharge_lasting(seat);
         }
         drop_kind(slot.kind);
     }

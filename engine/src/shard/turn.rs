@@ -339,7 +339,7 @@ impl<H: Handler> Shard<H> {
             let Some(connection) = self.remove(key) else {
                 continue;
             };
-            self.core.shared.discharge(connection.seat);
+            self.core.discharge(&connection);
             if let Some(draining) = &mut self.draining {
                 draining.count(&connection);
             }

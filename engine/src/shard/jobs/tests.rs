@@ -14,6 +14,7 @@ fn future(jobs: &mut Jobs) -> JobId {
             alarm,
             overdue: Foreign::default(),
             outlives: false,
+            seat: None,
         }
     })
 }
