@@ -389,11 +389,9 @@ impl EngineHandle {
     /// The members of a room, in no particular order. Waits for the shards to answer, a turn each.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
-    ///
-    /// # Panics
-    /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
-    /// them ([`Backend::Tokio`](crate::Backend::Tokio), [`Backend::TokioUring`](crate::Backend::TokioUring)).
+    /// On a shard's own thread, and when the engine has stopped. Where the shards are tasks of a runtime with a
+    /// single thread ([`Backend::Tokio`](crate::Backend::Tokio),
+    /// [`Backend::TokioUring`](crate::Backend::TokioUring)) that is theirs.
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
         if is_on_shard() {
             return Err(MembersError::OnShard);
@@ -415,7 +413,8 @@ impl EngineHandle {
         }
         #[cfg(all(unix, feature = "tokio"))]
         if self.0.config.backend.has_tasks() {
-            return wait_in_place(|| self.ask_for_members(group, &shards));
+            let asked = wait_in_place(|| self.ask_for_members(group, &shards));
+            return asked.unwrap_or(Err(MembersError::OnShard));
         }
         self.ask_for_members(group, &shards)
     }
@@ -425,17 +424,15 @@ impl EngineHandle {
     ///
     /// # Errors
     /// On a shard's own thread ([`Conn::rooms`](crate::Conn::rooms) is for handlers), and when the engine has
-    /// stopped.
-    ///
-    /// # Panics
-    /// As [`members`](Self::members).
+    /// stopped; as [`members`](Self::members).
     pub fn rooms_of(&self, connection: ConnectionId) -> Result<Vec<Arc<str>>, MembersError> {
         if is_on_shard() {
             return Err(MembersError::OnShard);
         }
         #[cfg(all(unix, feature = "tokio"))]
         if self.0.config.backend.has_tasks() {
-            return wait_in_place(|| self.ask_for_rooms(connection));
+            let asked = wait_in_place(|| self.ask_for_rooms(connection));
+            return asked.unwrap_or(Err(MembersError::OnShard));
         }
         self.ask_for_rooms(connection)
     }
@@ -487,9 +484,6 @@ impl EngineHandle {
     /// The connections of a user, in no particular order. Waits for the shards to answer, a turn each.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
-    ///
-    /// # Panics
     /// As [`EngineHandle::members`].
     pub fn connections_of_user(&self, user: &str) -> Result<Vec<ConnectionId>, MembersError> {
         if is_on_shard() {

@@ -38,7 +38,7 @@ use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
 use crate::socket::{Sockets, WebSocket};
 #[cfg(all(unix, feature = "tokio"))]
-use crate::tasks::{Tasks, wait_in_place};
+use crate::tasks::{Tasks, must_wait_in_place};
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -404,7 +404,8 @@ impl Engine {
             }
             #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
             ShardDriver::TokioUring(driver) => {
-                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+                let tasks = self.tasks()?;
+                tasks.spawn_here(tasks.shard(*driver, parts).run());
             }
             #[cfg(feature = "tls")]
             ShardDriver::PollTls(driver) => self.threads.push(spawn(driver, parts)?),
@@ -417,7 +418,8 @@ impl Engine {
             }
             #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
             ShardDriver::TokioUringTls(driver) => {
-                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+                let tasks = self.tasks()?;
+                tasks.spawn_here(tasks.shard(*driver, parts).run());
             }
         }
         Ok(())
@@ -641,7 +643,8 @@ impl Engine {
     /// them, spread evenly over `window`, so that they do not all come back at once.
     ///
     /// Blocks until all are gone, which takes at most the window,
-    /// [`close_timeout`](field@Config::close_timeout), and a second for pages that are being served.
+    /// [`close_timeout`](field@Config::close_timeout), as long again where futures of [`Builder::serve`] go on
+    /// when their connections are gone (then they are dropped), and a second for pages that are being served.
     ///
     /// # Panics
     /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
@@ -649,7 +652,7 @@ impl Engine {
     pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
         #[cfg(all(unix, feature = "tokio"))]
         if self.tasks.is_some() {
-            return wait_in_place(|| self.drain_in_place(code, window));
+            return must_wait_in_place(|| self.drain_in_place(code, window));
         }
         self.drain_in_place(code, window)
     }
@@ -686,7 +689,7 @@ impl Engine {
     pub fn wait(mut self) {
         #[cfg(all(unix, feature = "tokio"))]
         if self.tasks.is_some() {
-            return wait_in_place(|| self.join());
+            return must_wait_in_place(|| self.join());
         }
         self.join();
     }

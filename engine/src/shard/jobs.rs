@@ -269,6 +269,8 @@ impl Core {
         if self.jobs.get(job.0).is_none_or(|slot| slot.key != key) {
             return false;
         }
+        let shared = Arc::clone(&self.shared);
+        let _entered = shared.runtime.enter();
         self.end_job(job.0);
         true
     }
