@@ -198,3 +198,12 @@ fn connections_count_by_address_or_household_until_they_end() {
     drop((two, other, household, again));
     assert_eq!(table.len(), 0, "nothing is left of who has gone");
 }
+
+#[test]
+fn nobody_shares_a_count_with_another_family() {
+    // The first 64 bits of that are as a number what the address of IPv4 is.
+    assert_ne!(household(ip("1.2.3.4")), household(ip("0:0:102:304::1")));
+    assert_ne!(household(ip("0.0.0.0")), household(ip("::")));
+    assert_eq!(household(ip("1.2.3.4")), household(ip("::ffff:1.2.3.4")));
+    assert_eq!(household(ip("2001:db8::1")), household(ip("2001:db8::2")));
+}
