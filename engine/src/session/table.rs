@@ -8,6 +8,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::attributes::Attributes;
+use crate::shard::Foreign;
 
 /// What a session is found by. Only its client knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,8 +104,8 @@ impl Table {
                 over.extend(kept.remove_first(Duration::MAX));
             }
         }
-        // Attributes are the service's, and so is what their `Drop` does: not under the lock.
-        drop(over);
+        // Attributes are the service's, and so is what their `Drop` does: not under the lock, and each by itself.
+        over.into_iter().map(Foreign::new).for_each(drop);
     }
 
     pub(super) fn take(&self, token: Token, now: Duration) -> Option<Parked> {
@@ -162,6 +163,25 @@ mod tests {
         );
         table.insert(Token(4), parked(100), at(60));
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn attributes_that_panic_when_they_are_dropped_cost_nobody_a_session() {
+        struct Panicking;
+        impl Drop for Panicking {
+            fn drop(&mut self) {
+                panic!("as told");
+            }
+        }
+        let table = Table::new(10);
+        for number in 1..=3_u32 {
+            let mut parked = parked(30);
+            parked.attributes.insert(Panicking);
+            table.insert(Token(number.into()), parked, at(0));
+        }
+        table.insert(Token(4), parked(100), at(60));
+        assert_eq!(table.len(), 1);
+        assert!(table.take(Token(4), at(60)).is_some());
     }
 
     #[test]
