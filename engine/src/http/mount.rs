@@ -92,7 +92,9 @@ impl EngineHandle {
 
     /// The same, where the caller lets the client in in place of [`on_upgrade`](Handler::on_upgrade), which is
     /// not asked. `accept` holds a state of the engine's handler; one of another type is answered 500, and the
-    /// log names both types.
+    /// log names both types. That of [`Builder::serve`](crate::Builder::serve) is `()`; who comes in this way has a
+    /// future like everybody else. With [`Builder::serve_with`](crate::Builder::serve_with) it is `()`, too, but what its
+    /// first function says of a client is missing then: the connection is closed with 1011, unless that is `()`.
     ///
     /// ```
     /// use throng::{Accept, EngineHandle, UpgradeResponse};

@@ -84,6 +84,14 @@ fn app(engine: EngineHandle) -> Router {
         .route("/page", get(|| async { "a page" }))
         .route("/ws", any(named))
         .route(
+            "/stateless",
+            any(
+                |State(engine): State<EngineHandle>, request: Request| async move {
+                    engine.upgrade_with(request, Accept::new(()))
+                },
+            ),
+        )
+        .route(
             "/wrong",
             any(
                 |State(engine): State<EngineHandle>, request: Request| async move {
@@ -176,6 +184,40 @@ fn a_state_of_another_type_is_refused_and_nothing_else_suffers() {
     let mut client = Client::silent(server.address);
     client.upgrade(&request("").replace("/path?query=1", "/ws?user=ann"));
     assert!(client.ask("?").starts_with("state of ann"));
+}
+
+#[test]
+fn who_is_let_in_by_the_caller_has_a_future_where_the_others_have_one() {
+    let builder = Engine::builder().mounted().config(config());
+    let served = builder.serve(|mut socket| async move {
+        while let Some(message) = socket.recv().await {
+            let _ = socket.send(message).await;
+        }
+    });
+    let engine = beside(|| served.start()).unwrap();
+    let server = serve_axum(app(engine.handle()));
+    let ask = |path: &str| request("").replace("/path?query=1", path);
+    let (status, _) = server.answer(&ask("/ws?user=ann"));
+    assert_eq!(status, 500, "it has no states");
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/stateless"));
+    assert_eq!(client.ask("hello"), "hello");
+
+    let builder = Engine::builder().mounted().config(config());
+    let served = builder.serve_with(
+        |_| Ok(Accept::new("said of it".to_owned())),
+        |mut socket, said| async move {
+            let _ = socket.send(said).await;
+        },
+    );
+    let engine = beside(|| served.start()).unwrap();
+    let server = serve_axum(app(engine.handle()));
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/ws"));
+    assert_eq!(client.hear(), Heard::Text("said of it".into()));
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/stateless"));
+    assert_eq!(client.expect_close(1011), "internal error");
 }
 
 #[test]
