@@ -53,11 +53,13 @@ impl<H: Handler> Shard<H> {
                 if address.is_some() {
                     connection.particulars.get_or_insert_default().client = address;
                 }
-                core.unannounced.remove(&key);
                 let rest = unhandled.bytes.split_off(length);
                 if core.is_to_be_secured(peer) {
-                    self.to_secure.push((key, rest));
-                } else if !rest.is_empty() {
+                    // Until then it can be told nothing.
+                    return self.to_secure.push((key, rest));
+                }
+                core.unannounced.remove(&key);
+                if !rest.is_empty() {
                     self.handle_request(key, &rest);
                 }
             }
@@ -85,6 +87,7 @@ impl<H: Handler> Shard<H> {
             if connection.is_none_or(|it| it.phase != Phase::Handshake) {
                 continue;
             }
+            self.core.unannounced.remove(&key);
             if let Err(error) = driver.secure(key, rest) {
                 tracing::warn!(%error, "TLS could not begin");
                 self.core.drop_connection(key, Release::Close);

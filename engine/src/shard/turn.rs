@@ -291,14 +291,14 @@ impl<H: Handler> Shard<H> {
             }
         };
         core.connections[key.slot].seat = seat;
+        if is_announced {
+            core.unannounced.insert(key);
+        }
         if shared.is_draining() {
             core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         } else if is_too_many {
             core.refuse_for_now(key, Rejection::Handshakes, TOO_MANY_HANDSHAKES);
         } else {
-            if is_announced {
-                core.unannounced.insert(key);
-            }
             core.expect_end(key.slot, shared.config.handshake_timeout);
         }
     }

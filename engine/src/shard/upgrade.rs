@@ -81,11 +81,11 @@ impl<H: Handler> Shard<H> {
     #[cold]
     pub(super) fn handle_request(&mut self, key: SocketKey, bytes: &[u8]) {
         if self.core.shared.proxies.announce {
-            if self.core.unannounced.contains(&key) {
-                return self.handle_announcement(key, bytes);
-            }
             if self.keep_for_tls(key, bytes) {
                 return;
+            }
+            if self.core.unannounced.contains(&key) {
+                return self.handle_announcement(key, bytes);
             }
         }
         match self.core.connections[key.slot].unhandled.take() {
@@ -288,7 +288,7 @@ impl Core {
         let is_secret = self.is_to_be_secured(self.connections[key.slot].peer());
         if is_secret && self.unannounced.contains(&key) {
             // Whoever expects TLS could not read it.
-            return self.drop_connection(key, Release::Close);
+            return self.drop_for(key, Release::Close, why);
         }
         self.leave_handshake(key.slot);
         let connection = &mut self.connections[key.slot];
