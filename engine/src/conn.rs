@@ -355,9 +355,7 @@ impl<S> Conn<'_, S> {
     /// The client's address, which differs from [`remote_addr`](Conn::remote_addr)'s behind proxies that are
     /// trusted: what [`Upgrade::client_addr`](crate::Upgrade::client_addr) was.
     pub fn client_addr(&self) -> Option<IpAddr> {
-        let connection = self.connection();
-        let told = connection.particulars.as_ref().and_then(|it| it.client);
-        told.or_else(|| Some(connection.peer().address()?.ip().to_canonical()))
+        self.connection().client()
     }
 
     /// Whose connection it is: whom [`Accept::user_id`](crate::Accept::user_id) or

@@ -86,6 +86,8 @@ impl<S> Opening<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
     pub(crate) why: Rejection,
+    /// The client's address, where it was found out.
+    pub(crate) client: Option<IpAddr>,
     /// What went wrong, where the service or the engine is at fault.
     pub(crate) fault: Option<ErrorKind>,
     pub(crate) status: u16,
@@ -98,6 +100,7 @@ impl Denial {
     fn text(why: Rejection, status: u16, text: &'static str) -> Denial {
         Denial {
             why,
+            client: None,
             fault: None,
             status,
             headers: Vec::new(),
@@ -161,6 +164,7 @@ impl From<Reject> for Denial {
         let headers = headers.into_iter();
         Denial {
             why: Rejection::Service,
+            client: None,
             fault: None,
             status,
             headers: headers
@@ -183,6 +187,28 @@ pub(crate) fn decide<S>(
     asked: Asked<'_>,
     ask: impl FnOnce(&Upgrade<'_>) -> Result<Accept<S>, Reject>,
 ) -> Result<Opening<S>, Denial> {
+    let client = client_of(shared, &asked);
+    let decision = decide_about(client, shared, seat, asked, ask);
+    decision.map_err(|denial| Denial { client, ..denial })
+}
+
+/// The client's address, as far as it is known.
+fn client_of(shared: &Shared, asked: &Asked<'_>) -> Option<IpAddr> {
+    let is_forwarded = |name: &str| name.eq_ignore_ascii_case("X-Forwarded-For");
+    let headers = asked.request.headers();
+    let lines = headers.filter(|(name, _)| !asked.is_unnamed && is_forwarded(name));
+    let lines: SmallVec<[&[u8]; 1]> = lines.map(|(_, value)| value).collect();
+    let proxies = &shared.proxies;
+    proxies.client(asked.peer, asked.announced, lines.into_iter())
+}
+
+fn decide_about<S>(
+    client: Option<IpAddr>,
+    shared: &Shared,
+    seat: &mut Seat,
+    asked: Asked<'_>,
+    ask: impl FnOnce(&Upgrade<'_>) -> Result<Accept<S>, Reject>,
+) -> Result<Opening<S>, Denial> {
     if shared.is_draining() {
         return Err(Denial::for_now(Rejection::Draining, 503, GOING_DOWN));
     }
@@ -197,16 +223,10 @@ pub(crate) fn decide<S>(
     let Asked {
         request,
         peer,
-        announced,
-        is_unnamed,
         secured,
         unix_time,
+        ..
     } = asked;
-    let forwarded = request
-        .headers()
-        .filter(|(name, _)| !is_unnamed && name.eq_ignore_ascii_case("X-Forwarded-For"));
-    let lines: SmallVec<[&[u8]; 1]> = forwarded.map(|(_, value)| value).collect();
-    let client = shared.proxies.client(peer, announced, lines.into_iter());
     let counted = count(shared, client)?;
     let compression = agree_on_compression(config, request)?;
     let chosen = choose_protocol(&config.subprotocols, request);

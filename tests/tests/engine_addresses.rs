@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use throng::{
-    Accept, Backend, Config, Conn, Credentials, Engine, Handler, Message, ProxyProtocol, Reject,
-    Rejection, Tls, Upgrade,
+    Accept, Backend, Config, Conn, Credentials, Engine, Event, EventKinds, Handler, Message,
+    ProxyProtocol, Reject, Rejection, Tls, Upgrade,
 };
-use throng_tests::engine::{Client, Heard, beside, config, request, until};
+use throng_tests::engine::{Client, Heard, PATIENCE, beside, config, request, until};
 use throng_tests::tls::{Authority, SERVER, server_name};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as Sent;
@@ -314,6 +315,9 @@ fn the_header_comes_before_tls() {
 #[test]
 fn one_client_has_only_so_many_connections() {
     let engine = start(announced().max_connections_per_ip(2).shards(2));
+    let mut events = engine
+        .subscribe(EventKinds::HANDSHAKE_REJECTED, 16)
+        .unwrap();
     let address = engine.local_addr().unwrap();
     let connect = |client: &str| {
         let mut stream = Client::silent(address);
@@ -328,6 +332,17 @@ fn one_client_has_only_so_many_connections() {
     assert_eq!(status, 429, "{head}");
     assert!(head.contains("Retry-After: "), "{head}");
     assert_eq!(rejected(&engine, Rejection::PerIp), 1);
+    let told = events.recv_timeout(PATIENCE);
+    let Some(Event::HandshakeRejected { peer, client, .. }) = told else {
+        panic!("{told:?}");
+    };
+    let proxy = peer.address().map(|it| it.ip().to_string());
+    let client = client.map(|it| it.to_string());
+    let expected = ("127.0.0.1", "2001:db8::3");
+    assert_eq!(
+        (proxy.as_deref(), client.as_deref()),
+        (Some(expected.0), Some(expected.1))
+    );
     let other = connect("2001:db8:0:1::1");
     drop(clients);
     until("both are gone", || engine.connections() == 1);

@@ -50,6 +50,8 @@ pub(crate) struct Bridged {
 /// Waits until hyper has sent the answer and gives the socket up, and moves it to a shard.
 pub(super) async fn hand_over(on_upgrade: OnUpgrade, mut pending: Pending) {
     let (shared, peer) = (Arc::clone(&pending.shared), pending.peer);
+    let particulars = pending.opening.particulars.as_ref();
+    let client = particulars.and_then(|it| it.client);
     let time = shared.config.handshake_timeout;
     let handing = async {
         let upgraded = on_upgrade.await.map_err(io::Error::other)?;
@@ -74,7 +76,7 @@ pub(super) async fn hand_over(on_upgrade: OnUpgrade, mut pending: Pending) {
         Ok(Err(error)) => tracing::debug!(%error, "a client was lost before its connection opened"),
         Err(_) => tracing::debug!("a client took too long before its connection opened"),
     }
-    shared.note_rejected_elsewhere(peer, Rejection::Abandoned, Some(101));
+    shared.note_rejected_elsewhere(peer, client, Rejection::Abandoned, Some(101));
 }
 
 /// Puts a connection into the mailbox of the shard whose turn it is, waiting while that is full.

@@ -300,7 +300,8 @@ fn refuse(shared: &Shared, peer: Option<Peer>, denial: &Denial) -> UpgradeRespon
         shared.note_error_elsewhere(fault);
     }
     let peer = peer.unwrap_or(Peer::Unix);
-    shared.note_rejected_elsewhere(peer, denial.why, Some(denial.status));
+    let status = Some(denial.status);
+    shared.note_rejected_elsewhere(peer, denial.client, denial.why, status);
     respond(denial)
 }
 

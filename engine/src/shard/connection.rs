@@ -335,6 +335,12 @@ impl Connection {
         }
     }
 
+    /// The client's address, as far as it is known.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        let told = self.particulars.as_ref().and_then(|it| it.client);
+        told.or_else(|| Some(self.peer().address()?.ip().to_canonical()))
+    }
+
     /// Its link to the future that has it as a socket.
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
         self.particulars.as_ref()?.link.as_ref()

@@ -334,14 +334,14 @@ impl Core {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let (was, peer) = (connection.phase, connection.peer());
+        let (was, peer, client) = (connection.phase, connection.peer(), connection.client());
         if was != Phase::Gone {
             self.leave_handshake(key.slot);
             self.connections[key.slot].phase = Phase::Gone;
             self.released.push((key, release));
         }
         if was == Phase::Handshake {
-            self.note_rejected(peer, why, None);
+            self.note_rejected(peer, client, why, None);
         }
     }
 

@@ -262,10 +262,10 @@ impl<H: Handler> Shard<H> {
         let is_announced = self.core.expects_announcement(&socket);
         if is_announced && !shared.proxies.may_announce(peer) {
             let why = Rejection::ProxyHeader;
-            return self.core.note_rejected(peer, why, None);
+            return self.core.note_turned_away(peer, why);
         }
         let Some(seat) = shared.admit() else {
-            return self.core.note_rejected(peer, Rejection::Full, None);
+            return self.core.note_turned_away(peer, Rejection::Full);
         };
         let is_too_many = shared.begin_handshake();
         let is_secured = !socket.is_foreign() && self.core.is_to_be_secured(peer);
@@ -285,7 +285,7 @@ impl<H: Handler> Shard<H> {
         let key = match taken {
             Ok(key) => key,
             Err(why) => {
-                core.note_rejected(peer, why, None);
+                core.note_turned_away(peer, why);
                 shared.end_handshake();
                 return shared.discharge(seat);
             }

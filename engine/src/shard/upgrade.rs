@@ -256,6 +256,10 @@ impl Core {
         if let Some(fault) = denial.fault {
             self.note_error(fault, None);
         }
+        let connection = &mut self.connections[key.slot];
+        if denial.client != connection.client() {
+            connection.particulars.get_or_insert_default().client = denial.client;
+        }
         let headers = denial.headers.iter();
         let headers: Vec<_> = headers.map(|(name, value)| (&**name, &**value)).collect();
         self.respond(
@@ -294,8 +298,8 @@ impl Core {
         let connection = &mut self.connections[key.slot];
         connection.phase = Phase::Lingering;
         connection.unhandled = None;
-        let peer = connection.peer();
-        self.note_rejected(peer, why, Some(status));
+        let (peer, client) = (connection.peer(), connection.client());
+        self.note_rejected(peer, client, why, Some(status));
         self.send_head(key.slot, &response);
         let linger = self.shared.config.close_timeout.min(REFUSAL_LINGER);
         self.expect_end(key.slot, linger);

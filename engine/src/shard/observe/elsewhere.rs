@@ -1,5 +1,7 @@
 //! Opening handshakes that another server has read, and that come to no shard.
 
+use std::net::IpAddr;
+
 use throng_transport::Peer;
 
 use crate::event::{ErrorKind, Rejection};
@@ -12,6 +14,7 @@ impl Shared {
     pub(crate) fn note_rejected_elsewhere(
         &self,
         peer: Peer,
+        client: Option<IpAddr>,
         rejection: Rejection,
         status: Option<u16>,
     ) {
@@ -22,6 +25,7 @@ impl Shared {
         self.tell_elsewhere(EventKinds::HANDSHAKE_REJECTED, || {
             Event::HandshakeRejected {
                 peer,
+                client,
                 rejection,
                 status,
             }
