@@ -8,7 +8,6 @@
 )]
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -17,7 +16,7 @@ use throng::{
     ProxyProtocol, Reject, Rejection, Tls, Upgrade,
 };
 use throng_tests::engine::{Client, Heard, PATIENCE, beside, config, request, until};
-use throng_tests::tls::{Authority, SERVER, server_name};
+use throng_tests::tls::{Authority, SERVER};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as Sent;
 
@@ -267,7 +266,6 @@ fn the_header_comes_before_tls() {
     let settings = announced().handshake_timeout(Duration::from_secs(20));
     let engine = beside(|| builder.config(settings).handler(Locating).start()).unwrap();
     let address = engine.local_addr().unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(authority.client(None)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -279,7 +277,7 @@ fn the_header_comes_before_tls() {
             for piece in HEADER.chunks(HEADER.len().div_ceil(pieces)) {
                 stream.write_all(piece).await.unwrap();
             }
-            let stream = connector.connect(server_name(), stream).await.unwrap();
+            let stream = authority.connect(stream).await.unwrap();
             let url = format!("wss://{SERVER}/");
             let (mut client, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
             client.send(Sent::text("?")).await.unwrap();

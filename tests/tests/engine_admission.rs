@@ -7,12 +7,11 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use throng::{Config, Credentials, Engine, Rejection, Tls};
 use throng_tests::engine::{Client, Heard, beside, config, request, until};
-use throng_tests::tls::{Authority, SERVER, server_name};
+use throng_tests::tls::{Authority, SERVER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How many were turned away for that.
@@ -153,14 +152,13 @@ fn on_tls_one_handshake_too_many_is_cut() {
 
 /// The head that a request is answered with over TLS; empty where there is none.
 fn upgrade_over_tls(authority: &Authority, address: SocketAddr) -> String {
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(authority.client(None)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let Ok(mut stream) = connector.connect(server_name(), stream).await else {
+        let Ok(mut stream) = authority.connect(stream).await else {
             return String::new();
         };
         let mut head = Vec::new();
