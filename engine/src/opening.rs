@@ -118,6 +118,11 @@ impl Denial {
         }
     }
 
+    /// The client has as many connections, or handshakes, as it may.
+    pub(crate) fn too_many_of_one() -> Denial {
+        Denial::for_now(Rejection::PerIp, 429, TOO_MANY_OF_ONE)
+    }
+
     /// The service is at fault, or the engine, and the log says how.
     pub(crate) fn internal(fault: ErrorKind) -> Denial {
         Denial {
@@ -271,8 +276,10 @@ fn count(shared: &Shared, client: Option<IpAddr>) -> Result<Option<Counted>, Den
     let (Some(table), Some(client)) = (&shared.per_address, client) else {
         return Ok(None);
     };
-    let refusal = || Denial::for_now(Rejection::PerIp, 429, TOO_MANY_OF_ONE);
-    table.count(client).ok_or_else(refusal).map(Some)
+    table
+        .count(client)
+        .ok_or_else(Denial::too_many_of_one)
+        .map(Some)
 }
 
 /// Checks what the service said of a client that it lets in.

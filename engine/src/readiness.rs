@@ -15,7 +15,7 @@ pub enum NotReady {
     /// It is being drained, or has stopped.
     #[error("the server is going down")]
     GoingDown,
-    /// [`max_connections`](field@crate::Config::max_connections) are open.
+    /// [`max_connections`](field@crate::Config::max_connections) are open, or have futures that go on.
     #[error("the server is full")]
     Full,
     /// Seven eighths of the [`memory_budget`](field@crate::Config::memory_budget) are held.

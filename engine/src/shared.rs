@@ -16,7 +16,7 @@ use crate::flight::FlightRecords;
 use crate::handler::Handler;
 #[cfg(feature = "http")]
 use crate::http::MountPoint;
-use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
+use crate::limits::{LEAST_HANDSHAKES_OF_ONE, MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::metrics::Sources;
 use crate::readiness::ReadyCheck;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) proxies: Proxies,
     /// Connections by client, where they are bounded.
     pub(crate) per_address: Option<Arc<PerAddress>>,
+    /// Opening handshakes in flight by client, as far as one is known before its request is, where they are bounded.
+    pub(crate) handshakes_per_address: Option<Arc<PerAddress>>,
     /// Opening handshakes in flight.
     handshakes: AtomicUsize,
     /// The service's part in whether the engine is ready.
@@ -145,6 +147,9 @@ impl Shared {
             windows: WindowsInUse::default(),
             proxies: Proxies::new(&config),
             per_address: config.max_connections_per_ip.map(PerAddress::new),
+            handshakes_per_address: config
+                .max_connections_per_ip
+                .map(|max| PerAddress::new(max.max(LEAST_HANDSHAKES_OF_ONE))),
             handshakes: AtomicUsize::new(0),
             config,
             #[cfg(feature = "tls")]

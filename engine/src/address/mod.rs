@@ -51,6 +51,12 @@ impl Proxies {
         !has_list || self.trusts_peer(peer)
     }
 
+    /// The client's address before its request is read; `None` where that may name another.
+    pub(crate) fn asking(&self, peer: Peer, announced: Option<IpAddr>) -> Option<IpAddr> {
+        let nearest = announced.or(peer.address().map(|it| it.ip().to_canonical()));
+        nearest.filter(|address| !self.trusts(*address))
+    }
+
     fn trusts_peer(&self, peer: Peer) -> bool {
         match peer {
             Peer::Tcp(address) => self.trusts(address.ip().to_canonical()),

@@ -66,6 +66,10 @@ table::settings! {
         /// A client is an IPv4 address, or the `/64` of an IPv6 address:
         /// [`Upgrade::client_addr`](crate::Upgrade::client_addr). Who has none (Unix sockets) is not counted.
         ///
+        /// It may have as many opening handshakes in flight, and 32 in any case; one more is answered the same
+        /// as soon as it connects, or cut where TLS is spoken. What comes by way of a trusted proxy that writes
+        /// `X-Forwarded-For` is not counted before its request is there.
+        ///
         /// Default: none. Bounds: 1 to 16,777,216.
         #[serde(deserialize_with = "form::optional_count")]
         pub max_connections_per_ip: Option<usize> = None,

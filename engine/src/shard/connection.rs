@@ -252,7 +252,7 @@ pub(crate) struct Particulars {
     pub(crate) link: Option<Arc<Link>>,
     /// The client's address where it is not the peer's, or counts.
     pub(crate) client: Option<IpAddr>,
-    /// What it counts as of its client's connections.
+    /// What it counts as of its client's connections, or until it is one, of its client's handshakes.
     pub(crate) counted: Option<Counted>,
     /// Ends what copies between it and a stream that is no socket.
     #[cfg(all(unix, feature = "http"))]

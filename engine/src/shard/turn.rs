@@ -29,7 +29,7 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
-use crate::opening::{GOING_DOWN, TOO_MANY_HANDSHAKES};
+use crate::opening::{Denial, GOING_DOWN, TOO_MANY_HANDSHAKES};
 use crate::room::{Circle, RoomSet};
 
 impl<H: Handler> Turn for Shard<H> {
@@ -298,8 +298,12 @@ impl<H: Handler> Shard<H> {
             core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         } else if is_too_many {
             core.refuse_for_now(key, Rejection::Handshakes, TOO_MANY_HANDSHAKES);
-        } else {
+        } else if is_announced || core.count_asking(key) {
             core.expect_end(key.slot, shared.config.handshake_timeout);
+        } else if is_secured {
+            core.drop_for(key, Release::Close, Rejection::PerIp);
+        } else {
+            core.deny(key, &Denial::too_many_of_one());
         }
     }
 

@@ -252,12 +252,12 @@ impl Core {
         self.refuse(key, why, 503, &headers, text);
     }
 
-    fn deny(&mut self, key: SocketKey, denial: &Denial) {
+    pub(super) fn deny(&mut self, key: SocketKey, denial: &Denial) {
         if let Some(fault) = denial.fault {
             self.note_error(fault, None);
         }
         let connection = &mut self.connections[key.slot];
-        if denial.client != connection.client() {
+        if denial.client.is_some() && denial.client != connection.client() {
             connection.particulars.get_or_insert_default().client = denial.client;
         }
         let headers = denial.headers.iter();
