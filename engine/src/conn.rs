@@ -45,9 +45,13 @@ impl<'a, S> Conn<'a, S> {
         self.core.link(self.key)
     }
 
-    pub(crate) fn set_link(&mut self, link: Arc<Link>) {
+    /// Gives the connection a link.
+    pub(crate) fn open_link(&mut self) -> Arc<Link> {
+        let max_message = self.core.shared.config.max_waiting_message();
+        let link = Arc::new(Link::new(max_message));
         let particulars = &mut self.core.connections[self.key.slot].particulars;
-        particulars.get_or_insert_default().link = Some(link);
+        particulars.get_or_insert_default().link = Some(Arc::clone(&link));
+        link
     }
 
     pub(crate) fn push_to_link(&mut self, message: Message<'_>) {

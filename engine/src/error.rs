@@ -103,7 +103,8 @@ pub enum AdoptError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MembersError {
-    /// It was asked on a shard's thread, which would wait for itself.
+    /// It was asked on a shard's thread, which would wait for itself; that of a runtime with a single thread is
+    /// one, too, where the shards are its tasks.
     #[error("members are asked for on a shard's own thread, which would wait for itself")]
     OnShard,
     /// The engine has stopped.

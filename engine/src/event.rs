@@ -92,7 +92,7 @@ closed_list! {
         /// There are as many as `max_connections` allows (503, or cut without an answer where even those
         /// who are told so are too many).
         Full = "full",
-        /// Its client has as many connections as `max_connections_per_ip` allows (429).
+        /// Its client has as many connections, or handshakes, as `max_connections_per_ip` allows (429).
         PerIp = "per_ip",
         /// As many are in flight as `max_handshakes` allows (503, or cut where TLS is spoken).
         Handshakes = "handshakes",

@@ -394,35 +394,29 @@ impl EngineHandle {
     /// The members of a room, in no particular order. Waits for the shards to answer, a turn each.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
-    ///
-    /// # Panics
-    /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
-    /// them ([`Backend::Tokio`](crate::Backend::Tokio), [`Backend::TokioUring`](crate::Backend::TokioUring)).
+    /// On a shard's own thread, and when the engine has stopped. Where the shards are tasks of a runtime with a
+    /// single thread ([`Backend::Tokio`](crate::Backend::Tokio),
+    /// [`Backend::TokioUring`](crate::Backend::TokioUring)) that is theirs.
     pub fn members(&self, room: &str) -> Result<Vec<ConnectionId>, MembersError> {
+        self.ask(|| match self.0.directory.get(room) {
+            Some(room) => self.ask_for_members(&Group::Room(Arc::clone(&room.name)), &room),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// Asks what shards are waited for for, where this thread may wait.
+    pub(crate) fn ask<T>(
+        &self,
+        ask: impl FnOnce() -> Result<T, MembersError>,
+    ) -> Result<T, MembersError> {
         if is_on_shard() {
             return Err(MembersError::OnShard);
         }
-        let Some(room) = self.0.directory.get(room) else {
-            return Ok(Vec::new());
-        };
-        self.members_of(&Group::Room(Arc::clone(&room.name)), &room)
-    }
-
-    fn members_of(
-        &self,
-        group: &Group,
-        shared: &SharedRoom,
-    ) -> Result<Vec<ConnectionId>, MembersError> {
-        let shards: Vec<u8> = shared.shards().collect();
-        if shards.is_empty() {
-            return Ok(Vec::new());
-        }
         #[cfg(all(unix, feature = "tokio"))]
         if self.0.config.backend.has_tasks() {
-            return wait_in_place(|| self.ask_for_members(group, &shards));
+            return wait_in_place(ask).unwrap_or(Err(MembersError::OnShard));
         }
-        self.ask_for_members(group, &shards)
+        ask()
     }
 
     /// The names of the rooms that a connection is in, in no particular order; none when it is gone. Waits
@@ -430,19 +424,9 @@ impl EngineHandle {
     ///
     /// # Errors
     /// On a shard's own thread ([`Conn::rooms`](crate::Conn::rooms) is for handlers), and when the engine has
-    /// stopped.
-    ///
-    /// # Panics
-    /// As [`members`](Self::members).
+    /// stopped; as [`members`](Self::members).
     pub fn rooms_of(&self, connection: ConnectionId) -> Result<Vec<Arc<str>>, MembersError> {
-        if is_on_shard() {
-            return Err(MembersError::OnShard);
-        }
-        #[cfg(all(unix, feature = "tokio"))]
-        if self.0.config.backend.has_tasks() {
-            return wait_in_place(|| self.ask_for_rooms(connection));
-        }
-        self.ask_for_rooms(connection)
+        self.ask(|| self.ask_for_rooms(connection))
     }
 
     fn ask_for_rooms(&self, connection: ConnectionId) -> Result<Vec<Arc<str>>, MembersError> {
@@ -459,11 +443,15 @@ impl EngineHandle {
     fn ask_for_members(
         &self,
         group: &Group,
-        shards: &[u8],
+        shared: &SharedRoom,
     ) -> Result<Vec<ConnectionId>, MembersError> {
+        let shards: Vec<u8> = shared.shards().collect();
+        if shards.is_empty() {
+            return Ok(Vec::new());
+        }
         let (answer, answers) = bounded(shards.len());
         let mut asked = 0;
-        for &shard in shards {
+        for shard in shards {
             let mail = Mail::Members {
                 group: group.clone(),
                 answer: answer.clone(),
@@ -492,18 +480,12 @@ impl EngineHandle {
     /// The connections of a user, in no particular order. Waits for the shards to answer, a turn each.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
-    ///
-    /// # Panics
     /// As [`EngineHandle::members`].
     pub fn connections_of_user(&self, user: &str) -> Result<Vec<ConnectionId>, MembersError> {
-        if is_on_shard() {
-            return Err(MembersError::OnShard);
-        }
-        let Some(shared) = self.0.users.get(user) else {
-            return Ok(Vec::new());
-        };
-        self.members_of(&Group::User(Arc::clone(&shared.name)), &shared)
+        self.ask(|| match self.0.users.get(user) {
+            Some(user) => self.ask_for_members(&Group::User(Arc::clone(&user.name)), &user),
+            None => Ok(Vec::new()),
+        })
     }
 
     /// Closes all connections that a user has now, behind what has been sent to them

@@ -224,7 +224,7 @@ impl<'a> Upgrade<'a> {
     /// The client's address, as far as it is known: what the PROXY protocol says
     /// ([`proxy_protocol`](field@crate::Config::proxy_protocol)), and else [`remote_addr`](Upgrade::remote_addr)'s.
     /// Where that is one of the [`trusted_proxies`](field@crate::Config::trusted_proxies), it is the last one in
-    /// `X-Forwarded-For` that is none of theirs. An IPv4 address is told as such, also over IPv6. `None` over a
+    /// `X-Forwarded-For` that is none of theirs; `Forwarded` (RFC 7239) is not read. An IPv4 address is told as such, also over IPv6. `None` over a
     /// Unix socket whose other end is not trusted to say, or does not.
     pub fn client_addr(&self) -> Option<IpAddr> {
         self.client

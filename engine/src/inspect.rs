@@ -10,12 +10,10 @@ use throng_transport::Peer;
 
 use crate::error::MembersError;
 use crate::event::Counts;
-use crate::handle::{EngineHandle, is_on_shard};
+use crate::handle::EngineHandle;
 use crate::id::ConnectionId;
 use crate::limits::MAX_INSPECTED;
 use crate::shard::Mail;
-#[cfg(all(unix, feature = "tokio"))]
-use crate::tasks::wait_in_place;
 
 /// An open connection, as it was when its shard was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +72,8 @@ pub(crate) struct Inspection {
 }
 
 /// Looking at connections. These wait for shards to answer, a turn each, and a shard asked is busy for some
-/// microseconds: they are for people who look, not for every message. They panic where
-/// [`EngineHandle::members`] does.
+/// microseconds: they are for people who look, not for every message. None of them may be
+/// asked where [`EngineHandle::members`] may not.
 impl EngineHandle {
     /// A connection, if it is open.
     ///
@@ -149,17 +147,6 @@ impl EngineHandle {
             found.truncate(limit);
             Ok(found)
         })
-    }
-
-    fn ask<T>(&self, ask: impl FnOnce() -> Result<T, MembersError>) -> Result<T, MembersError> {
-        if is_on_shard() {
-            return Err(MembersError::OnShard);
-        }
-        #[cfg(all(unix, feature = "tokio"))]
-        if self.shared().config.backend.has_tasks() {
-            return wait_in_place(ask);
-        }
-        ask()
     }
 
     fn ask_shard(

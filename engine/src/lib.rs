@@ -114,7 +114,7 @@ pub use room_events::{PresenceChange, RoomDeleted};
 pub use router::Router;
 pub use server::{Builder, DrainReport, Engine};
 pub use shard::{Job, Lane, Receipt, SpawnError, Trace};
-pub use socket::{Ended, WebSocket};
+pub use socket::{Ended, SendError, WebSocket};
 pub use throng_transport::Peer;
 #[cfg(feature = "tls")]
 pub use throng_transport::tls::{

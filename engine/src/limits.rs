@@ -108,6 +108,9 @@ pub(crate) const MAX_FANOUT_WORKERS: usize = 64;
 pub(crate) const MAX_BACKLOG: usize = 4096;
 /// Connections beyond `max_connections`, which are told so (503) or ask for a page; more are dropped.
 pub(crate) const MAX_SURPLUS: usize = 1024;
+/// Opening handshakes that one address may have in flight where `max_connections_per_ip` is set and lower: a page and
+/// what belongs to it come at once.
+pub(crate) const LEAST_HANDSHAKES_OF_ONE: usize = 32;
 /// How soon posting to another shard, whose mailbox was full, is tried again.
 pub(crate) const RETRY_POSTING: Duration = Duration::from_millis(1);
 /// Bytes of a header of the PROXY protocol; what proxies add to the addresses is a few hundred.

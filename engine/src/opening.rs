@@ -38,9 +38,12 @@ const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a UpgradeRequest<'a, 'a>,
-    pub(crate) peer: Peer,
+    /// `None` where nobody has said.
+    pub(crate) peer: Option<Peer>,
     /// The client's address, as a header of the PROXY protocol told it.
     pub(crate) announced: Option<IpAddr>,
+    /// There was such a header, and it told none.
+    pub(crate) is_unnamed: bool,
     pub(crate) secured: Option<&'a Secured>,
     /// In seconds since 1970.
     pub(crate) unix_time: u64,
@@ -83,6 +86,8 @@ impl<S> Opening<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
     pub(crate) why: Rejection,
+    /// The client's address, where it was found out.
+    pub(crate) client: Option<IpAddr>,
     /// What went wrong, where the service or the engine is at fault.
     pub(crate) fault: Option<ErrorKind>,
     pub(crate) status: u16,
@@ -95,6 +100,7 @@ impl Denial {
     fn text(why: Rejection, status: u16, text: &'static str) -> Denial {
         Denial {
             why,
+            client: None,
             fault: None,
             status,
             headers: Vec::new(),
@@ -110,6 +116,11 @@ impl Denial {
             headers,
             ..Denial::text(why, status, text)
         }
+    }
+
+    /// The client has as many connections, or handshakes, as it may.
+    pub(crate) fn too_many_of_one() -> Denial {
+        Denial::for_now(Rejection::PerIp, 429, TOO_MANY_OF_ONE)
     }
 
     /// The service is at fault, or the engine, and the log says how.
@@ -158,6 +169,7 @@ impl From<Reject> for Denial {
         let headers = headers.into_iter();
         Denial {
             why: Rejection::Service,
+            client: None,
             fault: None,
             status,
             headers: headers
@@ -180,6 +192,28 @@ pub(crate) fn decide<S>(
     asked: Asked<'_>,
     ask: impl FnOnce(&Upgrade<'_>) -> Result<Accept<S>, Reject>,
 ) -> Result<Opening<S>, Denial> {
+    let client = client_of(shared, &asked);
+    let decision = decide_about(client, shared, seat, asked, ask);
+    decision.map_err(|denial| Denial { client, ..denial })
+}
+
+/// The client's address, as far as it is known.
+fn client_of(shared: &Shared, asked: &Asked<'_>) -> Option<IpAddr> {
+    let is_forwarded = |name: &str| name.eq_ignore_ascii_case("X-Forwarded-For");
+    let headers = asked.request.headers();
+    let lines = headers.filter(|(name, _)| !asked.is_unnamed && is_forwarded(name));
+    let lines: SmallVec<[&[u8]; 1]> = lines.map(|(_, value)| value).collect();
+    let proxies = &shared.proxies;
+    proxies.client(asked.peer, asked.announced, lines.into_iter())
+}
+
+fn decide_about<S>(
+    client: Option<IpAddr>,
+    shared: &Shared,
+    seat: &mut Seat,
+    asked: Asked<'_>,
+    ask: impl FnOnce(&Upgrade<'_>) -> Result<Accept<S>, Reject>,
+) -> Result<Opening<S>, Denial> {
     if shared.is_draining() {
         return Err(Denial::for_now(Rejection::Draining, 503, GOING_DOWN));
     }
@@ -194,18 +228,14 @@ pub(crate) fn decide<S>(
     let Asked {
         request,
         peer,
-        announced,
         secured,
         unix_time,
+        ..
     } = asked;
-    let forwarded = request
-        .headers()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("X-Forwarded-For"));
-    let lines: SmallVec<[&[u8]; 1]> = forwarded.map(|(_, value)| value).collect();
-    let client = shared.proxies.client(peer, announced, lines.into_iter());
     let counted = count(shared, client)?;
     let compression = agree_on_compression(config, request)?;
     let chosen = choose_protocol(&config.subprotocols, request);
+    let peer = peer.unwrap_or(Peer::Unix);
     let upgrade = Upgrade {
         request,
         peer,
@@ -246,8 +276,10 @@ fn count(shared: &Shared, client: Option<IpAddr>) -> Result<Option<Counted>, Den
     let (Some(table), Some(client)) = (&shared.per_address, client) else {
         return Ok(None);
     };
-    let refusal = || Denial::for_now(Rejection::PerIp, 429, TOO_MANY_OF_ONE);
-    table.count(client).ok_or_else(refusal).map(Some)
+    table
+        .count(client)
+        .ok_or_else(Denial::too_many_of_one)
+        .map(Some)
 }
 
 /// Checks what the service said of a client that it lets in.

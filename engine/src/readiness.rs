@@ -15,7 +15,7 @@ pub enum NotReady {
     /// It is being drained, or has stopped.
     #[error("the server is going down")]
     GoingDown,
-    /// [`max_connections`](field@crate::Config::max_connections) are open.
+    /// [`max_connections`](field@crate::Config::max_connections) are open, or have futures that go on.
     #[error("the server is full")]
     Full,
     /// Seven eighths of the [`memory_budget`](field@crate::Config::memory_budget) are held.
@@ -41,7 +41,7 @@ impl Shared {
         if self.is_draining() {
             return Err(NotReady::GoingDown);
         }
-        if self.open() >= self.config.max_connections {
+        if self.taken() >= self.config.max_connections {
             return Err(NotReady::Full);
         }
         if self.budget.pressure() >= Pressure::Refuse {

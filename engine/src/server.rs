@@ -40,7 +40,7 @@ use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
 use crate::socket::{Sockets, WebSocket};
 #[cfg(all(unix, feature = "tokio"))]
-use crate::tasks::{Tasks, wait_in_place};
+use crate::tasks::{Tasks, must_wait_in_place, wait_in_place};
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -442,7 +442,8 @@ impl Engine {
             }
             #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
             ShardDriver::TokioUring(driver) => {
-                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+                let tasks = self.tasks()?;
+                tasks.spawn_here(tasks.shard(*driver, parts).run());
             }
             #[cfg(feature = "tls")]
             ShardDriver::PollTls(driver) => self.threads.push(spawn(driver, parts)?),
@@ -455,7 +456,8 @@ impl Engine {
             }
             #[cfg(all(target_os = "linux", feature = "tokio-uring", feature = "tls"))]
             ShardDriver::TokioUringTls(driver) => {
-                Tasks::spawn_here(self.tasks()?.shard(*driver, parts).run());
+                let tasks = self.tasks()?;
+                tasks.spawn_here(tasks.shard(*driver, parts).run());
             }
         }
         Ok(())
@@ -689,7 +691,8 @@ impl Engine {
     /// them, spread evenly over `window`, so that they do not all come back at once.
     ///
     /// Blocks until all are gone, which takes at most the window,
-    /// [`close_timeout`](field@Config::close_timeout), and a second for pages that are being served.
+    /// [`close_timeout`](field@Config::close_timeout), as long again where futures of [`Builder::serve`] go on
+    /// when their connections are gone (then they are dropped), and a second for pages that are being served.
     ///
     /// # Panics
     /// Where the shards are tasks of a runtime with a single thread and it is called in another one of
@@ -697,7 +700,7 @@ impl Engine {
     pub fn drain_with(mut self, code: CloseCode, window: Duration) -> DrainReport {
         #[cfg(all(unix, feature = "tokio"))]
         if self.tasks.is_some() {
-            return wait_in_place(|| self.drain_in_place(code, window));
+            return must_wait_in_place(|| self.drain_in_place(code, window));
         }
         self.drain_in_place(code, window)
     }
@@ -716,7 +719,7 @@ impl Engine {
     pub fn wait(mut self) {
         #[cfg(all(unix, feature = "tokio"))]
         if self.tasks.is_some() {
-            return wait_in_place(|| self.join());
+            return must_wait_in_place(|| self.join());
         }
         self.join();
     }
@@ -761,10 +764,7 @@ impl EngineHandle {
     /// that, which comes no later than it would by itself: the shorter window holds.
     ///
     /// # Errors
-    /// On a shard's own thread; nothing is done.
-    ///
-    /// # Panics
-    /// As [`EngineHandle::members`].
+    /// Where [`EngineHandle::members`] may not be asked, on a shard's own thread for instance; nothing is done.
     pub fn drain_with(&self, code: CloseCode, window: Duration) -> Result<DrainReport, OnShard> {
         if is_on_shard() {
             return Err(OnShard);
@@ -776,7 +776,7 @@ impl EngineHandle {
         };
         #[cfg(all(unix, feature = "tokio"))]
         if self.config().backend.has_tasks() {
-            return Ok(wait_in_place(drain));
+            return wait_in_place(drain).ok_or(OnShard);
         }
         Ok(drain())
     }

@@ -16,7 +16,7 @@ use crate::flight::FlightRecords;
 use crate::handler::Handler;
 #[cfg(feature = "http")]
 use crate::http::MountPoint;
-use crate::limits::{MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
+use crate::limits::{LEAST_HANDSHAKES_OF_ONE, MAX_PREALLOCATED, MAX_SHARDS, MAX_SURPLUS};
 use crate::metrics::Sources;
 use crate::readiness::ReadyCheck;
 use crate::room::{Audience, Directory, LocalRooms, RoomLimits, SharedAudience, Target};
@@ -64,9 +64,13 @@ pub(crate) struct Shared {
     max_surplus: usize,
     /// Open connections.
     open: AtomicUsize,
+    /// Seats of connections that are gone and whose futures go on.
+    lasting: AtomicUsize,
     pub(crate) proxies: Proxies,
     /// Connections by client, where they are bounded.
     pub(crate) per_address: Option<Arc<PerAddress>>,
+    /// Opening handshakes in flight by client, as far as one is known before its request is, where they are bounded.
+    pub(crate) handshakes_per_address: Option<Arc<PerAddress>>,
     /// Opening handshakes in flight.
     handshakes: AtomicUsize,
     /// The service's part in whether the engine is ready.
@@ -144,6 +148,9 @@ impl Shared {
             windows: WindowsInUse::default(),
             proxies: Proxies::new(&config),
             per_address: config.max_connections_per_ip.map(PerAddress::new),
+            handshakes_per_address: config
+                .max_connections_per_ip
+                .map(|max| PerAddress::new(max.max(LEAST_HANDSHAKES_OF_ONE))),
             handshakes: AtomicUsize::new(0),
             config,
             #[cfg(feature = "tls")]
@@ -159,6 +166,7 @@ impl Shared {
             mail,
             admitted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            lasting: AtomicUsize::new(0),
             ready_check: None,
             #[cfg(any(feature = "http", feature = "tokio"))]
             next_shard: AtomicUsize::new(0),
@@ -204,6 +212,22 @@ impl Shared {
             Seat::Surplus => &self.surplus,
         };
         seats.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A future that goes on has the seat of its connection, which is gone.
+    pub(crate) fn count_lasting(&self) {
+        self.lasting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn discharge_lasting(&self, seat: Seat) {
+        self.lasting.fetch_sub(1, Ordering::Relaxed);
+        self.discharge(seat);
+    }
+
+    /// Seats that connections have, or futures of connections that are gone.
+    pub(crate) fn taken(&self) -> usize {
+        self.open() + self.lasting.load(Ordering::Relaxed)
     }
 
     /// The shard that a connection from outside goes to, each in turn.

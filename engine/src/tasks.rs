@@ -1,5 +1,6 @@
 //! Shards as tasks of the runtime that the service lives in.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,10 +9,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use throng_transport::runtime::{AsyncDriver, run_async};
 use throng_transport::{Peer, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
 #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
 use tokio::task::spawn_local;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::{block_in_place, coop, spawn_blocking};
 
 use crate::error::AdoptError;
 use crate::handle::{EngineHandle, on_shard};
@@ -34,6 +35,7 @@ impl Tasks {
     pub(crate) fn of_this_runtime() -> Option<Tasks> {
         let (running, over) = bounded(0);
         let runtime = Handle::try_current().ok()?;
+        drive(&runtime);
         Some(Tasks {
             runtime,
             running,
@@ -43,7 +45,8 @@ impl Tasks {
 
     /// Has the runtime run a shard, on whichever of its threads.
     pub(crate) fn spawn(&self, shard: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(OnShard(Box::pin(shard)));
+        let shard = OnShard::new(shard, &self.runtime);
+        self.runtime.spawn(coop::unconstrained(shard));
     }
 
     /// Has the tokio-uring runtime that the caller is in run a shard, on this thread.
@@ -51,8 +54,9 @@ impl Tasks {
     /// # Panics
     /// Outside such a runtime.
     #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
-    pub(crate) fn spawn_here(shard: impl Future<Output = ()> + 'static) {
-        spawn_local(OnShard(Box::pin(shard)));
+    pub(crate) fn spawn_here(&self, shard: impl Future<Output = ()> + 'static) {
+        let shard = OnShard::new(shard, &self.runtime);
+        spawn_local(coop::unconstrained(shard));
     }
 
     /// What one of these tasks is to run.
@@ -109,26 +113,59 @@ impl<H: Handler> Drop for Guarded<H> {
     }
 }
 
-/// Tells the thread, while it runs the task, that it must not wait for shards.
-struct OnShard<F>(Pin<Box<F>>);
+/// Tells the thread, while it runs the task, that it must not wait for shards. A turn has bounds of its own, so
+/// the runtime's budget for a task does not hold for what is polled in it.
+struct OnShard<F> {
+    shard: Pin<Box<F>>,
+    runtime: Handle,
+}
+
+impl<F: Future> OnShard<F> {
+    fn new(shard: F, runtime: &Handle) -> OnShard<F> {
+        OnShard {
+            shard: Box::pin(shard),
+            runtime: runtime.clone(),
+        }
+    }
+}
 
 impl<F: Future> Future for OnShard<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        on_shard(|| self.0.as_mut().poll(cx))
+        drive(&self.runtime);
+        on_shard(|| self.shard.as_mut().poll(cx))
     }
 }
 
-/// Waits for shards that are tasks: in a runtime the thread's other tasks are moved elsewhere first.
+thread_local! {
+    /// The runtime whose shards this thread has last polled.
+    static DRIVEN: Cell<Option<Id>> = const { Cell::new(None) };
+}
+
+fn drive(runtime: &Handle) {
+    DRIVEN.set(Some(runtime.id()));
+}
+
+/// Waits for shards that are tasks: in a runtime of several threads the thread's other tasks are moved elsewhere
+/// first. `None` in a task of their own runtime where that has a single thread, which would wait for itself.
+pub(crate) fn wait_in_place<T>(wait: impl FnOnce() -> T) -> Option<T> {
+    match Handle::try_current() {
+        Ok(current) if current.runtime_flavor() != RuntimeFlavor::CurrentThread => {
+            Some(block_in_place(wait))
+        }
+        Ok(current) if DRIVEN.get() == Some(current.id()) => None,
+        _ => Some(wait()),
+    }
+}
+
+/// [`wait_in_place`] for what cannot say that it has not waited.
 ///
 /// # Panics
-/// In a task of a runtime with a single thread, which would wait for itself.
-pub(crate) fn wait_in_place<T>(wait: impl FnOnce() -> T) -> T {
-    match Handle::try_current() {
-        Ok(_) => block_in_place(wait),
-        Err(_) => wait(),
-    }
+/// In a task of the shards' own runtime where that has a single thread.
+pub(crate) fn must_wait_in_place<T>(wait: impl FnOnce() -> T) -> T {
+    wait_in_place(wait)
+        .unwrap_or_else(|| panic!("a thread waits for shards that are tasks of its own runtime"))
 }
 
 /// The asynchronous forms of what waits, on every backend. They have a thread of the runtime's wait,

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+use std::io;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -13,6 +14,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The name that servers' certificates are for.
 pub const SERVER: &str = "localhost";
@@ -87,6 +91,18 @@ impl Authority {
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
         }
+    }
+
+    /// Has a client that trusts this authority alone speak TLS with [`SERVER`].
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn connect<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::new(self.client(None)));
+        connector.connect(server_name(), stream).await
     }
 }
 

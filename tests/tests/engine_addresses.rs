@@ -3,20 +3,20 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use throng::{
-    Accept, Backend, Config, Conn, Credentials, Engine, Handler, Message, ProxyProtocol, Reject,
-    Rejection, Tls, Upgrade,
+    Accept, Backend, Config, Conn, Credentials, Engine, Event, EventKinds, Handler, Message,
+    ProxyProtocol, Reject, Rejection, Tls, Upgrade,
 };
-use throng_tests::engine::{Client, Heard, beside, config, request, until};
-use throng_tests::tls::{Authority, SERVER, server_name};
+use throng_tests::engine::{Client, Heard, PATIENCE, beside, config, request, until};
+use throng_tests::tls::{Authority, SERVER};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as Sent;
 
@@ -194,6 +194,15 @@ fn a_proxy_behind_a_proxy_is_seen_through() {
 }
 
 #[test]
+fn behind_a_header_that_names_nobody_no_request_is_believed() {
+    let engine = start(announced().trusted_proxies(["127.0.0.1", "192.0.2.0/24"]));
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), binary(0x20, [192, 0, 2, 7])] {
+        let told = located(&engine, &header, "X-Forwarded-For: 203.0.113.5\r\n");
+        assert_eq!(told, "127.0.0.1 at 127.0.0.1", "the header's word counts");
+    }
+}
+
+#[test]
 fn who_does_not_begin_with_a_sound_header_is_closed_and_counted() {
     let engine = start(announced().max_connections(2));
     let long = [
@@ -257,7 +266,6 @@ fn the_header_comes_before_tls() {
     let settings = announced().handshake_timeout(Duration::from_secs(20));
     let engine = beside(|| builder.config(settings).handler(Locating).start()).unwrap();
     let address = engine.local_addr().unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(authority.client(None)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -269,7 +277,7 @@ fn the_header_comes_before_tls() {
             for piece in HEADER.chunks(HEADER.len().div_ceil(pieces)) {
                 stream.write_all(piece).await.unwrap();
             }
-            let stream = connector.connect(server_name(), stream).await.unwrap();
+            let stream = authority.connect(stream).await.unwrap();
             let url = format!("wss://{SERVER}/");
             let (mut client, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
             client.send(Sent::text("?")).await.unwrap();
@@ -305,6 +313,9 @@ fn the_header_comes_before_tls() {
 #[test]
 fn one_client_has_only_so_many_connections() {
     let engine = start(announced().max_connections_per_ip(2).shards(2));
+    let mut events = engine
+        .subscribe(EventKinds::HANDSHAKE_REJECTED, 16)
+        .unwrap();
     let address = engine.local_addr().unwrap();
     let connect = |client: &str| {
         let mut stream = Client::silent(address);
@@ -319,6 +330,17 @@ fn one_client_has_only_so_many_connections() {
     assert_eq!(status, 429, "{head}");
     assert!(head.contains("Retry-After: "), "{head}");
     assert_eq!(rejected(&engine, Rejection::PerIp), 1);
+    let told = events.recv_timeout(PATIENCE);
+    let Some(Event::HandshakeRejected { peer, client, .. }) = told else {
+        panic!("{told:?}");
+    };
+    let proxy = peer.address().map(|it| it.ip().to_string());
+    let client = client.map(|it| it.to_string());
+    let expected = ("127.0.0.1", "2001:db8::3");
+    assert_eq!(
+        (proxy.as_deref(), client.as_deref()),
+        (Some(expected.0), Some(expected.1))
+    );
     let other = connect("2001:db8:0:1::1");
     drop(clients);
     until("both are gone", || engine.connections() == 1);

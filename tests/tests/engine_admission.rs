@@ -7,12 +7,11 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use throng::{Config, Credentials, Engine, Rejection, Tls};
+use throng::{Config, Credentials, Engine, ProxyProtocol, Rejection, Tls};
 use throng_tests::engine::{Client, Heard, beside, config, request, until};
-use throng_tests::tls::{Authority, SERVER, server_name};
+use throng_tests::tls::{Authority, SERVER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How many were turned away for that.
@@ -122,6 +121,86 @@ fn handshakes_that_end_in_any_way_are_counted_out() {
     }
 }
 
+/// Handshakes that one address may have in flight where it may have fewer connections.
+const OF_ONE: usize = 32;
+
+fn handshaking(engine: &Engine) -> u64 {
+    engine.metrics().total.handshaking()
+}
+
+#[test]
+fn one_address_has_only_so_many_handshakes_in_flight() {
+    let settings = config().max_connections_per_ip(2).shards(2);
+    let engine = start(settings.handshake_timeout(Duration::from_secs(60)), None);
+    let address = engine.local_addr().unwrap();
+    let mut inside = Client::connect(address);
+    let slow: Vec<Client> = (0..OF_ONE).map(|_| loris(address)).collect();
+    until("all are counted", || handshaking(&engine) == OF_ONE as u64);
+    // Nothing is asked: the answer does not wait for a request.
+    let mut silent = Client::silent(address);
+    let (status, head) = answered(&mut silent);
+    assert_eq!(status, 429, "{head}");
+    assert!(head.contains("Retry-After: "), "{head}");
+    silent.finish();
+    assert_eq!(
+        silent.read_to_end(),
+        b"too many connections from this address"
+    );
+    assert_eq!(rejected(&engine, Rejection::PerIp), 1);
+    assert_eq!(inside.ask("hello"), "hello", "who is in is served");
+    drop(slow);
+    until("they are gone", || handshaking(&engine) == 0);
+    assert_eq!(Client::connect(address).ask("hello"), "hello");
+}
+
+#[test]
+fn handshakes_are_counted_for_whom_a_proxy_announces() {
+    let settings = config().max_connections_per_ip(1).shards(2);
+    let settings = settings.proxy_protocol(ProxyProtocol::Required);
+    let engine = start(settings.handshake_timeout(Duration::from_secs(60)), None);
+    let address = engine.local_addr().unwrap();
+    let ask = |client: &str, request: &str| {
+        let mut asking = Client::silent(address);
+        asking.write(format!("PROXY TCP4 {client} 127.0.0.1 4711 80\r\n{request}").as_bytes());
+        asking
+    };
+    let slow: Vec<Client> = (0..OF_ONE).map(|_| ask("192.0.2.7", "GET ")).collect();
+    // Who has not been announced is not known.
+    let unknown: Vec<Client> = (0..3).map(|_| Client::silent(address)).collect();
+    let all = (slow.len() + unknown.len()) as u64;
+    until("all are there", || handshaking(&engine) == all);
+    until("all are counted", || {
+        let (status, _) = answered(&mut ask("192.0.2.7", &request("")));
+        assert!(status == 429 || status == 101, "{status}");
+        status == 429
+    });
+    assert_eq!(answered(&mut ask("192.0.2.8", &request(""))).0, 101);
+    drop(slow);
+    until("there is room", || {
+        answered(&mut ask("192.0.2.7", &request(""))).0 == 101
+    });
+}
+
+#[test]
+fn on_tls_one_handshake_too_many_of_an_address_is_cut() {
+    let (authority, tls) = tls();
+    let settings = config().max_connections_per_ip(2);
+    let engine = start(
+        settings.handshake_timeout(Duration::from_secs(60)),
+        Some(tls),
+    );
+    let address = engine.local_addr().unwrap();
+    let slow: Vec<Client> = (0..OF_ONE).map(|_| Client::silent(address)).collect();
+    until("all are counted", || handshaking(&engine) == OF_ONE as u64);
+    let end = Client::silent(address).hear();
+    assert!(matches!(end, Heard::End | Heard::Reset), "{end:?}");
+    until("it is counted", || rejected(&engine, Rejection::PerIp) == 1);
+    drop(slow);
+    until("there is room", || {
+        upgrade_over_tls(&authority, address).starts_with("HTTP/1.1 101 ")
+    });
+}
+
 fn tls() -> (Authority, Tls) {
     let authority = Authority::new();
     let signed = authority.sign(SERVER);
@@ -153,14 +232,13 @@ fn on_tls_one_handshake_too_many_is_cut() {
 
 /// The head that a request is answered with over TLS; empty where there is none.
 fn upgrade_over_tls(authority: &Authority, address: SocketAddr) -> String {
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(authority.client(None)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let Ok(mut stream) = connector.connect(server_name(), stream).await else {
+        let Ok(mut stream) = authority.connect(stream).await else {
             return String::new();
         };
         let mut head = Vec::new();

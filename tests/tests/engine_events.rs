@@ -150,10 +150,11 @@ fn rejections_are_told() {
         "{told:?}"
     );
     let silent = Client::silent(served.address());
-    let peer = Peer::Tcp(silent.local_addr());
+    let address = silent.local_addr();
     drop(silent);
     let gone = Event::HandshakeRejected {
-        peer,
+        peer: Peer::Tcp(address),
+        client: Some(address.ip()),
         rejection: Rejection::Abandoned,
         status: None,
     };

@@ -269,3 +269,37 @@ fn futures_may_use_the_runtime_that_the_engine_was_started_in() {
     let mut client = Client::connect(engine.local_addr().unwrap());
     assert_eq!(client.ask("sleep"), "42");
 }
+
+/// Tells whether it is dropped in a runtime.
+struct InRuntime(Sender<bool>);
+
+impl Drop for InRuntime {
+    fn drop(&mut self) {
+        let _ = self.0.send(tokio::runtime::Handle::try_current().is_ok());
+    }
+}
+
+#[test]
+fn futures_are_dropped_in_the_runtime_that_the_engine_was_started_in() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (dropped, drops) = channel();
+    let dropped = Mutex::new(dropped);
+    let engine = {
+        let _entered = runtime.enter();
+        let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+        let wait = move |conn: &mut Conn<'_, ()>, message: Message<'_>| {
+            let held = InRuntime(dropped.lock().unwrap().clone());
+            conn.spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            })
+            .unwrap();
+            conn.send(message);
+        };
+        builder.config(config()).on_message(wait).start().unwrap()
+    };
+    let mut client = Client::connect(engine.local_addr().unwrap());
+    assert_eq!(client.ask("wait"), "wait");
+    drop(client);
+    assert_eq!(drops.recv_timeout(PATIENCE), Ok(true));
+}

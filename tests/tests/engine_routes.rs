@@ -97,6 +97,31 @@ fn panicking() -> &'static str {
 }
 
 #[test]
+fn who_sends_no_body_does_not_keep_the_engine_from_saying_how_it_is() {
+    const PLACES: u64 = 256;
+    let engine = start(|builder| builder.routes(app()).serve_metrics(), config());
+    let slow = "POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+    let mut idle = Vec::new();
+    for _ in 0..PLACES {
+        let mut client = Client::silent(engine.local_addr().unwrap());
+        client.write(slow.as_bytes());
+        idle.push(client);
+    }
+    until("all have come", || {
+        engine.metrics().total.visitors == PLACES
+    });
+    assert_eq!(get_path(&engine, "/version").0, 503);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get_path(&engine, path).0, 200, "{path}");
+    }
+    idle[0].write(b"hello");
+    assert!(idle[0].read_head().starts_with("HTTP/1.1 200 "));
+    until("there is a place", || {
+        get_path(&engine, "/version").0 == 200
+    });
+}
+
+#[test]
 fn routes_of_axum_are_served_beside_what_the_engine_serves() {
     let page = Page::new("/page", "text/plain", "page");
     let engine = start(|builder| builder.routes(app()).page(page), config());

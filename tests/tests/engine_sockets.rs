@@ -7,11 +7,15 @@
     reason = "a test fails by panicking"
 )]
 
+use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use throng::{Accept, Cause, CloseCode, Ended, Engine, OwnedMessage, Reject, WebSocket};
+use throng::{
+    Accept, Cause, CloseCode, Conn, Ended, Engine, OwnedMessage, Reject, SendError, WebSocket,
+};
 use throng_tests::engine::{Client, Heard, PATIENCE, config};
 
 fn serve<F, Fut>(serve: F) -> Engine
@@ -135,10 +139,10 @@ async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await;
 }
@@ -204,7 +208,7 @@ fn the_future_goes_on_when_the_connection_ends() {
             while let Some(message) = socket.recv().await {
                 let _ = socket.send(message).await;
             }
-            assert_eq!(socket.send("too late").await, Err(Ended));
+            assert_eq!(socket.send("too late").await, Err(SendError::Ended(Ended)));
             assert_eq!(socket.with(|conn| conn.id()).await, Err(Ended));
             ends.tell(&socket);
         }
@@ -273,16 +277,16 @@ fn a_socket_may_be_used_on_other_threads() {
 /// Runs a future on this thread.
 fn pollster<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
+    impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
     let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut cx = std::task::Context::from_waker(&waker);
+    let mut cx = Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
     loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
         std::thread::park();
@@ -334,6 +338,84 @@ fn what_an_upgrade_says_is_given_to_the_future() {
     let mut nobody = Client::silent(address);
     nobody.write(throng_tests::engine::request("").as_bytes());
     assert!(nobody.read_head().starts_with("HTTP/1.1 403 "));
+}
+
+/// Polls it once, and has it woken by a waker that panics.
+fn poll_badly<T>(future: impl Future<Output = T>) -> Poll<T> {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("as told");
+        }
+    }
+    let waker = Arc::new(Bad).into();
+    pin!(future).poll(&mut Context::from_waker(&waker))
+}
+
+/// Panics when it is dropped.
+struct BadDrop;
+
+impl Drop for BadDrop {
+    fn drop(&mut self) {
+        panic!("as told");
+    }
+}
+
+#[test]
+fn wakers_and_drops_that_panic_cost_the_one_connection() {
+    let (ended, ends) = channel();
+    let ends_of = Ends(Arc::new(Mutex::new(ended)));
+    let engine = serve(move |mut socket| {
+        let ends = ends_of.clone();
+        async move {
+            match socket.recv().await.unwrap().as_message().as_text() {
+                // Waits for room, and the shard wakes it by that waker.
+                Some("send") => while poll_badly(socket.send("filling")).is_ready() {},
+                // What is to be done and is not is dropped, as the connection ends before.
+                Some("undone") => {
+                    let close = |conn: &mut Conn<'_, ()>| conn.close(CloseCode::NORMAL, "");
+                    let _ = poll_badly(socket.with(close));
+                    for _ in 0..3 {
+                        let bad = BadDrop;
+                        let _ = poll_badly(socket.with(move |_| drop(bad)));
+                    }
+                    let _ = poll_badly(socket.recv());
+                }
+                // Is woken in the course of another panic.
+                Some("called") => {
+                    let _ = poll_badly(socket.with(|_| panic!("as told")));
+                }
+                _ => return echo(socket).await,
+            }
+            while socket.cause().is_none() {
+                yield_now().await;
+            }
+            ends.tell(&socket);
+        }
+    });
+    let mut other = connect(&engine);
+    other.text("begin");
+    for (command, code) in [("send", 1011), ("undone", 1000), ("called", 1011)] {
+        let mut client = connect(&engine);
+        client.text(command);
+        let closed = loop {
+            match client.hear() {
+                Heard::Text(text) => assert_eq!(text, "filling"),
+                heard => break heard,
+            }
+        };
+        assert!(
+            matches!(closed, Heard::Close(Some(told), _) if told == code),
+            "{closed:?}"
+        );
+        let cause = ends.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(
+            cause == Some(Cause::HandlerPanicked),
+            code == 1011,
+            "{cause:?}"
+        );
+        assert_eq!(other.ask("unharmed"), "unharmed", "{command}");
+    }
 }
 
 #[test]

@@ -4,25 +4,28 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
 mod tasks;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tasks::{URL, ask, connect, expect_close, next, start_with};
 use throng::{
-    Accept, AdoptError, Backend, Close, Config, Conn, Engine, Handler, Peer, Reject, Upgrade,
+    Accept, AdoptError, Backend, Close, Config, Conn, Engine, EngineHandle, Handler, MembersError,
+    Peer, Reject, Upgrade,
 };
 use throng_tests::engine::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -111,6 +114,101 @@ async fn blocking_calls_panic_on_the_only_thread() {
     assert!(drained.await.unwrap_err().is_panic());
     expect_close(&mut client, 1001).await;
     assert_eq!(handle.connections(), 0);
+}
+
+/// Those that can say so give an error instead, and wait on a thread that does not run the shards.
+#[tokio::test]
+async fn the_only_thread_is_told_that_it_cannot_ask_for_members() {
+    let engine = start();
+    let mut client = connect(&engine).await;
+    ask(&mut client, "join").await;
+    let handle = engine.handle();
+    assert_eq!(handle.members("room"), Err(MembersError::OnShard));
+    let members = spawn_blocking(move || handle.members("room"))
+        .await
+        .unwrap();
+    let handle = engine.handle();
+    let [member] = members.unwrap()[..] else {
+        panic!("one has joined");
+    };
+    assert_eq!(handle.rooms_of(member), Err(MembersError::OnShard));
+    let rooms = spawn_blocking(move || handle.rooms_of(member))
+        .await
+        .unwrap();
+    assert_eq!(rooms.unwrap(), ["room".into()]);
+}
+
+async fn routes_may_ask_for_members() {
+    let known: Arc<OnceLock<EngineHandle>> = Arc::default();
+    let asking = Arc::clone(&known);
+    let members = move || {
+        let members = asking.get().unwrap().members("room").map(|it| it.len());
+        async move { format!("{members:?}") }
+    };
+    let engine = Engine::builder()
+        .bind("127.0.0.1:0")
+        .unwrap()
+        .config(config())
+        .routes(axum::Router::new().route("/members", axum::routing::get(members)))
+        .on_message(|conn, message| {
+            conn.join("room").unwrap();
+            conn.send(message);
+        })
+        .start()
+        .unwrap();
+    known.set(engine.handle()).unwrap();
+    let mut client = connect(&engine).await;
+    ask(&mut client, "join").await;
+    let address = engine.local_addr().unwrap();
+    let mut visitor = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /members HTTP/1.1\r\nHost: h\r\n\r\n";
+    visitor.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, visitor.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    assert!(answer.ends_with("\r\n\r\nOk(1)"), "{answer}");
+}
+
+#[tokio::test]
+async fn routes_may_ask_for_members_beside_a_runtime_of_one_thread() {
+    routes_may_ask_for_members().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_may_ask_for_members_beside_a_runtime_of_several_threads() {
+    routes_may_ask_for_members().await;
+}
+
+/// tokio has what a task polls give way after some 128 steps; a shard's turn has bounds of its own.
+#[tokio::test]
+async fn jobs_are_not_held_up_by_the_runtimes_budget() {
+    const MESSAGES: usize = 2000;
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    let engine = builder
+        .config(config())
+        .on_message(|conn, _| {
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(MESSAGES);
+            (0..MESSAGES).for_each(|number| sender.try_send(number).unwrap());
+            let mut all = Box::pin(async move {
+                for expected in 0..MESSAGES {
+                    assert_eq!(receiver.recv().await, Some(expected));
+                }
+            });
+            let mut polls = 0;
+            let counted = poll_fn(move |cx| {
+                polls += 1;
+                all.as_mut().poll(cx).map(|()| polls)
+            });
+            let answer = |conn: &mut Conn<'_, ()>, polls: usize| {
+                conn.send(&*polls.to_string());
+            };
+            conn.spawn_then(counted, answer).unwrap();
+        })
+        .start()
+        .unwrap();
+    let mut client = connect(&engine).await;
+    client.send("begin".into()).await.unwrap();
+    assert_eq!(next(&mut client).await, "1".into());
 }
 
 async fn adopts_a_pipe() {

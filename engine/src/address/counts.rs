@@ -77,11 +77,13 @@ impl Drop for Counted {
     }
 }
 
-/// Who has an address: one of IPv4 alone, or the whole `/64` of one of IPv6, all of which one household has. In
-/// the first `/64` of IPv6 nobody is.
+/// What those of IPv4 are counted under: multicast networks, which nobody connects from (RFC 4291 §2.7).
+const V4: u64 = 0xff00_0000 << 32;
+
+/// Who has an address: one of IPv4 alone, or the whole `/64` of one of IPv6, all of which one household has.
 pub(crate) fn household(address: IpAddr) -> u64 {
     match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V4(address) => V4 | u64::from(address.to_bits()),
         IpAddr::V6(address) => {
             let bits = address.to_bits() >> 64;
             u64::try_from(bits).unwrap_or_default()

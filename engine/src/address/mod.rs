@@ -3,6 +3,10 @@
 //! A socket tells who is at its other end: the **peer**. Where that is a proxy which is trusted, it says who
 //! the **client** is: in a header of the PROXY protocol before everything else, or in `X-Forwarded-For`. What
 //! anybody else says of that is ignored.
+//!
+//! Who announces a connection by a header of the PROXY protocol passes on what lies behind it, and writes nothing into
+//! the request. So where the header names nobody (`UNKNOWN`, `LOCAL`) the client is the peer, and
+//! `X-Forwarded-For` may be anybody's; where it names a proxy that is trusted, it is that proxy's.
 
 mod announced;
 mod counts;
@@ -47,6 +51,12 @@ impl Proxies {
         !has_list || self.trusts_peer(peer)
     }
 
+    /// The client's address before its request is read; `None` where that may name another.
+    pub(crate) fn asking(&self, peer: Peer, announced: Option<IpAddr>) -> Option<IpAddr> {
+        let nearest = announced.or(peer.address().map(|it| it.ip().to_canonical()));
+        nearest.filter(|address| !self.trusts(*address))
+    }
+
     fn trusts_peer(&self, peer: Peer) -> bool {
         match peer {
             Peer::Tcp(address) => self.trusts(address.ip().to_canonical()),
@@ -59,15 +69,20 @@ impl Proxies {
     }
 
     /// The client's address: of who is at the other end, or `announced` by that, the last one in
-    /// `forwarded` (the lines of `X-Forwarded-For`, in their order) that is no trusted proxy's.
+    /// `forwarded` (the lines of `X-Forwarded-For`, in their order) that is no trusted proxy's. Nobody trusts
+    /// a peer that is not known.
     pub(crate) fn client<'h>(
         &self,
-        peer: Peer,
+        peer: Option<Peer>,
         announced: Option<IpAddr>,
         forwarded: impl DoubleEndedIterator<Item = &'h [u8]>,
     ) -> Option<IpAddr> {
-        let nearest = announced.or(peer.address().map(|it| it.ip().to_canonical()));
-        let is_proxy = nearest.map_or(self.trusts_peer(peer), |address| self.trusts(address));
+        let address = peer.and_then(Peer::address);
+        let nearest = announced.or(address.map(|it| it.ip().to_canonical()));
+        let is_proxy = match nearest {
+            Some(address) => self.trusts(address),
+            None => peer.is_some_and(|peer| self.trusts_peer(peer)),
+        };
         if !is_proxy {
             return nearest;
         }

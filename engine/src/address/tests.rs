@@ -13,7 +13,7 @@ fn proxies(trusted: &[&str]) -> Proxies {
 }
 
 fn client(proxies: &Proxies, peer: Peer, lines: &[&str]) -> Option<IpAddr> {
-    proxies.client(peer, None, lines.iter().map(|line| line.as_bytes()))
+    proxies.client(Some(peer), None, lines.iter().map(|line| line.as_bytes()))
 }
 
 #[test]
@@ -60,13 +60,15 @@ fn only_trusted_proxies_are_believed() {
         Some(ip("192.0.2.7"))
     );
     assert_eq!(client(&unix, Peer::Unix, &[]), None);
+    let unknown = unix.client(None, None, [&b"192.0.2.7"[..]].into_iter());
+    assert_eq!(unknown, None, "who is not known is on no list");
 }
 
 #[test]
 fn what_is_announced_goes_before_the_peer() {
     let some = proxies(&["10.0.0.0/8"]);
     let lines = || [&b"192.0.2.7"[..]].into_iter();
-    let announced = |address| some.client(tcp("10.0.0.1"), Some(ip(address)), lines());
+    let announced = |address| some.client(Some(tcp("10.0.0.1")), Some(ip(address)), lines());
     assert_eq!(announced("203.0.113.5"), Some(ip("203.0.113.5")));
     assert_eq!(
         announced("10.0.0.2"),
@@ -195,4 +197,13 @@ fn connections_count_by_address_or_household_until_they_end() {
     assert_eq!(table.len(), 3);
     drop((two, other, household, again));
     assert_eq!(table.len(), 0, "nothing is left of who has gone");
+}
+
+#[test]
+fn nobody_shares_a_count_with_another_family() {
+    // The first 64 bits of that are as a number what the address of IPv4 is.
+    assert_ne!(household(ip("1.2.3.4")), household(ip("0:0:102:304::1")));
+    assert_ne!(household(ip("0.0.0.0")), household(ip("::")));
+    assert_eq!(household(ip("1.2.3.4")), household(ip("::ffff:1.2.3.4")));
+    assert_eq!(household(ip("2001:db8::1")), household(ip("2001:db8::2")));
 }

@@ -64,8 +64,8 @@ choice! {
         ///
         /// Handlers run on the runtime's threads, and a long one holds up whatever else runs there. What
         /// waits for shards has asynchronous forms (`Engine::drain_async`);
-        /// the others may be called in a runtime with several threads, and panic in a task of one with a single
-        /// thread.
+        /// the others may be called in a runtime with several threads. In a task of one with a single thread they
+        /// panic, but for those that list members and rooms, which give an error.
         Tokio = "tokio",
         /// Tasks of the tokio-uring runtime in which [`Builder::start`](crate::Builder::start) is called;
         /// needs the feature `tokio-uring`, and Linux. Outside of one the engine does not start, and says

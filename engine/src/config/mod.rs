@@ -66,6 +66,10 @@ table::settings! {
         /// A client is an IPv4 address, or the `/64` of an IPv6 address:
         /// [`Upgrade::client_addr`](crate::Upgrade::client_addr). Who has none (Unix sockets) is not counted.
         ///
+        /// It may have as many opening handshakes in flight, and 32 in any case; one more is answered the same
+        /// as soon as it connects, or cut where TLS is spoken. What comes by way of a trusted proxy that writes
+        /// `X-Forwarded-For` is not counted before its request is there.
+        ///
         /// Default: none. Bounds: 1 to 16,777,216.
         #[serde(deserialize_with = "form::optional_count")]
         pub max_connections_per_ip: Option<usize> = None,
@@ -94,7 +98,9 @@ table::settings! {
         /// whoever connects to a Unix socket.
         ///
         /// Of the addresses in `X-Forwarded-For` the last one counts that is not in one of these networks. So
-        /// they must write it themselves, and list nobody who passes on what clients wrote.
+        /// they must write it themselves, and list nobody who passes on what clients wrote. Behind a header of
+        /// the PROXY protocol it counts where that names one of these networks, and never where it names
+        /// nobody (`UNKNOWN`, `LOCAL`): then the client is who connects. `Forwarded` (RFC 7239) is not read.
         ///
         /// Default: none, and `X-Forwarded-For` is ignored. Bounds: 1,024 entries.
         #[serde(deserialize_with = "form::list")]
@@ -434,6 +440,11 @@ impl Config {
         bounds::check_proxies(&self.trusted_proxies)?;
         self.origins.check_entries()?;
         self.check_contradictions()
+    }
+
+    /// Bytes of the largest message that may wait for a peer.
+    pub(crate) fn max_waiting_message(&self) -> usize {
+        self.send_queue_bytes.saturating_sub(bounds::FRAME_HEADER)
     }
 
     fn check_contradictions(&self) -> Result<(), ConfigError> {

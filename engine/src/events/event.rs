@@ -1,5 +1,6 @@
 //! What can be told.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ pub enum Event {
     HandshakeRejected {
         /// Who was at the other end.
         peer: Peer,
+        /// The client's address, as far as it was known by then: behind proxies it is told by what is read first.
+        client: Option<IpAddr>,
         /// Why.
         rejection: Rejection,
         /// The HTTP status that it was answered with, if it was.

@@ -26,6 +26,8 @@ pub use routes::RequestBody;
 
 #[cfg(feature = "files")]
 pub(crate) use files::Folder;
+#[cfg(unix)]
+pub(crate) use hand_over::Bridged;
 pub(crate) use mount::MountPoint;
 pub(crate) use offering::Offering;
 pub(crate) use routes::SideService;

@@ -61,8 +61,11 @@ impl EngineHandle {
     /// memory or going down. 500 is answered when the service is at fault, or the server cannot upgrade, and
     /// the log says how.
     ///
-    /// [`Upgrade::peer`] is the [`Peer`] that the request's extensions hold, or [`Peer::Unix`] where they hold
-    /// none: a request does not tell where it came from. On the open connection it is the socket's.
+    /// [`Upgrade::peer`] is the [`Peer`] that the request's extensions hold: a request does not tell where it came
+    /// from. Where they hold none it is [`Peer::Unix`], which nobody trusts to be a
+    /// [proxy](field@crate::Config::trusted_proxies) and none of
+    /// [`max_connections_per_ip`](field@crate::Config::max_connections_per_ip) counts. On the open connection it is the
+    /// socket's.
     ///
     /// A plain TCP or Unix socket of tokio's moves to one of the engine's threads, and the other server has
     /// done its part. Any other stream (TLS spoken by that server, for instance) is served where the shards are
@@ -82,14 +85,16 @@ impl EngineHandle {
     /// ```
     pub fn upgrade<B>(&self, request: Request<B>) -> UpgradeResponse {
         let Some(point) = self.mount_point() else {
-            return respond(&Denial::for_now(Rejection::Draining, 503, GOING_DOWN));
+            return refuse(self.shared(), peer_of(&request), &gone());
         };
         self.answer(request, |upgrade| point.ask(upgrade))
     }
 
     /// The same, where the caller lets the client in in place of [`on_upgrade`](Handler::on_upgrade), which is
     /// not asked. `accept` holds a state of the engine's handler; one of another type is answered 500, and the
-    /// log names both types.
+    /// log names both types. That of [`Builder::serve`](crate::Builder::serve) is `()`; who comes in this way has a
+    /// future like everybody else. With [`Builder::serve_with`](crate::Builder::serve_with) it is `()`, too, but what its
+    /// first function says of a client is missing then: the connection is closed with 1011, unless that is `()`.
     ///
     /// ```
     /// use throng::{Accept, EngineHandle, UpgradeResponse};
@@ -104,7 +109,7 @@ impl EngineHandle {
     {
         let mut accept = Unasked(Some(accept.boxed()));
         let Some(point) = self.mount_point() else {
-            return respond(&Denial::for_now(Rejection::Draining, 503, GOING_DOWN));
+            return refuse(self.shared(), peer_of(&request), &gone());
         };
         let (expected, name) = point.state();
         if TypeId::of::<S>() != expected {
@@ -114,7 +119,8 @@ impl EngineHandle {
                 expected = name,
                 "upgrade_with: another state than the handler's"
             );
-            return respond(&Denial::internal(ErrorKind::BadAnswer));
+            let denial = Denial::internal(ErrorKind::BadAnswer);
+            return refuse(self.shared(), peer_of(&request), &denial);
         }
         self.answer(request, |_| accept.0.take().ok_or(Reject::new(500)))
     }
@@ -129,14 +135,19 @@ impl EngineHandle {
         ask: impl FnOnce(&Upgrade<'_>) -> Result<Accept<AnyState>, Reject>,
     ) -> UpgradeResponse {
         let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-        match begin(self.shared(), &request, on_upgrade, ask) {
-            Ok(response) => response,
-            Err(denial) => {
-                tracing::debug!(status = denial.status, "an upgrade was refused");
-                respond(&denial)
-            }
-        }
+        let begun = begin(self.shared(), &request, on_upgrade, ask);
+        begun.unwrap_or_else(|denial| refuse(self.shared(), peer_of(&request), &denial))
     }
+}
+
+/// Who asks, where somebody has said.
+fn peer_of<B>(request: &Request<B>) -> Option<Peer> {
+    request.extensions().get().copied()
+}
+
+/// What is answered when the engine is gone.
+fn gone() -> Denial {
+    Denial::for_now(Rejection::Draining, 503, GOING_DOWN)
 }
 
 /// What a caller lets a client in with, which may be dropped without having been asked for.
@@ -159,8 +170,7 @@ fn begin<B>(
 ) -> Result<UpgradeResponse, Denial> {
     let headers = lines(request.headers())?;
     let asked = read(request, &headers)?;
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.copied().unwrap_or(Peer::Unix);
+    let peer = peer_of(request);
     let Some(on_upgrade) = on_upgrade else {
         tracing::error!(
             "a request's connection cannot be upgraded: its server, or a layer, does not let it"
@@ -181,6 +191,7 @@ fn begin<B>(
             request: &asked,
             peer,
             announced: None,
+            is_unnamed: false,
             secured: None,
             unix_time: shared.unix_time(),
         },
@@ -192,7 +203,7 @@ fn begin<B>(
         .ok_or_else(|| Denial::internal(ErrorKind::BadAnswer))?;
     let pending = Pending {
         shared: Arc::clone(shared),
-        peer,
+        peer: peer.unwrap_or(Peer::Unix),
         opening,
         seat,
     };
@@ -280,6 +291,18 @@ fn switching(
             .map(|(name, value)| (&**name, &**value)),
     )?;
     Some(response)
+}
+
+/// The answer to who is not let in, which is counted and told as on the engine's own port.
+fn refuse(shared: &Shared, peer: Option<Peer>, denial: &Denial) -> UpgradeResponse {
+    tracing::debug!(status = denial.status, "an upgrade was refused");
+    if let Some(fault) = denial.fault {
+        shared.note_error_elsewhere(fault);
+    }
+    let peer = peer.unwrap_or(Peer::Unix);
+    let status = Some(denial.status);
+    shared.note_rejected_elsewhere(peer, denial.client, denial.why, status);
+    respond(denial)
 }
 
 fn respond(denial: &Denial) -> UpgradeResponse {

@@ -1,4 +1,4 @@
-//! SideService of the embedder's, which the side door serves.
+//! Routes of the embedder's, which the side door serves.
 
 use std::error::Error;
 use std::future::poll_fn;

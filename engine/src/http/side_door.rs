@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use super::answer::{HEALTH, METRICS, READY};
 use super::offering::Checked;
 use super::serve::{Desk, serve};
 use super::visitor::Visitor;
@@ -28,6 +29,9 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct SideLimits {
     /// Connections that wait for their answer or are being sent it, at once.
     pub(crate) connections: usize,
+    /// Further ones, where all these are taken, that ask whether the engine lives or takes newcomers, and as many
+    /// that ask for its metrics: what others send slowly does not keep that from being answered.
+    pub(crate) reserved: usize,
     /// Connections that are listened to after their answer, at once; one more is closed instead.
     pub(crate) lingering: usize,
     /// How long a connection is listened to after its answer.
@@ -55,6 +59,7 @@ impl Default for SideLimits {
     fn default() -> SideLimits {
         SideLimits {
             connections: 256,
+            reserved: 16,
             lingering: 256,
             linger: Duration::from_secs(1),
             total: Duration::from_secs(30),
@@ -101,14 +106,21 @@ impl SideDoor {
     ) -> io::Result<SideDoor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         // One more than connections, so that there is always room for `Errand::Stop`.
-        let (sender, errands) = mpsc::channel(limits.connections + 1);
-        let free = Arc::new(Semaphore::new(limits.connections));
+        let (sender, errands) = mpsc::channel(limits.connections + 2 * limits.reserved + 1);
+        let places = |count| Arc::new(Semaphore::new(count));
+        let free = places(limits.connections);
+        let (checks, scrapes) = (places(limits.reserved), places(limits.reserved));
         let desk = Arc::new(Desk::new(content, sources, limits));
         let thread = thread::Builder::new()
             .name("throng-http".to_owned())
             .spawn(move || run(&runtime, errands, &desk))?;
         Ok(SideDoor {
-            entrance: Entrance { sender, free },
+            entrance: Entrance {
+                sender,
+                free,
+                checks,
+                scrapes,
+            },
             thread,
         })
     }
@@ -120,13 +132,12 @@ impl SideDoor {
 
     /// Takes no more connections, gives those it has a second to finish, and ends the thread.
     pub(crate) fn stop(self) {
-        let SideDoor {
-            entrance: Entrance { sender, free },
-            thread,
-        } = self;
-        free.close();
+        let SideDoor { entrance, thread } = self;
+        for places in [&entrance.free, &entrance.checks, &entrance.scrapes] {
+            places.close();
+        }
         // Refused only where the thread has ended already.
-        let _ = sender.try_send(Errand::Stop);
+        let _ = entrance.sender.try_send(Errand::Stop);
         if thread.join().is_err() {
             tracing::error!("side door: its thread panicked");
         }
@@ -151,27 +162,46 @@ fn metrics_of(_: &Arc<Shared>, _: &Checked) -> Option<MetricsText> {
 pub(crate) struct Entrance {
     sender: Sender<Errand>,
     free: Arc<Semaphore>,
+    /// Places that nobody else takes: for the questions of load balancers, and for those who read metrics.
+    checks: Arc<Semaphore>,
+    scrapes: Arc<Semaphore>,
 }
 
 impl Entrance {
     /// One that leads nowhere: there is never a place.
     #[cfg(feature = "internals")]
     pub(crate) fn walled_up() -> Entrance {
+        let none = Arc::new(Semaphore::new(0));
         Entrance {
             sender: mpsc::channel(1).0,
-            free: Arc::new(Semaphore::new(0)),
+            free: Arc::clone(&none),
+            checks: Arc::clone(&none),
+            scrapes: none,
         }
     }
 
-    /// A place for one connection, taken before its socket leaves the shard; `None` while the side
-    /// door is full or once it has stopped.
-    pub(crate) fn reserve(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+    /// A place for one connection whose request begins with `head`, taken before its socket leaves the shard;
+    /// `None` while the side door is full or once it has stopped.
+    pub(crate) fn reserve(&self, head: &[u8]) -> Option<Place> {
+        let acquire = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let reserved = || match path_of(head)? {
+            HEALTH | READY => acquire(&self.checks),
+            METRICS => acquire(&self.scrapes),
+            _ => None,
+        };
+        let permit = acquire(&self.free).or_else(reserved)?;
         (!self.sender.is_closed()).then(|| Place {
             sender: self.sender.clone(),
             permit,
         })
     }
+}
+
+/// The path that a request asks for.
+fn path_of(head: &[u8]) -> Option<&str> {
+    let target = head.split(|byte| *byte == b' ').nth(1)?;
+    let path = target.split(|byte| *byte == b'?').next()?;
+    str::from_utf8(path).ok()
 }
 
 /// A place in the side door, free again when dropped or once its connection has been answered.

@@ -55,7 +55,7 @@ fn connection() -> (TcpStream, StdStream) {
 fn bring(door: &SideDoor, head: &str) -> TcpStream {
     let (client, stream) = connection();
     door.entrance()
-        .reserve()
+        .reserve(b"")
         .unwrap()
         .hand_over(stream, Peer::Unix, head.into(), ());
     client
@@ -245,7 +245,7 @@ fn unix_sockets_are_served_too() {
     server.set_nonblocking(true).unwrap();
     let head = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     door.entrance()
-        .reserve()
+        .reserve(b"")
         .unwrap()
         .hand_over(StdStream::Unix(server), Peer::Unix, head, ());
     assert_eq!(body(&read_all(client)), "ok");
@@ -276,16 +276,47 @@ fn a_full_side_door_takes_nobody_until_a_place_is_free() {
     };
     let door = side_door(limits);
     let entrance = door.entrance();
-    let place = entrance.reserve().unwrap();
+    let place = entrance.reserve(b"").unwrap();
     let slow = bring(&door, "GET /endless HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(entrance.reserve().is_none());
+    assert!(entrance.reserve(b"").is_none());
 
     drop(place);
-    let place = entrance.reserve().unwrap();
-    assert!(entrance.reserve().is_none());
+    let place = entrance.reserve(b"").unwrap();
+    assert!(entrance.reserve(b"").is_none());
     assert_eq!(body(&read_all(slow)).len(), ENDLESS);
-    until("the place", || entrance.reserve().is_some());
+    until("the place", || entrance.reserve(b"").is_some());
     drop(place);
+    door.stop();
+}
+
+#[test]
+fn a_full_side_door_still_says_how_the_engine_is() {
+    let limits = SideLimits {
+        connections: 1,
+        reserved: 1,
+        ..SideLimits::default()
+    };
+    let door = side_door(limits);
+    let entrance = door.entrance();
+    let _slow = entrance.reserve(HEALTH.as_bytes()).unwrap();
+    assert!(entrance.reserve(b"GET / HTTP/1.1\r\n").is_none());
+    assert!(entrance.reserve(b"GET /health HTTP/1.1\r\n").is_none());
+    let scrape = entrance.reserve(b"GET /metrics HTTP/1.1\r\n");
+    assert!(scrape.is_some());
+    assert!(entrance.reserve(b"GET /metrics HTTP/1.1\r\n").is_none());
+    for path in ["/healthz", "/readyz?verbose"] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let (client, stream) = connection();
+        let mut place = None;
+        until("the place", || {
+            place = entrance.reserve(head.as_bytes());
+            place.is_some()
+        });
+        place
+            .unwrap()
+            .hand_over(stream, Peer::Unix, head.into(), ());
+        assert_eq!(body(&read_all(client)), "ok");
+    }
     door.stop();
 }
 
@@ -341,7 +372,7 @@ fn a_slow_client_is_cut_off() {
     let door = side_door(limits);
     let start = Instant::now();
     let mut client = bring(&door, "GET /endless HTTP/1.1\r\nHost: h\r\n\r\n");
-    until("the place", || door.entrance().reserve().is_some());
+    until("the place", || door.entrance().reserve(b"").is_some());
     assert!(start.elapsed() >= brief, "after {:?}", start.elapsed());
     let mut taken = Vec::new();
     // Whether the end is orderly is the system's affair.
@@ -355,10 +386,10 @@ fn a_slow_client_is_cut_off() {
 fn stopping_ends_what_is_open_and_refuses_what_comes() {
     let door = side_door(SideLimits::default());
     let entrance = door.entrance();
-    let place = entrance.reserve().unwrap();
+    let place = entrance.reserve(b"").unwrap();
     let mut idle = bring(&door, "GET / HTTP/1.1\r\n");
     door.stop();
-    assert!(entrance.reserve().is_none());
+    assert!(entrance.reserve(b"").is_none());
 
     let (mut late, stream) = connection();
     place.hand_over(stream, Peer::Unix, Vec::new(), ());

@@ -1,6 +1,6 @@
 //! Everything that an engine has counted, at one moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::shared::Shared;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MetricsSnapshot {
-    /// All shards together.
+    /// All shards together, and upgrades that another server was asked for and that were refused there.
     pub total: ShardSnapshot,
     /// Each shard.
     pub shards: Vec<ShardSnapshot>,
@@ -62,25 +62,45 @@ pub struct TlsSnapshot {
     pub refused: u64,
 }
 
-/// The counters of an engine's shards.
+/// What an engine counts with.
 #[derive(Debug)]
-pub(crate) struct Sources(Vec<Arc<ShardCounters>>);
+pub(crate) struct Sources {
+    shards: Vec<Arc<ShardCounters>>,
+    /// What comes to no shard, counted by one thread at a time.
+    elsewhere: Mutex<ShardCounters>,
+}
 
 impl Sources {
     pub(crate) fn new(shards: usize) -> Sources {
-        Sources((0..shards).map(|_| Arc::default()).collect())
+        Sources {
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            elsewhere: Mutex::default(),
+        }
     }
 
     /// The counters of that shard.
     pub(crate) fn of(&self, shard: u8) -> Option<&Arc<ShardCounters>> {
-        self.0.get(usize::from(shard))
+        self.shards.get(usize::from(shard))
+    }
+
+    /// Counts what comes to no shard.
+    #[cfg(feature = "http")]
+    pub(crate) fn count_elsewhere(&self, count: impl FnOnce(&ShardCounters)) {
+        count(&self.elsewhere());
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, ShardCounters> {
+        self.elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MetricsSnapshot {
     pub(crate) fn of(shared: &Shared) -> MetricsSnapshot {
-        let shards: Vec<ShardSnapshot> = shared.counters.0.iter().map(|it| it.read()).collect();
-        let mut total = ShardSnapshot::default();
+        let sources = &shared.counters;
+        let shards: Vec<ShardSnapshot> = sources.shards.iter().map(|it| it.read()).collect();
+        let mut total = sources.elsewhere().read();
         shards.iter().for_each(|shard| total.add(shard));
         MetricsSnapshot {
             total,

@@ -10,6 +10,7 @@ use throng_transport::memory::Charge;
 
 use crate::attributes::Attributes;
 use crate::limits::GIVEN_UP_PER_PARKED;
+use crate::shard::Foreign;
 
 /// What a session is found by. Only its client knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,8 +144,8 @@ impl Table {
                 over.extend(kept.insert(token, parked));
             }
         }
-        // Attributes are the service's, and so is what their `Drop` does: not under the lock.
-        drop(over);
+        // Attributes are the service's, and so is what their `Drop` does: not under the lock, and each by itself.
+        over.into_iter().map(Foreign::new).for_each(drop);
     }
 
     pub(super) fn take(&self, token: Token, now: Duration) -> Option<Parked> {
@@ -248,6 +249,25 @@ mod tests {
             table.insert(Token(number.into()), parked(90), at(60), usize::MAX);
         }
         assert_eq!(table.len(), 10);
+    }
+
+    #[test]
+    fn attributes_that_panic_when_they_are_dropped_cost_nobody_a_session() {
+        struct Panicking;
+        impl Drop for Panicking {
+            fn drop(&mut self) {
+                panic!("as told");
+            }
+        }
+        let table = Table::new(10);
+        for number in 1..=3_u32 {
+            let mut parked = parked(30);
+            parked.attributes.insert(Panicking);
+            table.insert(Token(number.into()), parked, at(0), usize::MAX);
+        }
+        table.insert(Token(4), parked(100), at(60), usize::MAX);
+        assert_eq!(table.len(), 1);
+        assert!(table.take(Token(4), at(60)).is_some());
     }
 
     #[test]

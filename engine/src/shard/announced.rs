@@ -9,11 +9,30 @@ use super::core::{Core, Release};
 use crate::address::{Announced, read_announcement};
 use crate::event::Rejection;
 use crate::handler::Handler;
+use crate::opening::Denial;
 
 impl Core {
     /// Whether a socket that a listener accepted begins with a header, and is not to be secured before that.
     pub(super) fn expects_announcement(&self, socket: &Socket) -> bool {
         self.shared.proxies.announce && !socket.is_foreign()
+    }
+
+    /// Counts a handshake in flight of a client's, where that is known already; returns whether there are not too
+    /// many.
+    pub(super) fn count_asking(&mut self, key: SocketKey) -> bool {
+        let Some(table) = &self.shared.handshakes_per_address else {
+            return true;
+        };
+        let connection = &mut self.connections[key.slot];
+        let announced = connection.particulars.as_ref().and_then(|it| it.client);
+        let asking = self.shared.proxies.asking(connection.peer(), announced);
+        let Some(client) = asking else {
+            return true;
+        };
+        let counted = table.count(client);
+        let has_room = counted.is_some();
+        connection.particulars.get_or_insert_default().counted = counted;
+        has_room
     }
 
     /// Whether TLS follows the header of a connection.
@@ -49,14 +68,20 @@ impl<H: Handler> Shard<H> {
                 core.drop_for(key, Release::Close, Rejection::ProxyHeader);
             }
             Announced::Client { address, length } => {
+                connection.marks.set_announced();
                 if address.is_some() {
                     connection.particulars.get_or_insert_default().client = address;
                 }
-                core.unannounced.remove(&key);
+                if !core.count_asking(key) {
+                    return core.deny(key, &Denial::too_many_of_one());
+                }
                 let rest = unhandled.bytes.split_off(length);
                 if core.is_to_be_secured(peer) {
-                    self.to_secure.push((key, rest));
-                } else if !rest.is_empty() {
+                    // Until then it can be told nothing.
+                    return self.to_secure.push((key, rest));
+                }
+                core.unannounced.remove(&key);
+                if !rest.is_empty() {
                     self.handle_request(key, &rest);
                 }
             }
@@ -84,6 +109,7 @@ impl<H: Handler> Shard<H> {
             if connection.is_none_or(|it| it.phase != Phase::Handshake) {
                 continue;
             }
+            self.core.unannounced.remove(&key);
             if let Err(error) = driver.secure(key, rest) {
                 tracing::warn!(%error, "TLS could not begin");
                 self.core.drop_connection(key, Release::Close);

@@ -50,11 +50,11 @@ pub(super) struct Thrift {
 /// Bytes that a connection keeps from others.
 #[derive(Clone, Copy, Debug)]
 struct Holding {
-    /// What waits to be sent to it, since it is behind, and the entries of that.
+    /// What waits to be sent to it, since it is behind, and the entries of that; what its future wants sent.
     queued: usize,
     /// What the driver has of that.
     in_flight: usize,
-    /// What arrived and is incomplete, or held back.
+    /// What arrived and is incomplete, held back, or not taken by its future.
     received: usize,
 }
 
@@ -64,16 +64,19 @@ impl Holding {
         let in_flight = outbox.in_flight_bytes() as usize;
         // Who is not behind will be sent everything by the flush.
         let queued = if outbox.is_in_flight() {
-            outbox.bytes() as usize - in_flight + outbox.overhead()
+            (outbox.bytes() as usize).saturating_sub(in_flight) + outbox.overhead()
         } else {
             0
         };
         let unhandled = connection.unhandled.as_ref();
+        let link = connection.link().map(|link| link.waiting());
+        let (incoming, outgoing) = link.unwrap_or_default();
         Holding {
-            queued,
+            queued: queued + outgoing,
             in_flight,
             received: connection.decoder.memory()
-                + unhandled.map_or(0, |unhandled| unhandled.memory()),
+                + unhandled.map_or(0, |unhandled| unhandled.memory())
+                + incoming,
         }
     }
 
@@ -308,6 +311,9 @@ impl Core {
     /// Frees what a connection that has ended has sent.
     fn forget_received(&mut self, slot: u32) {
         let connection = &mut self.connections[slot];
+        if let Some(link) = connection.link() {
+            link.forget_received();
+        }
         if connection.phase == Phase::Closing {
             // What it says is looked through for its close frame.
             return connection.decoder.discard_messages(&mut self.decoders);

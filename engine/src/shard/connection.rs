@@ -18,6 +18,8 @@ use super::wire::Trace;
 use crate::address::Counted;
 use crate::attributes::Attributes;
 use crate::event::Counts;
+#[cfg(all(unix, feature = "http"))]
+use crate::http::Bridged;
 use crate::protocol::message::Decoder;
 use crate::room::RoomSet;
 use crate::shared::Seat;
@@ -97,6 +99,7 @@ impl Marks {
     const FULL: u8 = 1 << 2;
     const TRACED: u8 = 1 << 3;
     const SHOWN: u8 = 1 << 4;
+    const ANNOUNCED: u8 = 1 << 5;
 
     /// Whether the upgrade was accepted.
     pub(crate) fn was_open(self) -> bool {
@@ -124,6 +127,15 @@ impl Marks {
 
     pub(crate) fn set_full(&mut self, is_full: bool) {
         self.0 = self.0 & !Marks::FULL | if is_full { Marks::FULL } else { 0 };
+    }
+
+    /// Whether it began with a header of the PROXY protocol.
+    pub(crate) fn is_announced(self) -> bool {
+        self.0 & Marks::ANNOUNCED != 0
+    }
+
+    pub(crate) fn set_announced(&mut self) {
+        self.0 |= Marks::ANNOUNCED;
     }
 
     /// Anything of it is logged.
@@ -240,8 +252,11 @@ pub(crate) struct Particulars {
     pub(crate) link: Option<Arc<Link>>,
     /// The client's address where it is not the peer's, or counts.
     pub(crate) client: Option<IpAddr>,
-    /// What it counts as of its client's connections.
+    /// What it counts as of its client's connections, or until it is one, of its client's handshakes.
     pub(crate) counted: Option<Counted>,
+    /// Ends what copies between it and a stream that is no socket.
+    #[cfg(all(unix, feature = "http"))]
+    pub(crate) bridged: Option<Bridged>,
     /// A subprotocol that the configuration does not list.
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) invalid: InvalidMessages,
@@ -320,10 +335,15 @@ impl Connection {
         }
     }
 
-    /// The client's address: the peer's, where nobody told another one.
+    /// The client's address, as far as it is known.
     pub(crate) fn client_addr(&self) -> Option<IpAddr> {
         let told = self.particulars.as_ref().and_then(|it| it.client);
         told.or_else(|| Some(self.peer().address()?.ip().to_canonical()))
+    }
+
+    /// Its link to the future that has it as a socket.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.particulars.as_ref()?.link.as_ref()
     }
 
     /// Messages that wait and will be sent.

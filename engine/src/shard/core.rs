@@ -177,6 +177,7 @@ impl Core {
             self.asks_for_time = now.saturating_add(WALL_CLOCK_PAUSE);
         }
         self.observer.begin(now);
+        self.jobs.begin_turn();
         // By now the driver has let go of what the turn before has sent.
         self.chunks.rewind();
         self.publications.rewind();
@@ -355,21 +356,29 @@ impl Core {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let (was, peer) = (connection.phase, connection.peer());
+        let (was, peer, client) = (
+            connection.phase,
+            connection.peer(),
+            connection.client_addr(),
+        );
         if was != Phase::Gone {
             self.leave_handshake(key.slot);
             self.connections[key.slot].phase = Phase::Gone;
             self.released.push((key, release));
         }
         if was == Phase::Handshake {
-            self.note_rejected(peer, why, None);
+            self.note_rejected(peer, client, why, None);
         }
     }
 
     /// Comes before a connection that was accepted here is in another phase than its first.
-    pub(super) fn leave_handshake(&self, slot: u32) {
-        if self.connections[slot].phase == Phase::Handshake {
+    pub(super) fn leave_handshake(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot];
+        if connection.phase == Phase::Handshake {
             self.shared.end_handshake();
+            if let Some(particulars) = &mut connection.particulars {
+                particulars.counted = None;
+            }
         }
     }
 }

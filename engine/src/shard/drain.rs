@@ -48,6 +48,8 @@ pub(super) struct Draining {
     /// all at once.
     phase: f64,
     report: ShardDrained,
+    /// When nobody was left.
+    emptied: Option<Duration>,
     /// Who waits for the report; nobody once it is given.
     answers: Vec<Sender<ShardDrained>>,
 }
@@ -128,6 +130,7 @@ impl<H: Handler> Shard<H> {
                 connections,
                 ..ShardDrained::default()
             },
+            emptied: None,
             phase: f64::from(core.shard) / core.shared.mail.len() as f64,
             answers: vec![answer],
         });
@@ -155,7 +158,14 @@ impl<H: Handler> Shard<H> {
         let Some(draining) = &mut self.draining else {
             return false;
         };
-        if self.core.connections.len() > 0 {
+        let core = &self.core;
+        if core.connections.len() > 0 {
+            return false;
+        }
+        // Futures that go on are told by the end of their connections, and may have something to do yet.
+        let emptied = *draining.emptied.get_or_insert(core.now);
+        let is_over = core.now.saturating_sub(emptied) >= core.shared.config.close_timeout;
+        if !is_over && core.jobs.have_lasting() {
             return false;
         }
         for answer in draining.answers.drain(..) {
@@ -169,7 +179,9 @@ impl<H: Handler> Shard<H> {
     /// How soon the next ones are to be told.
     pub(super) fn drain_step(&self) -> Option<Duration> {
         let draining = self.draining.as_ref()?;
-        (!draining.untold.is_empty()).then_some(DRAIN_STEP)
+        let waits_for_futures = draining.emptied.is_some() && !draining.answers.is_empty();
+        let is_unfinished = !draining.untold.is_empty() || waits_for_futures;
+        is_unfinished.then_some(DRAIN_STEP)
     }
 }
 
@@ -200,6 +212,7 @@ mod tests {
             told_in_all: connections,
             phase: f64::from(shard) / f64::from(shards),
             report: ShardDrained::default(),
+            emptied: None,
             answers: Vec::new(),
         }
     }

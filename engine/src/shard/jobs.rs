@@ -10,21 +10,22 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use slab::Slab;
 use smallvec::SmallVec;
 use thiserror::Error;
 use throng_transport::{SocketKey, Waker};
 
+use super::connection::Connection;
 use super::core::Core;
 use super::guard::Foreign;
+use super::woken::{Alarm, Woken};
 use super::{Shard, guard};
 use crate::handler::Handler;
 use crate::limits::{JOBS_PER_TURN, LONGEST_WAIT};
+use crate::shared::Seat;
 
 /// A connection's job that has not ended: [`Conn::spawn`](crate::Conn::spawn), [`Conn::after`](crate::Conn::after).
 ///
@@ -60,8 +61,8 @@ pub(crate) type JobList = SmallVec<[JobId; 2]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId {
     /// First, so that of calls due at the same time the one begun first is made first.
-    number: u64,
-    place: usize,
+    pub(super) number: u64,
+    pub(super) place: usize,
 }
 
 /// All jobs of a shard.
@@ -69,10 +70,8 @@ pub(crate) struct Jobs {
     slots: Slab<Slot>,
     /// When calls are due, the earliest first. Those of jobs that have ended stay until their time.
     due: BinaryHeap<Reverse<(Duration, JobId)>>,
-    /// Futures that were woken; each is in it once at most.
-    woken: Receiver<JobId>,
-    wake: Sender<JobId>,
-    waker: Waker,
+    /// Futures that were woken.
+    woken: Woken,
     begun: u64,
     /// Connections whose futures want something done that could not be yet.
     pub(super) revisit: Vec<SocketKey>,
@@ -93,43 +92,25 @@ enum Kind {
         overdue: Foreign<Call>,
         /// It goes on when its connection ends.
         outlives: bool,
+        /// That of its connection, which is gone.
+        seat: Option<Seat>,
     },
     Call(Foreign<Call>),
 }
 
-/// Wakes a future's shard.
-struct Alarm {
-    id: JobId,
-    /// It is among those woken, and has not been polled since.
-    is_rung: AtomicBool,
-    wake: Sender<JobId>,
-    waker: Waker,
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_rung.swap(true, Ordering::AcqRel) {
-            // Where the shard is gone there is nothing to wake.
-            let _ = self.wake.send(self.id);
-            self.waker.wake();
-        }
+impl Kind {
+    fn outlives(&self) -> bool {
+        matches!(self, Kind::Work { outlives: true, .. })
     }
 }
 
 impl Jobs {
     /// No jobs, of the shard that `waker` wakes.
     pub(crate) fn new(waker: Waker) -> Jobs {
-        let (wake, woken) = unbounded();
         Jobs {
             slots: Slab::new(),
             due: BinaryHeap::new(),
-            woken,
-            wake,
-            waker,
+            woken: Woken::new(waker),
             begun: 0,
             revisit: Vec::new(),
         }
@@ -168,9 +149,16 @@ impl Jobs {
         Some(slot)
     }
 
-    /// How long until the next call is due; nothing when there is something to do at once.
+    /// The shard has woken.
+    #[inline]
+    pub(super) fn begin_turn(&self) {
+        self.woken.begin_turn();
+    }
+
+    /// How long the shard may sleep until the next call is due; not at all when there is something to do at
+    /// once. Asked last.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
-        if !self.woken.is_empty() || !self.revisit.is_empty() {
+        if self.woken.end_turn() || !self.revisit.is_empty() {
             return Some(Duration::ZERO);
         }
         let Reverse((due, _)) = self.due.peek()?;
@@ -181,12 +169,45 @@ impl Jobs {
     /// Whether something was woken or is due.
     #[inline]
     fn have_work(&self, now: Duration) -> bool {
-        !self.woken.is_empty() || !self.revisit.is_empty() || self.next_due(now).is_some()
+        let is_due = |Reverse((due, _)): &Reverse<(Duration, JobId)>| *due <= now;
+        !self.woken.is_empty() || !self.revisit.is_empty() || self.due.peek().is_some_and(is_due)
     }
 
-    fn next_due(&self, now: Duration) -> Option<JobId> {
-        let Reverse((due, id)) = self.due.peek()?;
-        (*due <= now).then_some(*id)
+    /// Jobs that have not ended.
+    #[cfg(feature = "internals")]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether any goes on whose connection is gone.
+    pub(super) fn have_lasting(&self) -> bool {
+        let is_lasting = |slot: &Slot| matches!(slot.kind, Kind::Work { seat: Some(_), .. });
+        self.slots.iter().any(|(_, slot)| is_lasting(slot))
+    }
+
+    /// The next of the first `left` that were woken, and have not ended since.
+    fn next_woken(&mut self, left: &mut usize) -> Option<JobId> {
+        while *left > 0 {
+            *left -= 1;
+            let id = self.woken.take()?;
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The next that is due, and has not ended before.
+    fn next_due(&mut self, now: Duration) -> Option<JobId> {
+        while let Reverse((due, id)) = *self.due.peek()?
+            && due <= now
+        {
+            self.due.pop();
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+        }
+        None
     }
 }
 
@@ -202,18 +223,14 @@ impl Core {
     ) -> Result<Job, SpawnError> {
         self.check_room_for_job(key)?;
         let id = self.jobs.insert(key, |jobs, id| {
-            let alarm = Arc::new(Alarm {
-                id,
-                is_rung: AtomicBool::new(false),
-                wake: jobs.wake.clone(),
-                waker: jobs.waker.clone(),
-            });
+            let alarm = jobs.woken.alarm(id);
             alarm.wake_by_ref();
             Kind::Work {
                 work: Some(work),
                 alarm,
                 overdue: Foreign::default(),
                 outlives,
+                seat: None,
             }
         });
         if let Some((limit, call)) = limit {
@@ -252,25 +269,50 @@ impl Core {
         if self.jobs.get(job.0).is_none_or(|slot| slot.key != key) {
             return false;
         }
+        let shared = Arc::clone(&self.shared);
+        let _entered = shared.runtime.enter();
         self.end_job(job.0);
         true
     }
 
-    /// Ends all jobs of a connection.
+    /// Ends all jobs of a connection but those that go on.
     pub(super) fn cancel_jobs(&mut self, key: SocketKey) {
         let particulars = self.connections.get(key).map(|it| &mut it.particulars);
         let Some(Some(particulars)) = particulars else {
             return;
         };
-        for id in std::mem::take(&mut particulars.jobs) {
-            let job = self.jobs.get(id).map(|slot| &slot.kind);
-            if matches!(job, Some(Kind::Work { outlives: true, .. })) {
-                continue;
+        if particulars.jobs.is_empty() {
+            return;
+        }
+        let jobs = &mut self.jobs;
+        let mut ending = std::mem::take(&mut particulars.jobs);
+        ending.retain(|id| {
+            let goes_on = jobs.get(*id).is_some_and(|slot| slot.kind.outlives());
+            if goes_on {
+                particulars.jobs.push(*id);
             }
-            if let Some(slot) = self.jobs.remove(id) {
-                drop_kind(slot.kind);
+            !goes_on
+        });
+        // What is dropped is the service's, and may use the runtime.
+        let shared = Arc::clone(&self.shared);
+        let _entered = shared.runtime.enter();
+        let ended = ending.into_iter().filter_map(|id| jobs.remove(id));
+        ended.for_each(|slot| drop_kind(slot.kind));
+    }
+
+    /// Gives up the seat of a connection that is gone, or leaves it to the job that goes on, if there is one.
+    pub(super) fn discharge(&mut self, connection: &Connection) {
+        let jobs = connection.particulars.as_ref().map(|it| &it.jobs);
+        for id in jobs.into_iter().flatten() {
+            if let Some(slot) = self.jobs.get(*id)
+                && let Kind::Work { seat, .. } = &mut slot.kind
+            {
+                *seat = Some(connection.seat);
+                self.shared.count_lasting();
+                return;
             }
         }
+        self.shared.discharge(connection.seat);
     }
 
     fn check_room_for_job(&mut self, key: SocketKey) -> Result<(), SpawnError> {
@@ -299,6 +341,12 @@ impl Core {
         {
             particulars.jobs.retain(|listed| *listed != id);
         }
+        if let Kind::Work {
+            seat: Some(seat), ..
+        } = slot.kind
+        {
+            self.shared.discharge_lasting(seat);
+        }
         drop_kind(slot.kind);
     }
 }
@@ -316,12 +364,12 @@ impl<H: Handler> Shard<H> {
             self.serve_link(key);
         }
         // What these wake, themselves included, is polled in the next turn: in between is the flush.
-        let woken = self.core.jobs.woken.len().min(JOBS_PER_TURN);
-        for _ in 0..woken {
+        let mut woken = self.core.jobs.woken.len();
+        for _ in 0..JOBS_PER_TURN {
             if self.core.has_done_enough() {
                 break;
             }
-            let Ok(id) = self.core.jobs.woken.try_recv() else {
+            let Some(id) = self.core.jobs.next_woken(&mut woken) else {
                 break;
             };
             self.poll_job(id);
@@ -330,7 +378,6 @@ impl<H: Handler> Shard<H> {
             let Some(id) = self.core.jobs.next_due(now) else {
                 break;
             };
-            self.core.jobs.due.pop();
             self.make_call(id);
         }
     }
@@ -347,9 +394,7 @@ impl<H: Handler> Shard<H> {
             return;
         };
         let alarm = Arc::clone(alarm);
-        // Whatever wakes it from now on is not seen by this poll for sure. A read-modify-write, so that it either
-        // sees a concurrent `wake` and what came before it, or is seen by it and leads to another one.
-        alarm.is_rung.swap(false, Ordering::AcqRel);
+        alarm.reset();
         let waker = alarm.into();
         let outcome = guard(|| polled.as_mut().poll(&mut Context::from_waker(&waker)));
         match outcome {
@@ -425,3 +470,6 @@ impl fmt::Debug for Jobs {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ impl<H: Handler> Shard<H> {
             ("connections", core.connections.len()),
             ("states", self.states.iter().flatten().count()),
             ("timers", core.wheel.len()),
+            ("jobs", core.jobs.len()),
             ("untold ends", core.ended.len()),
             ("unsettled slots", core.unsettled.len()),
             ("evictions", core.to_evict.len()),

@@ -1,17 +1,19 @@
 //! Doing what the futures of connections want done, and reading on when they have room.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use throng_transport::SocketKey;
 
 use super::core::{Core, Farewell};
-use super::{Foreign, Lane, Shard};
+use super::{Foreign, Lane, Shard, guard};
 use crate::conn::Conn;
 use crate::event::Cause;
 use crate::handler::Handler;
 use crate::limits::LINK_MESSAGES;
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
+use crate::protocol::frame::MAX_HEADER_LEN;
 use crate::socket::{Link, Op};
 
 impl Core {
@@ -27,19 +29,22 @@ impl Core {
 
     /// The link of a connection to the future that has it.
     pub(crate) fn link(&self, key: SocketKey) -> Option<&Arc<Link>> {
-        let connection = self.connections.peek(key)?;
-        connection.particulars.as_ref()?.link.as_ref()
+        self.connections.peek(key)?.link()
     }
 
-    /// Whether what is sent to the connection will not wait for long.
-    fn is_keeping_up(&mut self, key: SocketKey) -> bool {
+    /// Bytes of a message that the connection may be sent now, which will neither wait for long nor make the
+    /// overflow policy act; `None` while nothing may be sent.
+    fn room(&mut self, key: SocketKey) -> Option<usize> {
         let limits = self.connections.limits;
-        let connection = self.connections.open(key);
-        connection.is_some_and(|connection| {
-            let outbox = &connection.outbox;
-            !outbox.is_behind()
-                || outbox.messages() < limits.messages / 2 && outbox.bytes() < limits.bytes / 2
-        })
+        let outbox = &self.connections.open(key)?.outbox;
+        if !outbox.is_behind() {
+            return Some(usize::MAX);
+        }
+        let (messages, bytes) = (outbox.messages(), outbox.bytes());
+        let is_half = messages < limits.messages / 2 && bytes < limits.bytes / 2;
+        let room = limits.bytes.saturating_sub(bytes) as usize;
+        // What does not become smaller by compressing becomes larger, by five bytes in some thousand.
+        is_half.then(|| room.saturating_sub(MAX_HEADER_LEN + room / 256))
     }
 }
 
@@ -55,13 +60,19 @@ impl<H: Handler> Shard<H> {
         }
         // Whoever has the socket may go on making work while this is done.
         for _ in 0..LINK_MESSAGES {
-            if !self.core.is_keeping_up(key) || self.core.has_done_enough() {
+            if self.core.has_done_enough() {
                 break;
             }
-            let Some(op) = link.next_op() else {
+            let Some(room) = self.core.room(key) else {
+                break;
+            };
+            let Some((op, sender)) = link.next_op(room) else {
                 break;
             };
             self.carry_out(key, op);
+            if sender.get().is_some() && sender.call(Waker::wake).is_none() {
+                self.handle_panic(key);
+            }
         }
         self.revisit(key, &link);
         if link.is_abandoned() && self.core.connections.open(key).is_some() {
@@ -82,31 +93,32 @@ impl<H: Handler> Shard<H> {
 
     /// Goes on for those whose sends were completed in this turn; returns whether there were any.
     pub(super) fn serve_links(&mut self) -> bool {
-        let mut has_served = false;
-        for place in 0..self.core.to_tell.len() {
-            let key = self.core.to_tell[place];
-            if self.core.link(key).is_some() {
-                self.serve_link(key);
-                has_served = true;
-            }
+        let core = &self.core;
+        if core.to_tell.iter().all(|key| core.link(*key).is_none()) {
+            return false;
         }
-        has_served
+        let shared = Arc::clone(&core.shared);
+        let _entered = shared.runtime.enter();
+        for place in 0..self.core.to_tell.len() {
+            self.serve_link(self.core.to_tell[place]);
+        }
+        true
     }
 
+    /// Does it as a handler would: a panic costs the connection.
     fn carry_out(&mut self, key: SocketKey, op: Op) {
-        match op {
-            Op::Send(message) => {
-                self.core.send(key, message.as_message(), Lane::Normal);
-            }
-            Op::Close(code, reason) => self.kick(key, code, &reason),
+        let core = &mut self.core;
+        let done = match op {
+            Op::Send(message) => guard(|| {
+                core.send(key, message.as_message(), Lane::Normal);
+            }),
             Op::Call(call) => {
-                let core = &mut self.core;
-                let called =
-                    Foreign::new(call).call(|call| call(&mut Conn::new(core, key, &mut ())));
-                if called.is_none() {
-                    self.handle_panic(key);
-                }
+                Foreign::new(call).call(|call| call(&mut Conn::new(core, key, &mut ())))
             }
+            Op::Close(code, reason) => return self.kick(key, code, &reason),
+        };
+        if done.is_none() {
+            self.handle_panic(key);
         }
     }
 

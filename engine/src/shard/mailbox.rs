@@ -46,7 +46,7 @@ pub(crate) enum Mail {
     Trace { key: SocketKey, trace: Trace },
     /// Serve a connection that another shard accepted.
     Adopt { socket: Socket, peer: Peer },
-    /// The same for all connections of a user.
+    /// Close all connections of a user on the application's behalf.
     CloseUser {
         user: Arc<str>,
         code: CloseCode,

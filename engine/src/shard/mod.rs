@@ -50,6 +50,7 @@ mod turn;
 mod upgrade;
 mod users;
 mod wire;
+mod woken;
 
 pub use jobs::{Job, SpawnError};
 pub use outbox::Lane;

@@ -71,7 +71,7 @@ impl<H: Handler> Shard<H> {
         } = mounted;
         self.core.note_accepted();
         let Some(key) = self.take_in(socket, peer, driver) else {
-            return self.core.note_rejected(peer, Rejection::Failed, None);
+            return self.core.note_turned_away(peer, Rejection::Failed);
         };
         if let Some(seat) = seat.keep() {
             self.core.connections[key.slot].seat = seat;
@@ -110,9 +110,9 @@ impl<H: Handler> Shard<H> {
         let frame = self.core.encode(OpCode::Close, &payload[..length]);
         let connection = &mut self.core.connections[key.slot];
         connection.phase = Phase::Lingering;
-        let peer = connection.peer();
+        let (peer, client) = (connection.peer(), connection.client_addr());
         self.core
-            .note_rejected(peer, Rejection::Draining, Some(101));
+            .note_rejected(peer, client, Rejection::Draining, Some(101));
         self.core.connections.push_control(key.slot, &frame);
         let linger = self.core.shared.config.close_timeout.min(REFUSAL_LINGER);
         self.core.expect_end(key.slot, linger);

@@ -2,9 +2,12 @@
 //! that says what has happened.
 
 mod backlog;
+#[cfg(feature = "http")]
+mod elsewhere;
 mod flight;
 mod times;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,13 +142,27 @@ impl Core {
         self.note_error(ErrorKind::MailboxFull, None);
     }
 
+    /// A socket was dropped of which no more is known than who is at its other end.
+    #[cold]
+    pub(super) fn note_turned_away(&self, peer: Peer, rejection: Rejection) {
+        let client = peer.address().map(|it| it.ip().to_canonical());
+        self.note_rejected(peer, client, rejection, None);
+    }
+
     /// An opening handshake did not end in a connection; it was answered with that status, if it was.
     #[cold]
-    pub(super) fn note_rejected(&self, peer: Peer, rejection: Rejection, status: Option<u16>) {
+    pub(super) fn note_rejected(
+        &self,
+        peer: Peer,
+        client: Option<IpAddr>,
+        rejection: Rejection,
+        status: Option<u16>,
+    ) {
         self.observer.count(|it| it.rejected.add(rejection, 1));
         self.tell(EventKinds::HANDSHAKE_REJECTED, || {
             Some(Event::HandshakeRejected {
                 peer,
+                client,
                 rejection,
                 status,
             })

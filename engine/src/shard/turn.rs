@@ -29,7 +29,7 @@ use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
 use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
-use crate::opening::{GOING_DOWN, TOO_MANY_HANDSHAKES};
+use crate::opening::{Denial, GOING_DOWN, TOO_MANY_HANDSHAKES};
 use crate::room::Circle;
 
 impl<H: Handler> Turn for Shard<H> {
@@ -257,11 +257,11 @@ impl<H: Handler> Shard<H> {
         let is_announced = self.core.expects_announcement(&socket);
         if is_announced && !shared.proxies.may_announce(peer) {
             let why = Rejection::ProxyHeader;
-            self.core.note_rejected(peer, why, None);
+            self.core.note_turned_away(peer, why);
             return None;
         }
         let Some(seat) = shared.admit() else {
-            self.core.note_rejected(peer, Rejection::Full, None);
+            self.core.note_turned_away(peer, Rejection::Full);
             return None;
         };
         let is_too_many = shared.begin_handshake();
@@ -282,22 +282,26 @@ impl<H: Handler> Shard<H> {
         let key = match taken {
             Ok(key) => key,
             Err(why) => {
-                core.note_rejected(peer, why, None);
+                core.note_turned_away(peer, why);
                 shared.end_handshake();
                 shared.discharge(seat);
                 return None;
             }
         };
         core.connections[key.slot].seat = seat;
+        if is_announced {
+            core.unannounced.insert(key);
+        }
         if shared.is_draining() {
             core.refuse_for_now(key, Rejection::Draining, GOING_DOWN);
         } else if is_too_many {
             core.refuse_for_now(key, Rejection::Handshakes, TOO_MANY_HANDSHAKES);
-        } else {
-            if is_announced {
-                core.unannounced.insert(key);
-            }
+        } else if is_announced || core.count_asking(key) {
             core.expect_end(key.slot, shared.config.handshake_timeout);
+        } else if is_secured {
+            core.drop_for(key, Release::Close, Rejection::PerIp);
+        } else {
+            core.deny(key, &Denial::too_many_of_one());
         }
         Some(key)
     }
@@ -338,7 +342,7 @@ impl<H: Handler> Shard<H> {
             let Some(connection) = self.remove(key) else {
                 continue;
             };
-            self.core.shared.discharge(connection.seat);
+            self.core.discharge(&connection);
             if let Some(draining) = &mut self.draining {
                 draining.count(&connection);
             }

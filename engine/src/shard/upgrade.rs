@@ -105,11 +105,11 @@ impl<H: Handler> Shard<H> {
     #[cold]
     pub(super) fn handle_request(&mut self, key: SocketKey, bytes: &[u8]) {
         if self.core.shared.proxies.announce {
-            if self.core.unannounced.contains(&key) {
-                return self.handle_announcement(key, bytes);
-            }
             if self.keep_for_tls(key, bytes) {
                 return;
+            }
+            if self.core.unannounced.contains(&key) {
+                return self.handle_announcement(key, bytes);
             }
         }
         match self.core.connections[key.slot].unhandled.take() {
@@ -151,10 +151,12 @@ impl<H: Handler> Shard<H> {
         let _span = self.core.span_of_upgrade(key);
         let unix_time = self.core.unix_time();
         let connection = &mut self.core.connections[key.slot];
+        let announced = connection.particulars.as_ref().and_then(|it| it.client);
         let asked = Asked {
             request,
-            peer: connection.peer(),
-            announced: connection.particulars.as_ref().and_then(|it| it.client),
+            peer: Some(connection.peer()),
+            announced,
+            is_unnamed: connection.marks.is_announced() && announced.is_none(),
             secured: self.secured.get(&key),
             unix_time,
         };
@@ -212,7 +214,7 @@ impl<H: Handler> Shard<H> {
     /// A request for something else goes to the side door.
     #[cfg(feature = "http")]
     fn handle_other(&mut self, key: SocketKey, bytes: &[u8]) {
-        match self.side_door.reserve() {
+        match self.side_door.reserve(bytes) {
             Some(place) => self.depart(key, Destination::SideDoor(place), bytes),
             None => {
                 let why = Rejection::Busy;
@@ -296,9 +298,13 @@ impl Core {
         self.refuse(key, why, 503, &headers, text);
     }
 
-    fn deny(&mut self, key: SocketKey, denial: &Denial) {
+    pub(super) fn deny(&mut self, key: SocketKey, denial: &Denial) {
         if let Some(fault) = denial.fault {
             self.note_error(fault, None);
+        }
+        let connection = &mut self.connections[key.slot];
+        if denial.client.is_some() && denial.client != connection.client_addr() {
+            connection.particulars.get_or_insert_default().client = denial.client;
         }
         let headers = denial.headers.iter();
         let headers: Vec<_> = headers.map(|(name, value)| (&**name, &**value)).collect();
@@ -332,14 +338,14 @@ impl Core {
         let is_secret = self.is_to_be_secured(self.connections[key.slot].peer());
         if is_secret && self.unannounced.contains(&key) {
             // Whoever expects TLS could not read it.
-            return self.drop_connection(key, Release::Close);
+            return self.drop_for(key, Release::Close, why);
         }
         self.leave_handshake(key.slot);
         let connection = &mut self.connections[key.slot];
         connection.phase = Phase::Lingering;
         connection.unhandled = None;
-        let peer = connection.peer();
-        self.note_rejected(peer, why, Some(status));
+        let (peer, client) = (connection.peer(), connection.client_addr());
+        self.note_rejected(peer, client, why, Some(status));
         self.send_head(key.slot, &response);
         let linger = self.shared.config.close_timeout.min(REFUSAL_LINGER);
         self.expect_end(key.slot, linger);

@@ -7,12 +7,13 @@ use std::task::{Context, Poll, Waker};
 
 use throng_transport::memory::Charge;
 
-use super::Ended;
+use super::{Ended, SendError};
 use crate::conn::Conn;
 use crate::event::Cause;
 use crate::limits::{LINK_BYTES, LINK_MESSAGES};
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
+use crate::shard::{Foreign, guard};
 
 /// What the future has done with the connection in hand.
 type Call = Box<dyn FnOnce(&mut Conn<'_, ()>) + Send>;
@@ -25,8 +26,11 @@ pub(crate) enum Op {
 }
 
 /// Messages both ways, each in order and bounded.
-#[derive(Default)]
-pub(crate) struct Link(Mutex<Ends>);
+pub(crate) struct Link {
+    ends: Mutex<Ends>,
+    /// Bytes of a message that the future may send: one that a peer that is behind has room for.
+    max_message: usize,
+}
 
 #[derive(Default)]
 struct Ends {
@@ -75,13 +79,26 @@ impl Ends {
 
 /// The future's side.
 impl Link {
+    /// # Errors
+    /// Where the message is larger than any that may wait for a peer.
+    pub(super) fn check(&self, message: &OwnedMessage) -> Result<(), SendError> {
+        let (bytes, max) = (message.as_message().len(), self.max_message);
+        if bytes > max {
+            return Err(SendError::TooLarge { bytes, max });
+        }
+        Ok(())
+    }
+
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedMessage>> {
         let mut ends = self.lock();
         let Some(message) = ends.incoming.pop_front() else {
             if ends.ended.is_some() {
                 return Poll::Ready(None);
             }
-            ends.receiver = Some(cx.waker().clone());
+            let former = ends.receiver.replace(cx.waker().clone());
+            // Not while anything is locked: what it holds may have the socket.
+            drop(ends);
+            drop(former);
             return Poll::Pending;
         };
         ends.incoming_bytes -= message.as_message().len();
@@ -105,7 +122,9 @@ impl Link {
             return Poll::Ready(Err(Ended));
         }
         if !ends.has_room_out() {
-            ends.sender = Some(cx.waker().clone());
+            let former = ends.sender.replace(cx.waker().clone());
+            drop(ends);
+            drop(former);
             return Poll::Pending;
         }
         if let Some(op) = op.take() {
@@ -152,6 +171,14 @@ impl Link {
 
 /// The shard's side.
 impl Link {
+    /// A link that has no message in it, nor takes one from the future that is larger than that.
+    pub(crate) fn new(max_message: usize) -> Link {
+        Link {
+            ends: Mutex::default(),
+            max_message,
+        }
+    }
+
     /// Keeps a message for the future; returns whether there is room for more.
     pub(crate) fn push(&self, message: OwnedMessage) -> bool {
         let mut ends = self.lock();
@@ -176,16 +203,29 @@ impl Link {
         resumes
     }
 
-    /// The next thing to do for the future.
-    pub(crate) fn next_op(&self) -> Option<Op> {
+    /// The next thing to do for the future, unless it is a message of more bytes than there is room for, and
+    /// what wakes who waits for its place.
+    pub(crate) fn next_op(&self, room: usize) -> Option<(Op, Foreign<Waker>)> {
         let mut ends = self.lock();
-        let op = ends.outgoing.pop_front()?;
+        let op = ends.outgoing.pop_front_if(|op| op.bytes() <= room)?;
         ends.outgoing_bytes -= op.bytes();
         ends.count();
         let sender = ends.sender.take();
-        drop(ends);
-        sender.into_iter().for_each(Waker::wake);
-        Some(op)
+        Some((op, sender.map(Foreign::new).unwrap_or_default()))
+    }
+
+    /// Bytes that have arrived and that the future has not taken, and bytes that are to be sent.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let ends = self.lock();
+        (ends.incoming_bytes, ends.outgoing_bytes)
+    }
+
+    /// Drops what has arrived and was not taken.
+    pub(crate) fn forget_received(&self) {
+        let mut ends = self.lock();
+        ends.incoming.clear();
+        ends.incoming_bytes = 0;
+        ends.count();
     }
 
     /// Whether there is something to do.
@@ -208,12 +248,17 @@ impl Link {
         ends.count();
         let wakers = [ends.receiver.take(), ends.sender.take()];
         drop(ends);
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        drop(undone);
+        for waker in wakers.into_iter().flatten() {
+            if guard(|| waker.wake()).is_none() {
+                tracing::error!("a waker panicked");
+            }
+        }
+        // Each by itself: where two of them panicked at once, the process would end.
+        undone.into_iter().map(Foreign::new).for_each(drop);
     }
 
     fn lock(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::handle::ConnectionHandle;
 use crate::id::ConnectionId;
 use crate::owned::OwnedMessage;
 use crate::protocol::close::CloseCode;
+use crate::shard::guard;
 
 /// A connection in the hands of a future of its own ([`Builder::serve`](crate::Builder::serve)).
 ///
@@ -40,10 +41,31 @@ use crate::protocol::close::CloseCode;
 /// not read. When the future ends, or drops this, the connection is closed with 1000.
 ///
 /// The future is polled beside the connection's shard, as those of [`Conn::spawn`] are, and must not block. When the connection ends it
-/// goes on: [`WebSocket::recv`] gives what had arrived and then `None`, and it should end soon.
+/// goes on: [`WebSocket::recv`] gives what had arrived and then `None`, and it should end soon. (What had arrived is
+/// dropped where the connection is given up for the [`memory_budget`](field@crate::Config::memory_budget).) Until then it has its
+/// connection's place among [`max_connections`](field@crate::Config::max_connections), beyond which newcomers are answered 503. In a
+/// drain it has another [`close_timeout`](field@crate::Config::close_timeout) from when nobody is left in its shard, and is dropped then;
+/// it is dropped at once when the engine is stopped.
 pub struct WebSocket {
     link: Arc<Link>,
     handle: ConnectionHandle,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// It would never have room in the queue of a peer that is behind.
+    #[error("the message has {bytes} bytes, of which {max} may wait for a peer (send_queue_bytes)")]
+    TooLarge {
+        /// How many it has.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
 }
 
 /// The connection has ended.
@@ -63,12 +85,16 @@ impl WebSocket {
         poll_fn(|cx| self.link.poll_recv(cx)).await
     }
 
-    /// Sends a message; waits while the peer is behind.
+    /// Sends a message; waits while the peer is behind. Whatever the overflow policy is, no message of this way
+    /// makes it act.
     ///
     /// # Errors
-    /// When the connection has ended, or does before there is room.
-    pub async fn send(&mut self, message: impl Into<OwnedMessage>) -> Result<(), Ended> {
-        self.submit(Op::Send(message.into())).await
+    /// When the connection has ended, or does before there is room, and when the message has more bytes than may
+    /// wait for a peer ([`send_queue_bytes`](field@crate::Config::send_queue_bytes)).
+    pub async fn send(&mut self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
+        let message = message.into();
+        self.link.check(&message)?;
+        Ok(self.submit(Op::Send(message)).await?)
     }
 
     /// Has something done with the connection on its shard, behind what was sent: joining a room, publishing, changing
@@ -98,7 +124,9 @@ impl WebSocket {
                 (Some(value), _) => Poll::Ready(Ok(value)),
                 (None, true) => Poll::Ready(Err(Ended)),
                 (None, false) => {
-                    answer.waker = Some(cx.waker().clone());
+                    let former = answer.waker.replace(cx.waker().clone());
+                    drop(answer);
+                    drop(former);
                     Poll::Pending
                 }
             }
@@ -170,9 +198,13 @@ impl<R> Drop for Promise<R> {
     fn drop(&mut self) {
         let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answer.is_over = true;
-        if let Some(waker) = answer.waker.take() {
-            drop(answer);
-            waker.wake();
+        let waker = answer.waker.take();
+        drop(answer);
+        // Perhaps in the course of a panic, which another one would make the process's end.
+        if let Some(waker) = waker
+            && guard(|| waker.wake()).is_none()
+        {
+            tracing::error!("a waker panicked");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A handler that gives each connection a future of its own.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,11 +36,14 @@ where
     }
 
     fn on_open(&self, conn: &mut Conn<'_, ()>) {
-        let Some(Admitted(state)) = conn.attributes().remove::<Admitted<T>>() else {
-            return;
+        let admitted = conn.attributes().remove::<Admitted<T>>();
+        let Some(state) = admitted.map(|it| it.0).or_else(nothing) else {
+            tracing::error!(
+                "upgrade_with: a future needs what Builder::serve_with has of a client"
+            );
+            return conn.close(CloseCode::INTERNAL_ERROR, "internal error");
         };
-        let link = Arc::new(Link::default());
-        conn.set_link(Arc::clone(&link));
+        let link = conn.open_link();
         let socket = WebSocket::new(Arc::clone(&link), conn.handle());
         let served = Served {
             link,
@@ -59,6 +63,16 @@ where
             link.end(close.cause.clone());
         }
     }
+}
+
+/// What is said of a client whom `EngineHandle::upgrade_with` has let in, where that is nothing in any case.
+fn nothing<T: 'static>() -> Option<T> {
+    let mut state = None::<T>;
+    let any: &mut dyn Any = &mut state;
+    if let Some(state) = any.downcast_mut::<Option<()>>() {
+        *state = Some(());
+    }
+    state
 }
 
 /// A future that has a socket, polled on its shard.

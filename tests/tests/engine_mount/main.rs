@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -19,7 +20,8 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use throng::{
-    Accept, Config, Conn, Engine, EngineHandle, Handler, Message, Peer, Reject, StartError, Upgrade,
+    Accept, Config, Conn, Engine, EngineHandle, ErrorKind, Event, EventKinds, Handler, Message,
+    Peer, Reject, Rejection, StartError, Upgrade,
 };
 use throng_tests::engine::{
     Client, Happening, Heard, Obedient, PATIENCE, Served, beside, config, request, until,
@@ -81,6 +83,14 @@ fn app(engine: EngineHandle) -> Router {
     Router::new()
         .route("/page", get(|| async { "a page" }))
         .route("/ws", any(named))
+        .route(
+            "/stateless",
+            any(
+                |State(engine): State<EngineHandle>, request: Request| async move {
+                    engine.upgrade_with(request, Accept::new(()))
+                },
+            ),
+        )
         .route(
             "/wrong",
             any(
@@ -177,6 +187,40 @@ fn a_state_of_another_type_is_refused_and_nothing_else_suffers() {
 }
 
 #[test]
+fn who_is_let_in_by_the_caller_has_a_future_where_the_others_have_one() {
+    let builder = Engine::builder().mounted().config(config());
+    let served = builder.serve(|mut socket| async move {
+        while let Some(message) = socket.recv().await {
+            let _ = socket.send(message).await;
+        }
+    });
+    let engine = beside(|| served.start()).unwrap();
+    let server = serve_axum(app(engine.handle()));
+    let ask = |path: &str| request("").replace("/path?query=1", path);
+    let (status, _) = server.answer(&ask("/ws?user=ann"));
+    assert_eq!(status, 500, "it has no states");
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/stateless"));
+    assert_eq!(client.ask("hello"), "hello");
+
+    let builder = Engine::builder().mounted().config(config());
+    let served = builder.serve_with(
+        |_| Ok(Accept::new("said of it".to_owned())),
+        |mut socket, said| async move {
+            let _ = socket.send(said).await;
+        },
+    );
+    let engine = beside(|| served.start()).unwrap();
+    let server = serve_axum(app(engine.handle()));
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/ws"));
+    assert_eq!(client.hear(), Heard::Text("said of it".into()));
+    let mut client = Client::silent(server.address);
+    client.upgrade(&ask("/stateless"));
+    assert_eq!(client.expect_close(1011), "internal error");
+}
+
+#[test]
 fn the_peer_is_what_the_request_says_and_then_what_the_socket_says() {
     struct Looking;
     impl Handler for Looking {
@@ -210,6 +254,95 @@ fn the_peer_is_what_the_request_says_and_then_what_the_socket_says() {
         let own = Peer::Tcp(client.local_addr());
         assert_eq!(client.ask("?"), format!("{expected:?} {own:?}"));
     }
+}
+
+#[test]
+fn who_is_not_known_is_no_proxy() {
+    struct Locating;
+    impl Handler for Locating {
+        type State = ();
+        fn on_upgrade(&self, request: &Upgrade<'_>) -> Result<Accept<()>, Reject> {
+            let client = request.client_addr().map(|it| it.to_string());
+            Err(Reject::new(418).text(client.unwrap_or("nobody".to_owned())))
+        }
+        fn on_message(&self, _: &mut Conn<'_, ()>, _: Message<'_>) {}
+    }
+    let settings = config().trusted_proxies(["unix", "192.0.2.1"]);
+    let builder = Engine::builder().mounted().config(settings);
+    let engine = beside(|| builder.handler(Locating).start()).unwrap();
+    let handle = engine.handle();
+    let server = serve_axum(
+        Router::new().fallback(any(move |mut request: Request| async move {
+            let said = match request.uri().path() {
+                "/unix" => Some(Peer::Unix),
+                "/proxy" => Some(Peer::Tcp(([192, 0, 2, 1], 80).into())),
+                "/client" => Some(Peer::Tcp(([192, 0, 2, 2], 80).into())),
+                _ => None,
+            };
+            if let Some(said) = said {
+                request.extensions_mut().insert(said);
+            }
+            handle.upgrade(request)
+        })),
+    );
+    for (path, expected) in [
+        ("/unix", "203.0.113.5"),
+        ("/proxy", "203.0.113.5"),
+        ("/client", "192.0.2.2"),
+        ("/unknown", "nobody"),
+    ] {
+        let asked = request("X-Forwarded-For: 203.0.113.5\r\n").replace("/path", path);
+        let (status, response) = server.answer(&asked);
+        assert_eq!(status, 418, "{response}");
+        let told = response.rsplit("\r\n").next();
+        assert_eq!(told, Some(expected), "{path}");
+    }
+}
+
+#[test]
+fn refusals_are_counted_and_told_as_on_the_engines_own_port() {
+    let served = mounted(config());
+    let kinds = EventKinds::HANDSHAKE_REJECTED | EventKinds::ERROR;
+    let mut events = served.engine.handle().subscribe(kinds, 16).unwrap();
+    let server = servers::serve_all(served.engine.handle());
+    for (path, rejection, status) in [
+        ("/reject", Rejection::Service, 418),
+        ("/panic", Rejection::Failed, 500),
+    ] {
+        let (answered, response) = server.answer(&request("").replace("/path", path));
+        assert_eq!(answered, status, "{response}");
+        if status == 500 {
+            let error = events.recv_timeout(PATIENCE).unwrap();
+            assert!(
+                matches!(
+                    error,
+                    Event::Error {
+                        error: ErrorKind::Panic,
+                        ..
+                    }
+                ),
+                "{error:?}"
+            );
+        }
+        let told = events.recv_timeout(PATIENCE).unwrap();
+        let Event::HandshakeRejected {
+            rejection: why,
+            status: with,
+            ..
+        } = told
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((why, with), (rejection, Some(status)));
+        let total = served.engine.metrics().total;
+        assert_eq!(total.rejected.get(rejection), 1, "{path}");
+        assert_eq!(total.handshaking(), 0, "{path}");
+    }
+    let (status, _) = server.answer("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status, 426);
+    let total = served.engine.metrics().total;
+    assert_eq!(total.rejected.get(Rejection::Malformed), 1);
+    assert_eq!(total.errors.get(ErrorKind::Panic), 1);
 }
 
 #[test]

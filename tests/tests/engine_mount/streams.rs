@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throng::{Cause, Credentials, Engine, Tls};
+use throng::{Cause, CloseCode, Credentials, Engine, Tls};
 use throng_tests::engine::{Client, Heard, Obedient, Served, beside, config, request, until};
 use throng_tests::tls::{Authority, SERVER};
 
@@ -119,4 +119,33 @@ fn other_streams_do_not_hide_who_does_not_read() {
     assert_eq!(others.ask("hello"), "hello");
     drop(client);
     until("one is left", || served.engine.connections() == 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn other_streams_end_with_their_connection_though_the_client_is_silent() {
+    let settings = config()
+        .send_queue_bytes(1 << 20)
+        .close_timeout(Duration::from_millis(50))
+        .write_timeout(Duration::from_millis(100));
+    let served = mounted(settings);
+    let server = serve_over(served.engine.handle(), Wrapped);
+    let tasks = server.runtime.metrics();
+    // The one that accepts. This is counted once a connection's tasks are all over.
+    let alone = || tasks.num_alive_tasks() == 1;
+    until("it listens", alone);
+    let mut silent = Client::connect(server.address);
+    silent.text("!close 4000 enough");
+    assert_eq!(
+        served.next_cause(),
+        Cause::Kicked {
+            code: CloseCode::from(4000)
+        }
+    );
+    let mut deaf = Client::silent_small(server.address);
+    deaf.upgrade(&request(""));
+    deaf.text("!flood 64 500000");
+    assert_eq!(served.next_cause(), Cause::SlowConsumer);
+    until("nothing is copied for them", alone);
+    drop((silent, deaf));
 }
