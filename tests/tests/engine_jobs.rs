@@ -291,7 +291,7 @@ fn futures_are_dropped_in_the_runtime_that_the_engine_was_started_in() {
             let held = InRuntime(dropped.lock().unwrap().clone());
             conn.spawn(async move {
                 let _held = held;
-                pending().await
+                pending::<()>().await;
             })
             .unwrap();
             conn.send(message);

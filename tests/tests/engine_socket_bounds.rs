@@ -51,7 +51,7 @@ fn settings() -> Config {
 #[test]
 fn a_send_that_there_is_no_room_for_waits() {
     const ROUNDS: u8 = 200;
-    let size = |round: u8| if round % 2 == 0 { 20_000 } else { 60_000 };
+    let size = |round: u8| if round.is_multiple_of(2) { 20_000 } else { 60_000 };
     let (sent, progress) = channel();
     let sent = shared(sent);
     let engine = serve(settings(), move |mut socket| {
@@ -100,7 +100,7 @@ fn what_futures_do_not_take_counts_to_the_memory_budget() {
     const CLIENTS: usize = 160;
     let engine = serve(config().memory_budget(BUDGET), |socket| async move {
         let _held = socket;
-        pending().await
+        pending::<()>().await;
     });
     let mut events = engine.subscribe(EventKinds::DISCONNECTED, 64).unwrap();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&engine)).collect();
@@ -216,7 +216,7 @@ fn a_drain_drops_futures_that_do_not_end() {
         let told = Told(Box::new(dropped.clone()));
         async move {
             let _held = (socket, told);
-            pending().await
+            pending::<()>().await;
         }
     });
     let mut client = connect(&engine);
