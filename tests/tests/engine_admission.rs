@@ -7,6 +7,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use throng::{Config, Credentials, Engine, ProxyProtocol, Rejection, Tls};
@@ -183,6 +184,7 @@ fn handshakes_are_counted_for_whom_a_proxy_announces() {
 
 #[test]
 fn on_tls_one_handshake_too_many_of_an_address_is_cut() {
+    let _alone = alone();
     let (authority, tls) = tls();
     let settings = config().max_connections_per_ip(2);
     let engine = start(
@@ -199,6 +201,12 @@ fn on_tls_one_handshake_too_many_of_an_address_is_cut() {
     until("there is room", || {
         upgrade_over_tls(&authority, address).starts_with("HTTP/1.1 101 ")
     });
+}
+
+/// What is held is the whole process's: tests that hold much, and one that looks at it, come one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tls() -> (Authority, Tls) {
@@ -277,6 +285,7 @@ fn a_full_engine_says_so_in_clear_and_over_tls() {
 
 #[test]
 fn an_engine_short_of_memory_says_so_in_clear_and_over_tls() {
+    let _alone = alone();
     let settings = || {
         config()
             .memory_budget(4 << 20)

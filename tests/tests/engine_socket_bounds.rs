@@ -68,6 +68,10 @@ fn a_send_that_there_is_no_room_for_waits() {
                     return;
                 }
                 sent(round);
+                // One in a turn, so that what is small waits when the next comes.
+                for _ in 0..3 {
+                    yield_now().await;
+                }
             }
         }
     });
@@ -133,6 +137,27 @@ struct Gate {
     waiting: Vec<Waker>,
 }
 
+async fn pass(gate: &Mutex<Gate>) {
+    poll_fn(|cx| {
+        let mut gate = gate.lock().unwrap();
+        if gate.is_open {
+            return Poll::Ready(());
+        }
+        gate.waiting.push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+fn open(gate: &Mutex<Gate>) {
+    let waiting = {
+        let mut gate = gate.lock().unwrap();
+        gate.is_open = true;
+        std::mem::take(&mut gate.waiting)
+    };
+    waiting.into_iter().for_each(Waker::wake);
+}
+
 #[test]
 fn a_future_that_goes_on_keeps_the_place_of_its_connection() {
     let gate = Arc::new(Mutex::new(Gate::default()));
@@ -143,15 +168,7 @@ fn a_future_that_goes_on_keeps_the_place_of_its_connection() {
             while let Some(message) = socket.recv().await {
                 socket.send(message).await.unwrap();
             }
-            poll_fn(|cx| {
-                let mut gate = gate.lock().unwrap();
-                if gate.is_open {
-                    return Poll::Ready(());
-                }
-                gate.waiting.push(cx.waker().clone());
-                Poll::Pending
-            })
-            .await;
+            pass(&gate).await;
         }
     });
     let ask = || {
@@ -172,12 +189,7 @@ fn a_future_that_goes_on_keeps_the_place_of_its_connection() {
         assert_eq!(status, "503");
         refused.finish();
         assert_eq!(refused.read_to_end(), b"the server is full");
-        let waiting = {
-            let mut gate = gate.lock().unwrap();
-            gate.is_open = true;
-            std::mem::take(&mut gate.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
+        open(&gate);
         until("there is room", || engine.readiness().is_ok());
     }
 }
@@ -186,22 +198,25 @@ fn a_future_that_goes_on_keeps_the_place_of_its_connection() {
 fn a_drain_lets_futures_end() {
     let (ended, ends) = channel();
     let ended = shared(ended);
-    let engine = serve(config(), move |mut socket| {
-        let ended = ended.clone();
+    let gate = Arc::new(Mutex::new(Gate::default()));
+    let at = Arc::clone(&gate);
+    let settings = config().close_timeout(PATIENCE);
+    let engine = serve(settings, move |mut socket| {
+        let (ended, gate) = (ended.clone(), Arc::clone(&at));
         async move {
             while socket.recv().await.is_some() {}
-            for _ in 0..100 {
-                yield_now().await;
-            }
+            pass(&gate).await;
             ended(socket.cause());
         }
     });
-    let mut clients = [connect(&engine), connect(&engine)];
+    let clients = [connect(&engine), connect(&engine)];
     until("both are open", || engine.connections() == 2);
     let drained = std::thread::spawn(move || engine.drain(Duration::ZERO));
-    for client in &mut clients {
+    for mut client in clients {
         client.expect_close(1012);
     }
+    // Nobody is left in the shard, or nearly so.
+    open(&gate);
     drained.join().unwrap();
     let causes: Vec<_> = ends.try_iter().collect();
     assert_eq!(causes, [Some(Cause::Drain), Some(Cause::Drain)]);
