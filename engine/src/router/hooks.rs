@@ -36,7 +36,7 @@ impl<S> Hooks<S> {
 
 /// Hooks.
 impl<S: Send + 'static, C: Codec> Router<S, C> {
-    /// Calls `hook` for each connection that opens; what it sends arrives before all else but the token of a [session](Sessions).
+    /// Calls `hook` for each connection that opens; what it sends arrives before all else but the token of a [session](crate::router::Sessions).
     pub fn on_open(
         &mut self,
         hook: impl Fn(&mut Conn<'_, S>) + Send + Sync + 'static,
@@ -46,7 +46,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
     }
 
     /// Calls `hook` for each connection whose client has been [authenticated](Router::auth): once it is open, where that was at the
-    /// upgrade, and otherwise when it was answered `auth_success`, or its [session](Sessions) was resumed. A client that shows
+    /// upgrade, and otherwise when it was answered `auth_success`, or its [session](crate::router::Sessions) was resumed. A client that shows
     /// another token while one of its holds is not told of again.
     ///
     /// ```

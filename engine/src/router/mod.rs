@@ -110,7 +110,7 @@ pub enum Style {
 /// Events and their handlers. It becomes an engine's handler by
 /// [`Builder::router`](crate::Builder::router).
 ///
-/// `S` is the state of each connection ([`Conn::state`]), `C` how envelopes travel.
+/// `S` is the state of each connection ([`Conn::state`](crate::Conn::state)), `C` how envelopes travel.
 pub struct Router<S = (), C = Json> {
     style: Style,
     codec: C,
@@ -185,7 +185,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
     }
 
     /// Registers an event whose handler is asynchronous. What it needs of the connection it takes before its
-    /// future begins; the future is polled beside the shard ([`Conn::spawn`]) and dropped when the connection closes.
+    /// future begins; the future is polled beside the shard ([`Conn::spawn`](crate::Conn::spawn)) and dropped when the connection closes.
     /// Answers come in the order in which they are made.
     ///
     /// ```
