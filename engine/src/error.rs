@@ -107,6 +107,9 @@ pub enum MembersError {
     /// one, too, where the shards are its tasks.
     #[error("members are asked for on a shard's own thread, which would wait for itself")]
     OnShard,
+    /// A shard did not answer in time, or has a full mailbox; only where that is said.
+    #[error("a shard is too busy to answer")]
+    Busy,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,

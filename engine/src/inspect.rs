@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
 use throng_transport::Peer;
 
@@ -13,7 +13,10 @@ use crate::event::Counts;
 use crate::handle::EngineHandle;
 use crate::id::ConnectionId;
 use crate::limits::MAX_INSPECTED;
-use crate::shard::Mail;
+use crate::shard::{Mail, PostError};
+
+/// How long a shard may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An open connection, as it was when its shard was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +74,15 @@ pub(crate) struct Inspection {
     pub(crate) answer: Sender<Vec<ConnectionInfo>>,
 }
 
-/// Looking at connections. These wait for shards to answer, a turn each, and a shard asked is busy for some
-/// microseconds: they are for people who look, not for every message. None of them may be
-/// asked where [`EngineHandle::members`] may not.
+/// Looking at connections. These wait for shards to answer, a turn each, and a shard that is asked looks at what it has:
+/// they are for people who look, not for every message. None of them may be asked where [`EngineHandle::members`] may not,
+/// and all are refused ([`MembersError::Busy`]) where a shard does not answer within 2 s, or has a full mailbox. Shards
+/// that a drain has emptied have no connections.
 impl EngineHandle {
     /// A connection, if it is open.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
+    /// On a shard's own thread, where a shard is too busy, and when the engine has stopped.
     pub fn inspect(&self, id: ConnectionId) -> Result<Option<ConnectionInfo>, MembersError> {
         let mut found = self.ask(|| self.ask_shard(id.shard(), Wanted::One(id), 1))?;
         Ok(found.pop())
@@ -105,7 +109,7 @@ impl EngineHandle {
     /// ```
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
+    /// On a shard's own thread, where a shard is too busy, and when the engine has stopped.
     pub fn connections_after(
         &self,
         after: Option<ConnectionId>,
@@ -118,15 +122,17 @@ impl EngineHandle {
         };
         let shards = first..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX);
         self.ask(|| {
-            let mut found = Vec::new();
+            let (mut found, mut answers) = (Vec::new(), Answers::default());
             for shard in shards {
                 let room = limit - found.len();
                 if room == 0 {
                     break;
                 }
-                found.append(&mut self.ask_shard(shard, Wanted::From(slot), room)?);
+                let wanted = Wanted::From(slot);
+                found.extend(answers.take(self.ask_shard(shard, wanted, room))?);
                 slot = 0;
             }
+            answers.check()?;
             Ok(found)
         })
     }
@@ -135,14 +141,15 @@ impl EngineHandle {
     /// `limit`, and 1,000.
     ///
     /// # Errors
-    /// On a shard's own thread, and when the engine has stopped.
+    /// On a shard's own thread, where a shard is too busy, and when the engine has stopped.
     pub fn slow_consumers(&self, limit: usize) -> Result<Vec<ConnectionInfo>, MembersError> {
         let limit = limit.min(MAX_INSPECTED);
         self.ask(|| {
-            let mut found = Vec::new();
+            let (mut found, mut answers) = (Vec::new(), Answers::default());
             for shard in 0..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX) {
-                found.append(&mut self.ask_shard(shard, Wanted::Behind, limit)?);
+                found.extend(answers.take(self.ask_shard(shard, Wanted::Behind, limit))?);
             }
+            answers.check()?;
             found.sort_unstable_by_key(|it| Reverse(it.waiting));
             found.truncate(limit);
             Ok(found)
@@ -164,8 +171,49 @@ impl EngineHandle {
             limit,
             answer,
         };
-        let posted = mailbox.post_blocking(Mail::Inspect(Box::new(inspection)));
-        posted.map_err(|_| MembersError::Stopped)?;
-        answers.recv().map_err(|_| MembersError::Stopped)
+        match mailbox.try_post(Mail::Inspect(Box::new(inspection))) {
+            Ok(()) => {}
+            Err(PostError::Full(_)) => return Err(MembersError::Busy),
+            Err(PostError::Stopped) => return Err(MembersError::Stopped),
+        }
+        answers.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => MembersError::Busy,
+            RecvTimeoutError::Disconnected => MembersError::Stopped,
+        })
+    }
+}
+
+/// Which of the shards that were asked have answered.
+#[derive(Debug, Default)]
+struct Answers {
+    some: bool,
+    stopped: bool,
+}
+
+impl Answers {
+    /// What one has found; one that has stopped has no connections.
+    fn take(
+        &mut self,
+        answer: Result<Vec<ConnectionInfo>, MembersError>,
+    ) -> Result<Vec<ConnectionInfo>, MembersError> {
+        match answer {
+            Ok(found) => {
+                self.some = true;
+                Ok(found)
+            }
+            Err(MembersError::Stopped) => {
+                self.stopped = true;
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The engine has stopped where all of them have.
+    fn check(&self) -> Result<(), MembersError> {
+        if self.stopped && !self.some {
+            return Err(MembersError::Stopped);
+        }
+        Ok(())
     }
 }

@@ -119,6 +119,8 @@ pub(crate) const MAX_PROXY_HEADER: usize = 4096;
 pub(crate) const MAX_TRUSTED_PROXIES: usize = 1024;
 /// How long a client that was answered with an error status may take to end its side.
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+/// The same for who has as many connections in their handshakes already as one address may.
+pub(crate) const UNCOUNTED_LINGER: Duration = Duration::from_millis(100);
 /// What `Retry-After` says when the engine is full, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 /// How often a shard asks for the time of day: after a machine's sleep, or a step of its clock, it is so old at most.

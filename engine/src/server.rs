@@ -213,7 +213,10 @@ impl<H> Builder<H> {
         self
     }
 
-    /// Has people look after the engine in a browser.
+    /// Has people look after the engine in a browser: see [`Admin`]. On the engine's own port, upgrades of the page's path
+    /// do not come to the handler any more, and the page's origin must be the one that its requests' `Host` names, whatever
+    /// [`origins`](field@Config::origins) says. Who drains there stops the engine: [`Engine::wait`] returns, which the
+    /// service is to wait for besides signals.
     #[cfg(feature = "admin")]
     pub fn admin(mut self, admin: Admin) -> Builder<H> {
         self.admin = Some(admin);

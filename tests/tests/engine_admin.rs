@@ -296,6 +296,106 @@ fn it_may_have_an_address_of_its_own() {
 }
 
 #[test]
+fn one_address_has_only_so_many_pages() {
+    let engine = serve();
+    let address = engine.local_addr().unwrap();
+    let mut pages: Vec<Client> = (0..8).map(|_| connect_to(address, "/admin")).collect();
+    let ask = || {
+        let mut client = Client::silent(address);
+        client.write(
+            throng_tests::engine::request("")
+                .replace("/path?query=1", "/admin")
+                .as_bytes(),
+        );
+        client.read_head()
+    };
+    assert!(ask().starts_with("HTTP/1.1 429 "));
+    // Who does not show the token in time makes room.
+    assert!(pages.remove(0).hear_all().contains(&Heard::Close(
+        Some(1008),
+        "not authenticated in time".to_owned()
+    )));
+    until("there is room again", || ask().starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn a_page_has_a_seat_where_it_came_to() {
+    let settings = config().max_connections(2);
+    let engine = builder()
+        .config(settings)
+        .admin(Admin::new(TOKEN))
+        .start()
+        .unwrap();
+    let address = engine.local_addr().unwrap();
+    let page = Watcher::open(address);
+    let _ann = visitor(&engine, "ann");
+    let full = || {
+        let mut client = Client::silent(address);
+        client.write(throng_tests::engine::request("").as_bytes());
+        client.read_head().starts_with("HTTP/1.1 503 ")
+    };
+    assert!(full(), "the page and ann are two");
+    // Who looks after it gets in where it is full.
+    drop(Watcher::open(address));
+    drop(page);
+    until("the page has given its seat up", || !full());
+}
+
+#[test]
+fn pages_know_the_client_that_a_proxy_announces() {
+    let settings = config()
+        .proxy_protocol(throng::ProxyProtocol::Required)
+        .trusted_proxies(["127.0.0.1"]);
+    let engine = builder()
+        .config(settings)
+        .admin(Admin::new(TOKEN))
+        .start()
+        .unwrap();
+    let ask = |client: &str, forged: &str| {
+        let mut page = Client::silent(engine.local_addr().unwrap());
+        let header = format!("PROXY TCP4 {client} 192.0.2.1 5000 80\r\n");
+        let further = format!("X-Forwarded-For: {forged}\r\n");
+        let request = throng_tests::engine::request(&further);
+        page.write((header + &request.replace("/path?query=1", "/admin")).as_bytes());
+        (page.read_head().starts_with("HTTP/1.1 101 "), page)
+    };
+    // Whatever they say of themselves, they are counted as whom the proxy announces.
+    let _pages: Vec<_> = (0..8)
+        .map(|number| {
+            let (is_let_in, page) = ask("198.51.100.7", &format!("203.0.113.{number}"));
+            assert!(is_let_in, "{number}");
+            page
+        })
+        .collect();
+    assert!(!ask("198.51.100.7", "203.0.113.99").0);
+    assert!(ask("198.51.100.8", "203.0.113.99").0);
+}
+
+#[test]
+fn a_page_is_there_while_connections_are_drained() {
+    let engine = builder()
+        .config(config().shards(2))
+        .admin(Admin::new(TOKEN))
+        .start()
+        .unwrap();
+    let mut ann = visitor(&engine, "ann");
+    let mut page = Watcher::open(engine.local_addr().unwrap());
+    page.ask("watch", &Value::Null);
+    let drain = json!({"window": 3600, "returns": true});
+    assert_eq!(page.ask("drain", &drain)["code"], 200);
+    let report = page.report_that(|it| !it["not_ready"].is_null());
+    assert_eq!(report["sample"]["connections"], 1);
+    // The shard without connections has stopped.
+    let found = page.ask("connections", &json!({}));
+    assert_eq!(found["data"][0]["user"], "ann", "{found}");
+    assert_eq!(page.ask("drain", &drain)["code"], 409);
+    ann.finish();
+    ann.hear_all();
+    engine.wait();
+    page.client.hear_all();
+}
+
+#[test]
 fn a_foreign_page_is_not_let_in() {
     let engine = serve();
     let mut client = Client::silent(engine.local_addr().unwrap());

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use throng::router::{Auth, Cx, EventError, Invalid, Log, RateLimit, Valid, Validate, ready};
-use throng::{Accept, History, Reject, RoomOptions, Router};
+use throng::{Accept, CloseCode, History, Reject, RoomOptions, Router};
 
 use crate::logins::Logins;
 
 /// Characters of a name or of a room's name.
 pub(crate) const MAX_NAME: usize = 24;
+/// Members of a room, all of whom newcomers are told.
+const MAX_MEMBERS: usize = 200;
 /// Messages of a room that newcomers are shown.
 pub(crate) const SHOWN: usize = 50;
 
@@ -25,10 +27,10 @@ pub(crate) fn router() -> Router {
     });
     let table = Arc::clone(&logins);
     router
-        .auth(Auth::new(move |token: &str, now| table.find(token, now)))
+        .auth(Auth::new(move |token: &str, _now| table.find(token)))
         .with(Log)
         .with(RateLimit::per_connection(10.0, 40))
-        .with(RateLimit::per_address(1.0, 100).events(["login"]));
+        .with(RateLimit::per_address(0.2, 20).events(["login"]));
 
     let table = Arc::clone(&logins);
     router
@@ -40,7 +42,11 @@ pub(crate) fn router() -> Router {
     router.on("logout", move |cx, ()| {
         let name = cx.user_id().unwrap_or_default().to_owned();
         logins.end(&name);
-        Ok(())
+        // Nobody is to be taken for who has the name next.
+        let closed = cx
+            .engine()
+            .close_user(&name, CloseCode::POLICY, "logged out");
+        closed.map_err(|_| EventError::internal())
     });
     router.on("room.join", join);
     ready::leave(&mut router);
@@ -75,7 +81,11 @@ struct Joined {
 fn join(cx: &mut Cx<'_>, Valid(Join { room }): Valid<Join>) -> Result<Joined, EventError> {
     let engine = cx.engine();
     let history = History::messages(SHOWN);
-    let options = RoomOptions::new().sequenced().history(history).presence();
+    let options = RoomOptions::new()
+        .sequenced()
+        .history(history)
+        .presence()
+        .max_members(MAX_MEMBERS);
     let is_new = engine.create_room(&room, options).is_ok();
     let joined = cx.join_with_history(&room, SHOWN);
     if is_new {

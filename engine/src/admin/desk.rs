@@ -16,7 +16,6 @@ use crate::handle::EngineHandle;
 use crate::id::ConnectionId;
 use crate::inspect::ConnectionInfo;
 use crate::metrics::MetricsSnapshot;
-use crate::protocol::close::CloseCode;
 
 /// How often a sample is taken.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -37,7 +36,6 @@ pub(super) const WATCHERS: &str = "watchers";
 pub(super) enum Order {
     Find(Find, oneshot::Sender<Result<Vec<Row>, MembersError>>),
     Rooms(oneshot::Sender<Vec<RoomRow>>),
-    Drain(CloseCode, Duration),
     Stop,
 }
 
@@ -116,7 +114,6 @@ impl Clerk {
                     let _ = answer.send(self.find(find));
                 }
                 Ok(Order::Rooms(answer)) => drop(answer.send(self.rooms())),
-                Ok(Order::Drain(code, window)) => self.drain(code, window),
                 Err(RecvTimeoutError::Timeout) => self.take_sample(),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -129,7 +126,7 @@ impl Clerk {
         self.since += passed;
         let is_watched = self.pages.room_len(WATCHERS) > 0;
         let slow = is_watched.then(|| self.watched.slow_consumers(SLOW));
-        // One that has stopped has none.
+        // Shards that do not answer have told nothing; the numbers go on without.
         let slow = slow.and_then(Result::ok).unwrap_or_default();
         let report = Report::new(&self.watched, &self.before, &now, passed, slow);
         self.before = now;
@@ -165,17 +162,5 @@ impl Clerk {
         rooms.sort_unstable_by(|a, b| b.members.cmp(&a.members).then(a.name.cmp(&b.name)));
         rooms.truncate(ROOMS);
         rooms.into_iter().map(RoomRow::from).collect()
-    }
-
-    /// Begins a drain, which is watched meanwhile.
-    fn drain(&self, code: CloseCode, window: Duration) {
-        let watched = self.watched.clone();
-        let drain = move || match watched.drain_with(code, window) {
-            Ok(report) => tracing::info!(?report, "drained from the admin page"),
-            Err(error) => tracing::error!(%error, "not drained"),
-        };
-        if let Err(error) = spawn("throng-drain".to_owned(), None, drain) {
-            tracing::error!(%error, "not drained");
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
+use throng_transport::runtime::spawn;
 use tokio::sync::oneshot;
 
 use super::desk::{Desk, Find, Order, WATCHERS};
@@ -17,6 +18,8 @@ use crate::router::{
     Auth, Cx, EventError, Identity, Invalid, RateLimit, Router, TokenError, Valid, Validate,
 };
 
+/// How long a connection may be open before it has shown the token.
+const TO_SHOW_IT: Duration = Duration::from_secs(3);
 /// The longest drain.
 const MAX_WINDOW: u64 = 3600;
 /// What those are told who are closed from the page.
@@ -27,19 +30,20 @@ pub(super) fn router(
     token: String,
     watched: EngineHandle,
     desk: &Arc<Desk>,
-    orders: Sender<Order>,
+    orders: &Sender<Order>,
 ) -> Router {
     let mut router = Router::new();
-    router.auth(Auth::new(move |shown: &str, _now: u64| {
+    let validate = move |shown: &str, _now: u64| {
         if is_same(shown, &token) {
-            Ok(Identity::new("admin"))
-        } else {
-            Err(TokenError::Unknown)
+            return Ok(Identity::new("admin"));
         }
-    }));
+        tracing::info!(target: "throng::admin", "a wrong token was shown");
+        Err(TokenError::Unknown)
+    };
+    router.auth(Auth::new(validate).first_message(TO_SHOW_IT));
     router.with(RateLimit::per_connection(20.0, 40));
-    looking(&mut router, &watched, desk, &orders);
-    acting(&mut router, watched, orders);
+    looking(&mut router, &watched, desk, orders);
+    acting(&mut router, watched);
     router
 }
 
@@ -149,7 +153,7 @@ fn looking(router: &mut Router, watched: &EngineHandle, desk: &Arc<Desk>, orders
 }
 
 /// Registers what changes something.
-fn acting(router: &mut Router, watched: EngineHandle, orders: Sender<Order>) {
+fn acting(router: &mut Router, watched: EngineHandle) {
     let engine = watched.clone();
     router.on("kick", move |cx, Kick { id: Id(id) }| {
         note(cx, "kick", &id.to_string());
@@ -182,10 +186,24 @@ fn acting(router: &mut Router, watched: EngineHandle, orders: Sender<Order>) {
             if watched.shared().is_draining() {
                 return Err(EventError::conflict("it is being drained already"));
             }
-            let drain = Order::Drain(code, Duration::from_secs(window));
-            orders.try_send(drain).map_err(|_| busy())
+            begin_drain(watched.clone(), code, Duration::from_secs(window))
         },
     );
+}
+
+/// Drains on a thread of its own, which it waits in.
+fn begin_drain(watched: EngineHandle, code: CloseCode, window: Duration) -> Result<(), EventError> {
+    let drain = move || match watched.drain_with(code, window) {
+        Ok(report) => tracing::info!(?report, "drained from the admin page"),
+        Err(error) => tracing::error!(%error, "not drained"),
+    };
+    match spawn("throng-drain".to_owned(), None, drain) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, "not drained");
+            Err(EventError::internal())
+        }
+    }
 }
 
 /// What is done from the page is logged.

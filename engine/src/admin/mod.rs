@@ -1,8 +1,9 @@
 //! The admin page: an engine, watched and looked after in a browser.
 //!
-//! It is served by a small engine of its own, with one shard and one more thread that takes samples. So it costs
-//! the connections that it shows nothing but the questions it asks, is itself in none of their numbers, and is
-//! still there while they are drained. What comes to the other engine's port for it moves over, socket and all.
+//! It is served by a small engine of its own, with one shard, a side door, and one more thread that takes samples. So
+//! it costs the connections that it shows nothing but the questions it asks, is itself in none of their numbers, and
+//! pages that are open are still there while they are drained. What comes to the other engine's port for it moves
+//! over, socket and all.
 
 mod desk;
 mod events;
@@ -18,7 +19,7 @@ use throng_transport::BindAddress;
 use crate::config::{Backend, Config, ConfigError};
 use crate::error::StartError;
 use crate::handle::EngineHandle;
-use crate::http::Page;
+use crate::http::{Page, is_path};
 use crate::server::Engine;
 use crate::shard::Annex;
 use desk::{Desk, Order};
@@ -29,6 +30,8 @@ const PATH: &str = "/admin";
 const MIN_TOKEN: usize = 16;
 /// Pages open at once.
 const MAX_PAGES: usize = 64;
+/// The same for one address, or IPv6 network: strangers leave room for others.
+const MAX_PAGES_PER_IP: usize = 8;
 
 /// The admin page of an engine ([`Builder::admin`](crate::Builder::admin)): its connections, rooms, rates, shards, slow
 /// consumers and losses, live, over a WebSocket of Throng's; closing connections and rooms; draining.
@@ -100,6 +103,14 @@ impl Admin {
             let rule = format!("must have at least {MIN_TOKEN} bytes");
             return Err(ConfigError::invalid("admin", "the token", rule));
         }
+        if !is_path(&self.path) {
+            let rule = "is no path: it must begin with / and have no query or fragment";
+            return Err(ConfigError::invalid(
+                "admin",
+                format!("{:?}", self.path),
+                rule,
+            ));
+        }
         if self.addresses.is_empty() && !listens {
             let rule = "needs an address of its own (Admin::bind): the engine listens on none";
             return Err(ConfigError::invalid("admin", "the page", rule));
@@ -120,7 +131,7 @@ impl Admin {
         let path: Arc<str> = path.into();
         let desk = Arc::new(Desk::default());
         let (orders, taken) = desk::orders();
-        let router = events::router(token, watched.clone(), &desk, orders.clone());
+        let router = events::router(token, watched.clone(), &desk, &orders);
         let mut builder = Engine::builder().config(config(&watched)).mounted();
         if !addresses.is_empty() {
             builder = builder.page(page_at("/"));
@@ -159,6 +170,8 @@ fn config(watched: &EngineHandle) -> Config {
         .backend(Backend::Poll)
         .fanout_workers(0)
         .max_connections(MAX_PAGES)
+        .max_connections_per_ip(MAX_PAGES_PER_IP)
+        .max_handshakes(MAX_PAGES)
         .max_message_size(16 * 1024)
         .read_buffer_size(64 * 1024)
         .flight_recorder(0)

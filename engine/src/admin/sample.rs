@@ -19,7 +19,6 @@ pub(super) struct Sample {
     users: usize,
     rooms: u64,
     members: u64,
-    handshakes: u64,
     rates: Rates,
     load: Load,
     /// Bytes held for connections, by all engines of the process.
@@ -37,9 +36,7 @@ struct Rates {
     messages_out: f64,
     bytes_in: f64,
     bytes_out: f64,
-    deliveries: f64,
     dropped: f64,
-    errors: f64,
 }
 
 /// How much a shard has to do, or all of them.
@@ -54,7 +51,6 @@ struct Load {
     behind: u64,
     waiting_messages: u64,
     waiting_bytes: u64,
-    held_back: u64,
     mailbox: u64,
 }
 
@@ -106,7 +102,6 @@ impl Report {
                 users: watched.user_count(),
                 rooms: now.rooms,
                 members: total.members(),
-                handshakes: total.handshaking(),
                 rates: Rates::new(&before.total, total, passed),
                 load,
                 memory: now.memory.bytes,
@@ -136,9 +131,7 @@ impl Rates {
             messages_out: rate(|it| it.messages_out),
             bytes_in: rate(ShardSnapshot::bytes_in),
             bytes_out: rate(|it| it.bytes_out),
-            deliveries: rate(|it| it.deliveries),
             dropped: rate(|it| it.dropped.total()),
-            errors: rate(|it| it.errors.total()),
         }
     }
 }
@@ -156,7 +149,6 @@ impl Load {
             behind: now.behind,
             waiting_messages: now.waiting_messages,
             waiting_bytes: now.waiting_bytes,
-            held_back: now.held_back,
             mailbox,
         }
     }

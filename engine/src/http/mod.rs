@@ -22,6 +22,8 @@ mod visitor;
 
 pub use mount::UpgradeResponse;
 pub use page::Page;
+#[cfg(feature = "admin")]
+pub(crate) use page::is_path;
 pub use routes::RequestBody;
 
 #[cfg(feature = "files")]

@@ -104,7 +104,7 @@ impl Pages {
 }
 
 /// RFC 3986 §3.3, as far as a request line needs it.
-pub(super) fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     text.starts_with('/')
         && text
             .bytes()

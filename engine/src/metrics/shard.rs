@@ -87,7 +87,7 @@ shard_metrics! {
     closed: CountersBy<CauseKind> => ByLabel<CauseKind>, "throng_connections_closed_total", "cause", summed;
     /// Connections that were opened.
     opened: Counter => u64, "throng_connections_opened_total", "", summed;
-    /// Requests that asked for no upgrade and went to the side door.
+    /// Requests that went elsewhere than to the service: to the side door, or to the admin page.
     visitors: Counter => u64, "throng_http_requests_total", "", summed;
     /// Sockets that were taken on, to do the opening handshake.
     accepted: Counter => u64, "throng_sockets_accepted_total", "", summed;

@@ -102,6 +102,27 @@ impl Kept {
         Some(parked)
     }
 
+    /// How many of those that end first must go before one that needs so much can be kept; `None` where more than
+    /// `limit` would have to, or all were not enough.
+    fn in_the_way_of(
+        &self,
+        needed: usize,
+        most: usize,
+        capacity: usize,
+        limit: usize,
+    ) -> Option<usize> {
+        let (mut count, mut bytes) = (self.sessions.len(), self.bytes.saturating_add(needed));
+        let mut first = self.ends.iter();
+        let mut gone = 0;
+        while count >= capacity || bytes > most {
+            let (_, token) = first.next().filter(|_| gone < limit)?;
+            bytes -= self.sessions.get(token)?.memory;
+            count -= 1;
+            gone += 1;
+        }
+        Some(gone)
+    }
+
     /// The one that ends first, if it does by `now`.
     fn remove_first(&mut self, now: Duration) -> Option<Parked> {
         let &(until, token) = self.ends.first()?;
@@ -127,21 +148,16 @@ impl Table {
         let mut over = Vec::new();
         {
             let mut kept = self.kept();
-            let needed = parked.memory;
-            let is_full = |kept: &Kept| {
-                kept.sessions.len() >= self.capacity || kept.bytes.saturating_add(needed) > most
-            };
-            for _ in 0..GIVEN_UP_PER_PARKED {
-                let until = if is_full(&kept) { Duration::MAX } else { now };
-                let Some(first) = kept.remove_first(until) else {
-                    break;
-                };
-                over.push(first);
-            }
-            if is_full(&kept) {
-                over.push(parked);
-            } else {
-                over.extend(kept.insert(token, parked));
+            let first = std::iter::from_fn(|| kept.remove_first(now));
+            over.extend(first.take(GIVEN_UP_PER_PARKED));
+            let more = GIVEN_UP_PER_PARKED - over.len();
+            match kept.in_the_way_of(parked.memory, most, self.capacity, more) {
+                Some(in_the_way) => {
+                    let first = std::iter::from_fn(|| kept.remove_first(Duration::MAX));
+                    over.extend(first.take(in_the_way));
+                    over.extend(kept.insert(token, parked));
+                }
+                None => over.push(parked),
             }
         }
         // Attributes are the service's, and so is what their `Drop` does: not under the lock, and each by itself.
@@ -230,7 +246,11 @@ mod tests {
             table.take(Token(6), at(0)).is_none(),
             "larger than all may be"
         );
-        assert_eq!((table.len(), table.kept().bytes), (0, 0));
+        assert_eq!(
+            (table.len(), table.kept().bytes),
+            (3, 300),
+            "and nobody else has lost anything for it"
+        );
     }
 
     #[test]

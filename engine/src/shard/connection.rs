@@ -337,8 +337,13 @@ impl Connection {
 
     /// The client's address, as far as it is known.
     pub(crate) fn client_addr(&self) -> Option<IpAddr> {
-        let told = self.particulars.as_ref().and_then(|it| it.client);
+        let told = self.told_client();
         told.or_else(|| Some(self.peer().address()?.ip().to_canonical()))
+    }
+
+    /// The same where it was told, and is not the peer's.
+    pub(crate) fn told_client(&self) -> Option<IpAddr> {
+        self.particulars.as_ref()?.client
     }
 
     /// Its link to the future that has it as a socket.

@@ -373,12 +373,8 @@ impl Core {
 
     /// Comes before a connection that was accepted here is in another phase than its first.
     pub(super) fn leave_handshake(&mut self, slot: u32) {
-        let connection = &mut self.connections[slot];
-        if connection.phase == Phase::Handshake {
+        if self.connections[slot].phase == Phase::Handshake {
             self.shared.end_handshake();
-            if let Some(particulars) = &mut connection.particulars {
-                particulars.counted = None;
-            }
         }
     }
 }

@@ -75,7 +75,7 @@ impl Draining {
     /// Somebody else wants the same, within `window` from `now`. The sooner end holds.
     fn join(&mut self, window: Duration, answer: Sender<ShardDrained>, now: Duration) {
         let elapsed = now.saturating_sub(self.began);
-        self.window = self.window.min(elapsed + window);
+        self.window = self.window.min(elapsed.saturating_add(window));
         self.answers.push(answer);
     }
 

@@ -86,6 +86,7 @@ impl<H: Handler> Shard<H> {
         if link.has_ops()
             && let Some(connection) = self.core.connections.open(key)
             && !connection.outbox.is_in_flight()
+            && !self.core.jobs.revisit.contains(&key)
         {
             self.core.jobs.revisit.push(key);
         }

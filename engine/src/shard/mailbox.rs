@@ -153,6 +153,12 @@ impl MailSender {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether there is no room for more.
+    #[cfg(feature = "admin")]
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
     /// How much waits.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()

@@ -91,6 +91,8 @@ use crate::protocol::close::CloseCode;
 use crate::shared::{Shared, expected_per_shard};
 use drain::Draining;
 use errands::TakenErrands;
+#[cfg(feature = "admin")]
+use refer::ReferredSeat;
 use upgrade::Departure;
 
 /// What a shard is made from.
@@ -138,6 +140,9 @@ pub(crate) struct Shard<H: Handler> {
     side_door: Entrance,
     #[cfg(feature = "admin")]
     annex: Option<Annex>,
+    /// The seats of connections that came to another engine.
+    #[cfg(feature = "admin")]
+    referred: HashMap<SocketKey, ReferredSeat>,
 }
 
 impl<H: Handler> Shard<H> {
@@ -162,6 +167,8 @@ impl<H: Handler> Shard<H> {
             side_door: parts.side_door,
             #[cfg(feature = "admin")]
             annex: parts.annex,
+            #[cfg(feature = "admin")]
+            referred: HashMap::new(),
         }
     }
 

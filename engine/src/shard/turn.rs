@@ -28,7 +28,7 @@ use super::{Shard, guard};
 use crate::conn::Conn;
 use crate::event::{Cause, Close, ErrorKind, Rejection};
 use crate::handler::Handler;
-use crate::limits::{MAIL_PER_TURN, RETRY_POSTING};
+use crate::limits::{MAIL_PER_TURN, RETRY_POSTING, UNCOUNTED_LINGER};
 use crate::opening::{Denial, GOING_DOWN, TOO_MANY_HANDSHAKES};
 use crate::room::Circle;
 
@@ -302,6 +302,8 @@ impl<H: Handler> Shard<H> {
             core.drop_for(key, Release::Close, Rejection::PerIp);
         } else {
             core.deny(key, &Denial::too_many_of_one());
+            // Nothing counts these any more: they are not waited for.
+            core.expect_end(key.slot, UNCOUNTED_LINGER);
         }
         Some(key)
     }
@@ -330,7 +332,7 @@ impl<H: Handler> Shard<H> {
     pub(super) fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
             if let Some(connection) = self.remove(departure.key) {
-                departure.leave(&connection, &self.core.shared, driver);
+                departure.leave(connection, &self.core.shared, driver);
             }
         }
         while let Some((key, release)) = self.core.released.pop() {
@@ -352,6 +354,8 @@ impl<H: Handler> Shard<H> {
     /// Takes a connection out of the shard. Its seat is the caller's.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<Connection> {
         self.secured.remove(&key);
+        #[cfg(feature = "admin")]
+        self.referred.remove(&key);
         let core = &mut self.core;
         core.unannounced.remove(&key);
         let mut connection = core.connections.remove(key)?;

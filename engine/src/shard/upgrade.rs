@@ -53,16 +53,18 @@ pub(super) enum Destination {
 }
 
 impl Departure {
-    /// Moves the socket out of the driver. Its seat is held for as long as it is open.
+    /// Moves the socket out of the driver. Its seat, and its place among those of its address, are held for as long as
+    /// it is open.
     #[cfg(feature = "http")]
     pub(super) fn leave(
         self,
-        connection: &Connection,
+        mut connection: Connection,
         shared: &Arc<Shared>,
         driver: &mut impl Driver,
     ) {
-        let seat = connection.seat;
-        let seat = HeldSeat::new(shared, seat);
+        let seat = HeldSeat::new(shared, connection.seat);
+        let particulars = connection.particulars.as_mut();
+        let seat = (seat, particulars.and_then(|it| it.counted.take()));
         let Some(Detached {
             socket,
             mut undelivered,
@@ -82,8 +84,13 @@ impl Departure {
             Destination::Annex(annex, secured) => annex.take(Referred {
                 socket,
                 peer,
-                received: head,
+                announced: connection
+                    .marks
+                    .is_announced()
+                    .then(|| connection.told_client()),
                 secured,
+                received: head,
+                seat,
             }),
         }
     }
@@ -91,7 +98,7 @@ impl Departure {
     #[cfg(not(feature = "http"))]
     pub(super) fn leave(
         self,
-        connection: &Connection,
+        connection: Connection,
         shared: &Arc<Shared>,
         driver: &mut impl Driver,
     ) {
@@ -99,6 +106,10 @@ impl Departure {
         shared.discharge(connection.seat);
     }
 }
+
+/// What visitors are told where there are too many.
+#[cfg(feature = "http")]
+const TOO_MANY_REQUESTS: &str = "too many requests at once";
 
 impl<H: Handler> Shard<H> {
     /// Handles bytes of a connection that has not been upgraded yet.
@@ -151,7 +162,7 @@ impl<H: Handler> Shard<H> {
         let _span = self.core.span_of_upgrade(key);
         let unix_time = self.core.unix_time();
         let connection = &mut self.core.connections[key.slot];
-        let announced = connection.particulars.as_ref().and_then(|it| it.client);
+        let announced = connection.told_client();
         let asked = Asked {
             request,
             peer: Some(connection.peer()),
@@ -218,8 +229,7 @@ impl<H: Handler> Shard<H> {
             Some(place) => self.depart(key, Destination::SideDoor(place), bytes),
             None => {
                 let why = Rejection::Busy;
-                self.core
-                    .refuse_for_now(key, why, "too many requests at once");
+                self.core.refuse_for_now(key, why, TOO_MANY_REQUESTS);
             }
         }
     }
@@ -245,7 +255,13 @@ impl<H: Handler> Shard<H> {
 
     #[cfg(feature = "admin")]
     fn refer(&mut self, key: SocketKey, bytes: &[u8]) {
-        if let Some(annex) = self.annex.clone() {
+        let Some(annex) = self.annex.clone() else {
+            return;
+        };
+        if annex.is_full() {
+            let why = Rejection::Busy;
+            self.core.refuse_for_now(key, why, TOO_MANY_REQUESTS);
+        } else {
             let secured = self.secured.remove(&key);
             self.depart(key, Destination::Annex(annex, secured), bytes);
         }
