@@ -331,8 +331,8 @@ impl<H: Handler> Shard<H> {
     /// Lets go of what is over.
     pub(super) fn release(&mut self, driver: &mut impl Driver) {
         for departure in std::mem::take(&mut self.departing) {
-            if let Some(connection) = self.remove(departure.key) {
-                departure.leave(connection, &self.core.shared, driver);
+            if let Some(mut connection) = self.remove(departure.key) {
+                departure.leave(&mut connection, &self.core.shared, driver);
             }
         }
         while let Some((key, release)) = self.core.released.pop() {

@@ -58,7 +58,7 @@ impl Departure {
     #[cfg(feature = "http")]
     pub(super) fn leave(
         self,
-        mut connection: Connection,
+        connection: &mut Connection,
         shared: &Arc<Shared>,
         driver: &mut impl Driver,
     ) {
@@ -98,7 +98,7 @@ impl Departure {
     #[cfg(not(feature = "http"))]
     pub(super) fn leave(
         self,
-        connection: Connection,
+        connection: &mut Connection,
         shared: &Arc<Shared>,
         driver: &mut impl Driver,
     ) {
