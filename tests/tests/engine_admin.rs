@@ -378,19 +378,17 @@ fn a_page_is_there_while_connections_are_drained() {
         .admin(Admin::new(TOKEN))
         .start()
         .unwrap();
-    let mut ann = visitor(&engine, "ann");
+    let visitors: Vec<Client> = (0..8).map(|_| visitor(&engine, "ann")).collect();
     let mut page = Watcher::open(engine.local_addr().unwrap());
     page.ask("watch", &Value::Null);
     let drain = json!({"window": 3600, "returns": true});
     assert_eq!(page.ask("drain", &drain)["code"], 200);
-    let report = page.report_that(|it| !it["not_ready"].is_null());
-    assert_eq!(report["sample"]["connections"], 1);
-    // The shard without connections has stopped.
-    let found = page.ask("connections", &json!({}));
-    assert_eq!(found["data"][0]["user"], "ann", "{found}");
+    page.report_that(|it| !it["not_ready"].is_null());
     assert_eq!(page.ask("drain", &drain)["code"], 409);
-    ann.finish();
-    ann.hear_all();
+    // The first of each shard at most has been told by now. A shard that has no connections has stopped.
+    let found = page.ask("connections", &json!({}));
+    assert!(found["data"].as_array().unwrap().len() >= 6, "{found}");
+    drop(visitors);
     engine.wait();
     page.client.hear_all();
 }
