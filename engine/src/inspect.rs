@@ -120,10 +120,9 @@ impl EngineHandle {
             Some(id) => (id.shard(), id.key().slot + 1),
             None => (0, 0),
         };
-        let shards = first..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX);
         self.ask(|| {
             let (mut found, mut answers) = (Vec::new(), Answers::default());
-            for shard in shards {
+            for shard in self.shards_from(first) {
                 let room = limit - found.len();
                 if room == 0 {
                     break;
@@ -146,7 +145,7 @@ impl EngineHandle {
         let limit = limit.min(MAX_INSPECTED);
         self.ask(|| {
             let (mut found, mut answers) = (Vec::new(), Answers::default());
-            for shard in 0..=u8::try_from(self.shared().mail.len() - 1).unwrap_or(u8::MAX) {
+            for shard in self.shards_from(0) {
                 found.extend(answers.take(self.ask_shard(shard, Wanted::Behind, limit))?);
             }
             answers.check()?;
@@ -154,6 +153,12 @@ impl EngineHandle {
             found.truncate(limit);
             Ok(found)
         })
+    }
+
+    /// That shard, if there is one, and those behind it.
+    fn shards_from(&self, first: u8) -> impl Iterator<Item = u8> {
+        let count = self.shared().mail.len();
+        (first..=u8::MAX).take_while(move |shard| usize::from(*shard) < count)
     }
 
     fn ask_shard(

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::{OnShard, StartError};
 use crate::fanout;
-use crate::handle::{EngineHandle, enter_shard, is_on_shard};
+use crate::handle::{EngineHandle, enter_shard};
 use crate::handler::{Accept, Handler, OnMessage, Reject, Upgrade};
 #[cfg(feature = "files")]
 use crate::http::Folder;
@@ -40,7 +40,7 @@ use crate::shard::{Mail, Shard, ShardDrained, ShardParts, mailbox};
 use crate::shared::Shared;
 use crate::socket::{Sockets, WebSocket};
 #[cfg(all(unix, feature = "tokio"))]
-use crate::tasks::{Tasks, must_wait_in_place, wait_in_place};
+use crate::tasks::{Tasks, must_wait_in_place};
 
 /// What an engine is made from: where it listens, its settings, its handler.
 #[derive(Debug)]
@@ -68,6 +68,16 @@ enum Inherited {
     Unix(UnixListener),
 }
 
+/// The addresses that one stands for.
+pub(crate) fn resolve<A: ToSocketAddrs + Debug>(address: A) -> Result<A::Iter, StartError> {
+    address
+        .to_socket_addrs()
+        .map_err(|source| StartError::Address {
+            address: format!("{address:?}"),
+            source,
+        })
+}
+
 impl<H> Builder<H> {
     /// Listens on a TCP address, or on all that a name stands for. May be called again for more.
     /// Port 0 lets the system choose ([`Engine::local_addr`] tells). Nothing is bound yet.
@@ -75,19 +85,9 @@ impl<H> Builder<H> {
     /// # Errors
     /// When `address` is none, or its name is not known.
     pub fn bind(mut self, address: impl ToSocketAddrs + Debug) -> Result<Builder<H>, StartError> {
-        let unusable = |source| StartError::Address {
-            address: format!("{address:?}"),
-            source,
-        };
-        let addresses = address.to_socket_addrs().map_err(unusable)?;
-        self.addresses.extend(addresses.map(BindAddress::Tcp));
+        self.addresses
+            .extend(resolve(address)?.map(BindAddress::Tcp));
         Ok(self)
-    }
-
-    #[cfg(feature = "admin")]
-    pub(crate) fn listen_on(mut self, address: BindAddress) -> Builder<H> {
-        self.addresses.push(address);
-        self
     }
 
     /// Listens on a Unix socket. The file must not exist; it is not removed afterwards.
@@ -334,6 +334,11 @@ impl<H: Handler> Builder<H> {
         if self.is_mounted {
             return true;
         }
+        self.listens()
+    }
+
+    /// Whether it has a listener.
+    fn listens(&self) -> bool {
         !(self.addresses.is_empty() && self.inherited.is_empty())
     }
 
@@ -342,8 +347,7 @@ impl<H: Handler> Builder<H> {
         self.config.validate()?;
         #[cfg(feature = "admin")]
         if let Some(admin) = &self.admin {
-            let listens = !(self.addresses.is_empty() && self.inherited.is_empty());
-            admin.check(listens)?;
+            admin.check(self.listens())?;
             self.offering.pages.extend(admin.page());
         }
         if !self.has_somewhere_to_be() {
@@ -769,19 +773,13 @@ impl EngineHandle {
     /// # Errors
     /// Where [`EngineHandle::members`] may not be asked, on a shard's own thread for instance; nothing is done.
     pub fn drain_with(&self, code: CloseCode, window: Duration) -> Result<DrainReport, OnShard> {
-        if is_on_shard() {
-            return Err(OnShard);
-        }
-        let drain = || {
+        let drained = self.ask(|| {
             let report = self.empty(code, window);
             self.shutdown();
-            report
-        };
-        #[cfg(all(unix, feature = "tokio"))]
-        if self.config().backend.has_tasks() {
-            return wait_in_place(drain).ok_or(OnShard);
-        }
-        Ok(drain())
+            Ok(report)
+        });
+        // Nothing else is said of it.
+        drained.map_err(|_| OnShard)
     }
 
     /// Closes all connections over a time, and waits until they are gone.

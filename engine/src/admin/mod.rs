@@ -14,13 +14,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use throng_transport::BindAddress;
-
 use crate::config::{Backend, Config, ConfigError};
 use crate::error::StartError;
 use crate::handle::EngineHandle;
-use crate::http::{Page, is_path};
-use crate::server::Engine;
+use crate::http::{Page, check_path};
+use crate::server::{Engine, resolve};
 use crate::shard::Annex;
 use desk::{Desk, Order};
 
@@ -82,12 +80,7 @@ impl Admin {
     /// # Errors
     /// When `address` is none, or its name is not known.
     pub fn bind(mut self, address: impl ToSocketAddrs + Debug) -> Result<Admin, StartError> {
-        let unusable = |source| StartError::Address {
-            address: format!("{address:?}"),
-            source,
-        };
-        self.addresses
-            .extend(address.to_socket_addrs().map_err(unusable)?);
+        self.addresses.extend(resolve(address)?);
         Ok(self)
     }
 
@@ -103,14 +96,7 @@ impl Admin {
             let rule = format!("must have at least {MIN_TOKEN} bytes");
             return Err(ConfigError::invalid("admin", "the token", rule));
         }
-        if !is_path(&self.path) {
-            let rule = "is no path: it must begin with / and have no query or fragment";
-            return Err(ConfigError::invalid(
-                "admin",
-                format!("{:?}", self.path),
-                rule,
-            ));
-        }
+        check_path("admin", &self.path)?;
         if self.addresses.is_empty() && !listens {
             let rule = "needs an address of its own (Admin::bind): the engine listens on none";
             return Err(ConfigError::invalid("admin", "the page", rule));
@@ -132,16 +118,14 @@ impl Admin {
         let desk = Arc::new(Desk::default());
         let (orders, taken) = desk::orders();
         let router = events::router(token, watched.clone(), &desk, &orders);
-        let mut builder = Engine::builder().config(config(&watched)).mounted();
-        if !addresses.is_empty() {
+        let is_separate = !addresses.is_empty();
+        let builder = Engine::builder().config(config(&watched)).mounted();
+        let mut builder = builder.bind(&*addresses)?;
+        if is_separate {
             builder = builder.page(page_at("/"));
             if *path != *"/" {
                 builder = builder.page(page_at(&path));
             }
-        }
-        let is_separate = !addresses.is_empty();
-        for address in addresses {
-            builder = builder.listen_on(BindAddress::Tcp(address));
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = watched.shared().tls.as_ref().filter(|_| !is_separate) {

@@ -23,7 +23,7 @@ mod visitor;
 pub use mount::UpgradeResponse;
 pub use page::Page;
 #[cfg(feature = "admin")]
-pub(crate) use page::is_path;
+pub(crate) use page::check_path;
 pub use routes::RequestBody;
 
 #[cfg(feature = "files")]

@@ -81,9 +81,7 @@ impl Pages {
         } in pages
         {
             let refuse = |rule| Err(ConfigError::invalid("pages", format!("{path:?}"), rule));
-            if !is_path(&path) {
-                return refuse("is no path: it must begin with / and have no query or fragment");
-            }
+            check_path("pages", &path)?;
             if path == HEALTH || path == READY || (has_metrics && path == METRICS) {
                 return refuse("is answered by the engine itself");
             }
@@ -103,8 +101,18 @@ impl Pages {
     }
 }
 
+/// # Errors
+/// When what is given for a page's path is none.
+pub(crate) fn check_path(field: &'static str, path: &str) -> Result<(), ConfigError> {
+    if is_path(path) {
+        return Ok(());
+    }
+    let rule = "is no path: it must begin with / and have no query or fragment";
+    Err(ConfigError::invalid(field, format!("{path:?}"), rule))
+}
+
 /// RFC 3986 §3.3, as far as a request line needs it.
-pub(crate) fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/')
         && text
             .bytes()

@@ -100,6 +100,7 @@ impl Marks {
     const TRACED: u8 = 1 << 3;
     const SHOWN: u8 = 1 << 4;
     const ANNOUNCED: u8 = 1 << 5;
+    const REVISITED: u8 = 1 << 6;
 
     /// Whether the upgrade was accepted.
     pub(crate) fn was_open(self) -> bool {
@@ -136,6 +137,15 @@ impl Marks {
 
     pub(crate) fn set_announced(&mut self) {
         self.0 |= Marks::ANNOUNCED;
+    }
+
+    /// Whether what takes its messages is listed to be looked at again.
+    pub(super) fn is_revisited(self) -> bool {
+        self.0 & Marks::REVISITED != 0
+    }
+
+    pub(super) fn set_revisited(&mut self, is_revisited: bool) {
+        self.0 = self.0 & !Marks::REVISITED | if is_revisited { Marks::REVISITED } else { 0 };
     }
 
     /// Anything of it is logged.

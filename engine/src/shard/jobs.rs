@@ -361,6 +361,9 @@ impl<H: Handler> Shard<H> {
         let shared = Arc::clone(&self.core.shared);
         let _entered = shared.runtime.enter();
         for key in std::mem::take(&mut self.core.jobs.revisit) {
+            if let Some(connection) = self.core.connections.get(key) {
+                connection.marks.set_revisited(false);
+            }
             self.serve_link(key);
         }
         // What these wake, themselves included, is polled in the next turn: in between is the flush.

@@ -86,8 +86,9 @@ impl<H: Handler> Shard<H> {
         if link.has_ops()
             && let Some(connection) = self.core.connections.open(key)
             && !connection.outbox.is_in_flight()
-            && !self.core.jobs.revisit.contains(&key)
+            && !connection.marks.is_revisited()
         {
+            connection.marks.set_revisited(true);
             self.core.jobs.revisit.push(key);
         }
     }
