@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 mod fastwebsockets;
 mod flow;
 mod room;
+mod socketioxide;
 mod sockudo_ws;
 mod tokio_rustls;
 mod tokio_tungstenite;
@@ -35,12 +36,19 @@ pub enum Peer {
     SockudoWs,
     /// <https://crates.io/crates/yawc>
     Yawc,
+    /// <https://crates.io/crates/socketioxide>: Socket.IO, whose event `add` is acknowledged
+    Socketioxide,
 }
 
 impl Peer {
     /// Whether it speaks TLS, by a certificate that it has made and signed itself.
     pub fn is_secure(self) -> bool {
         self == Peer::TokioRustls
+    }
+
+    /// Whether it answers events of a protocol of its own, where the others echo and have a room.
+    pub fn answers_events(self) -> bool {
+        self == Peer::Socketioxide
     }
 }
 
@@ -110,6 +118,11 @@ pub async fn serve(
             let topics = sockudo_ws::Topics::default();
             accept(listener, |tcp| sockudo_ws::join(tcp, topics.clone())).await
         }
+        (Peer::Socketioxide, Scenario::Echo) => socketioxide::answer(listener).await,
+        (Peer::Socketioxide, Scenario::Room) => Err(io::Error::new(
+            ErrorKind::Unsupported,
+            "events are answered, and there is no room",
+        )),
         (Peer::Yawc, Scenario::Echo) => accept(listener, |tcp| yawc::echo(tcp, buffer)).await,
         (Peer::Yawc, Scenario::Room) => {
             let room = room::Room::default();

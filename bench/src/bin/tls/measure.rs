@@ -1,13 +1,11 @@
 //! One server, measured.
 
-use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
-use std::panic::resume_unwind;
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::io;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use throng_loadtest::{ProcessCpu, ProcessMemory, machine};
+use throng_bench::child::{Server, on_core, share};
+use throng_loadtest::{ProcessCpu, ProcessMemory};
 
 use crate::client::{self, Client};
 use crate::{Error, Settings};
@@ -38,38 +36,13 @@ pub(crate) struct Handshakes {
     pub(crate) per_second: f64,
 }
 
-/// A server's process; killed when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Starts a server on its core, and measures it from another.
 pub(crate) fn measure(command: &mut Command, settings: &Settings) -> Result<Cost, Error> {
     // A child stays where the thread was that has started it.
-    let server = on_core("server-cpu", settings.server_cpu, || begin(command))?;
+    let server = on_core("server-cpu", settings.server_cpu, || {
+        Ok::<_, Error>(Server::start(command)?)
+    })?;
     on_core("load-cpu", settings.load_cpu, || load(&server, settings))
-}
-
-/// Does something in a thread that is confined to a core. This one is not: who is cannot choose another.
-fn on_core<T: Send>(
-    setting: &'static str,
-    core: usize,
-    act: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
-    let pinned = || {
-        machine::pin(setting, core)?;
-        act()
-    };
-    let outcome = thread::scope(|scope| scope.spawn(pinned).join());
-    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn load(server: &Server, settings: &Settings) -> Result<Cost, Error> {
@@ -84,38 +57,17 @@ fn load(server: &Server, settings: &Settings) -> Result<Cost, Error> {
     })
 }
 
-fn begin(command: &mut Command) -> Result<Server, Error> {
-    // With huge pages, memory comes in steps that hide what a connection takes.
-    command.env("MIMALLOC_ALLOW_THP", "0");
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    if let Some(out) = child.stdout.take() {
-        BufReader::new(out).read_line(&mut line)?;
-    }
-    let address = line.trim().strip_prefix("listening on ");
-    let address = address.and_then(|address| address.parse().ok());
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    let server = Server {
-        child,
-        address: address.unwrap_or(unknown),
-    };
-    match address {
-        Some(_) => Ok(server),
-        None => Err(io::Error::other("the server does not tell where it listens").into()),
-    }
-}
-
 /// Bytes of an idle connection, and the CPU time of a message where each connection has one in flight.
 fn echo(server: &Server, settings: &Settings, window: Duration) -> Result<(u64, Duration), Error> {
-    let pid = server.child.id();
+    let pid = server.pid();
     let config = client::config(false)?;
     let mut clients = Vec::new();
     for _ in 0..FIRST {
-        clients.push(Client::connect(server.address, &config)?);
+        clients.push(Client::connect(server.address(), &config)?);
     }
     let before = ProcessMemory::of(pid)?.rss_bytes;
     for _ in 0..settings.connections {
-        clients.push(Client::connect(server.address, &config)?);
+        clients.push(Client::connect(server.address(), &config)?);
     }
     let after = ProcessMemory::of(pid)?.rss_bytes;
     let memory = after.saturating_sub(before) / u64::from(settings.connections);
@@ -142,15 +94,15 @@ fn echo(server: &Server, settings: &Settings, window: Duration) -> Result<(u64, 
 }
 
 fn handshakes(server: &Server, resumes: bool, window: Duration) -> Result<Handshakes, Error> {
-    let pid = server.child.id();
+    let pid = server.pid();
     let config = client::config(resumes)?;
     for _ in 0..FIRST {
-        Client::connect(server.address, &config)?;
+        Client::connect(server.address(), &config)?;
     }
     let (before, begun) = (ProcessCpu::of(pid)?, Instant::now());
     let mut done = 0;
     while begun.elapsed() < window {
-        let client = Client::connect(server.address, &config)?;
+        let client = Client::connect(server.address(), &config)?;
         if client.is_resumed() != resumes {
             return Err(io::Error::other("a session was resumed, or was not, unasked for").into());
         }
@@ -161,9 +113,4 @@ fn handshakes(server: &Server, resumes: bool, window: Duration) -> Result<Handsh
         each,
         per_second: 1.0 / each.as_secs_f64(),
     })
-}
-
-fn share(used: Duration, parts: u64) -> Duration {
-    let nanoseconds = used.as_nanos() / u128::from(parts.max(1));
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
