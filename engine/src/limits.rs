@@ -68,7 +68,8 @@ pub(crate) const MAX_INSPECTED: usize = 1000;
 /// What all sessions that wait for their clients may take together: this part of the memory budget, so that
 /// they alone never have anybody refused.
 pub(crate) const PARKED_PART: usize = 16;
-/// Sessions given up at most when one is kept, those whose time is over and those that make room for it.
+/// Sessions given up at most when one is kept, those whose time is over and those that make room for it, and when
+/// somebody connects.
 pub(crate) const GIVEN_UP_PER_PARKED: usize = 16;
 /// Bytes of rooms' histories that resuming one session recalls before further rooms are joined without: one message of a
 /// client's names thousands of rooms.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
-use throng::{Accept, Admin, Builder, Engine, Page, RoomOptions, Router, StartError};
+use throng::{Accept, Admin, Builder, Engine, Origins, Page, RoomOptions, Router, StartError};
 use throng_tests::engine::{Client, Heard, Obedient, config, until};
 
 const TOKEN: &str = "a token of some length";
@@ -393,13 +393,30 @@ fn a_page_is_there_while_connections_are_drained() {
     page.client.hear_all();
 }
 
+/// What a page at `/admin` that comes from there is answered.
+fn answer_to(origin: &str, origins: Origins) -> String {
+    let admin = Admin::new(TOKEN);
+    let builder = builder().config(config().origins(origins)).admin(admin);
+    let engine = builder.start().unwrap();
+    let mut client = Client::silent(engine.local_addr().unwrap());
+    let request = throng_tests::engine::request(&format!("Origin: {origin}\r\n"));
+    client.write(request.replace("/path?query=1", "/admin").as_bytes());
+    client.read_head()
+}
+
 #[test]
 fn a_foreign_page_is_not_let_in() {
-    let engine = serve();
-    let mut client = Client::silent(engine.local_addr().unwrap());
-    let request = throng_tests::engine::request("Origin: http://elsewhere.example\r\n");
-    client.write(request.replace("/path?query=1", "/admin").as_bytes());
-    assert!(client.read_head().starts_with("HTTP/1.1 403 "));
+    let answer = answer_to("http://elsewhere.example", Origins::same_origin());
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[test]
+fn a_proxy_may_rewrite_the_host() {
+    let origins = Origins::list(["https://ops.example:8443"]);
+    let answer = answer_to("https://ops.example:8443", origins.clone());
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let answer = answer_to("https://ops.example", origins);
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 #[test]

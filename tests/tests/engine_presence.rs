@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -233,6 +234,55 @@ fn all_members_are_told_in_the_same_order() {
     });
     assert!(heard[0].len() > 1);
     assert!(heard.iter().all(|other| *other == heard[0]));
+}
+
+/// A shard has its first member while something that was told before is on its way to it, and what took that back is not.
+#[test]
+fn who_comes_hears_nothing_from_before() {
+    let hall = open(3, presence());
+    // The shard that tells of the room has nothing to wait for.
+    let mut hasher = DefaultHasher::new();
+    "tea".hash(&mut hasher);
+    let there = (hasher.finish() + 1) % 3;
+    let enter = |user, is_there| {
+        let fits = |guest: &Guest| (guest.shard() == there) == is_there;
+        let mut guests = std::iter::repeat_with(|| hall.enter_as(user));
+        guests.find(fits).unwrap()
+    };
+    let [mut eve, mut xena, mut yan] = ["eve", "xena", "yan"].map(|user| enter(user, false));
+    let [mut bob, mut carl, mut dave] = ["bob", "carl", "dave"].map(|user| enter(user, true));
+    eve.join("tea");
+    carl.join("tea");
+    // Both are read at once.
+    hall.hold(&mut dave);
+    for command in ["hold", "leave tea", "hold"] {
+        carl.client.text(command);
+    }
+    for command in ["join tea", "presence tea"] {
+        bob.client.text(command);
+    }
+    hall.go_on();
+    hall.until_held();
+    xena.join("tea");
+    while !change(&eve.hear()).0.contains(&"xena".to_owned()) {}
+    hall.go_on();
+    hall.until_held();
+    assert_eq!(xena.ask("leave tea"), "true");
+    while !change(&eve.hear()).1.contains(&"xena".to_owned()) {}
+    hall.go_on();
+    assert_eq!(bob.answer(), "Ok(())");
+    let present = bob.answer();
+    assert!(
+        present.contains("bob") && !present.contains("xena"),
+        "{present}"
+    );
+    yan.join("tea");
+    let mut last = String::new();
+    while !last.contains("yan") {
+        bob.heard.push(last);
+        last = bob.hear();
+    }
+    assert!(!bob.heard.join("").contains("xena"), "{:?}", bob.heard);
 }
 
 /// Notices take no offsets and are in no history.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use throng::protocol::frame::OpCode;
 use throng::router::{
     Auth, EventError, Expiry, Identity, RateLimit, Revocations, RevokeError, Source, TokenError,
     Valid, Validate,
@@ -57,6 +58,9 @@ fn serve(auth: Auth) -> Engine {
         .on("cook", |_, ()| Ok("done"))
         .roles(["cook", "admin"]);
     router.on("version", |_, ()| Ok(1)).public();
+    router.on_other(|conn, message| {
+        conn.send(message);
+    });
     serve_router(config(), router)
 }
 
@@ -205,6 +209,12 @@ fn a_first_message_authenticates() {
         (&json!(401), &json!("not authenticated"))
     );
     assert_eq!(ask(&mut client, "version")["data"], 1);
+    client.frame(true, OpCode::Binary, b"no event");
+    let refused = client.hear_json();
+    assert_eq!(
+        (&refused["code"], &refused["message"]),
+        (&json!(401), &json!("not authenticated"))
+    );
     let wrong = send_token(&mut client, "nobody");
     let told = json!({"type": "auth_error", "code": 401, "message": "the token is not known", "timestamp": 0});
     assert_eq!(wrong, told);
@@ -216,6 +226,8 @@ fn a_first_message_authenticates() {
     assert_eq!(right, told);
     assert_eq!(ask(&mut client, "whoami")["data"], json!(["ann", "ann"]));
     assert_eq!(engine.user_len("ann"), 1);
+    client.frame(true, OpCode::Binary, b"no event");
+    assert_eq!(client.hear(), Heard::Binary(b"no event".to_vec()));
 }
 
 #[test]

@@ -134,7 +134,6 @@ impl Clerk {
             // A page that is behind needs the last one only.
             let told = self.pages.to(WATCHERS).key("report");
             match told.notify("report", &report) {
-                // The pages' engine is stopped before this thread is.
                 Ok(publication) => drop(publication.publish()),
                 Err(error) => tracing::error!(%error, "a report is no JSON"),
             }

@@ -129,14 +129,6 @@ pub(crate) enum SharedAudience {
 }
 
 impl SharedAudience {
-    /// Everybody in a room.
-    pub(crate) fn room(room: &Arc<SharedRoom>) -> SharedAudience {
-        SharedAudience::Room {
-            room: Arc::clone(room),
-            except: SmallVec::new(),
-        }
-    }
-
     /// The audience as the shard of these rooms looks at it.
     pub(crate) fn seen_by(&self, rooms: &LocalRooms) -> Cow<'_, Audience<'static>> {
         match self {

@@ -10,7 +10,7 @@ use slab::Slab;
 use super::algebra::{Algebra, Group};
 use super::by_name::Key;
 use super::members::MemberSet;
-use super::{Audience, Directory, JoinError, Members, SharedRoom, Target};
+use super::{Audience, Directory, JoinError, Members, Presence, SharedRoom, Target};
 
 /// A room's place in its shard; valid while the shard has members of the room.
 pub(crate) type RoomIndex = u32;
@@ -27,6 +27,8 @@ pub(crate) enum Circle {
 struct LocalRoom {
     shared: Arc<SharedRoom>,
     members: MemberSet,
+    /// How often its members had been told who comes and goes when this shard got its first one.
+    told: u64,
 }
 
 /// All rooms that have members in this shard.
@@ -40,15 +42,11 @@ pub(crate) struct LocalRooms {
     everyone: RoaringBitmap,
     algebra: Algebra,
     /// Members of sequenced rooms who joined a moment ago, with what came before.
-    newcomers: HashMap<RoomIndex, Vec<Newcomer>>,
+    newcomers: HashMap<RoomIndex, Newcomers>,
 }
 
-/// One whom messages up to an offset, which are on their way yet, are not for.
-#[derive(Clone, Copy, Debug)]
-struct Newcomer {
-    slot: u32,
-    until: u64,
-}
+/// Members, by slot, and the offset up to which messages, which are on their way yet, are not for them.
+type Newcomers = HashMap<u32, u64>;
 
 impl LocalRooms {
     pub(crate) fn new(shard: u8, directory: Arc<Directory>) -> LocalRooms {
@@ -99,10 +97,16 @@ impl LocalRooms {
 
     fn insert(&mut self, shared: Arc<SharedRoom>, slot: u32) -> RoomIndex {
         let hash = shared.key().hash;
+        // The shard's bit is set: what is told from now on comes here.
+        let told = shared.presence().map_or(0, Presence::told);
         let mut members = MemberSet::EMPTY;
         members.insert(slot);
-        let index = u32::try_from(self.rooms.insert(LocalRoom { shared, members }))
-            .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
+        let index = u32::try_from(self.rooms.insert(LocalRoom {
+            shared,
+            members,
+            told,
+        }))
+        .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
         let rooms = &self.rooms;
         let hash_of = |&index: &RoomIndex| rooms[index as usize].shared.key().hash;
         self.by_name.insert_unique(hash, index, hash_of);
@@ -119,7 +123,7 @@ impl LocalRooms {
         }
         room.shared.exit(1);
         if let Some(newcomers) = self.newcomers.get_mut(&index) {
-            newcomers.retain(|newcomer| newcomer.slot != slot);
+            newcomers.remove(&slot);
         }
         if room.members.is_empty() {
             self.remove(index);
@@ -137,8 +141,10 @@ impl LocalRooms {
 
     /// Messages of a sequenced room up to that offset are not for a member who has just joined.
     pub(crate) fn leave_out(&mut self, index: RoomIndex, slot: u32, until: u64) {
-        let newcomers = self.newcomers.entry(index).or_default();
-        newcomers.push(Newcomer { slot, until });
+        // The first offset is 1.
+        if until > 0 {
+            self.newcomers.entry(index).or_default().insert(slot, until);
+        }
     }
 
     /// The slots of the members whom a message of that offset is not for, in order. It is the last one of
@@ -155,11 +161,10 @@ impl LocalRooms {
         let Some(newcomers) = self.newcomers.get_mut(&index) else {
             return Vec::new();
         };
-        let is_left_out = |newcomer: &&Newcomer| offset <= newcomer.until;
-        let left_out = newcomers.iter().filter(is_left_out);
-        let mut slots: Vec<u32> = left_out.map(|newcomer| newcomer.slot).collect();
+        let left_out = newcomers.iter().filter(|(_, until)| offset <= **until);
+        let mut slots: Vec<u32> = left_out.map(|(slot, _)| *slot).collect();
         slots.sort_unstable();
-        newcomers.retain(|newcomer| offset < newcomer.until);
+        newcomers.retain(|_, until| offset < *until);
         if newcomers.is_empty() {
             self.newcomers.remove(&index);
         }
@@ -192,6 +197,12 @@ impl LocalRooms {
     pub(crate) fn place_of(&self, room: &Arc<SharedRoom>) -> Option<RoomIndex> {
         let is_it = |&index: &RoomIndex| Arc::ptr_eq(&self.rooms[index as usize].shared, room);
         self.by_name.find(room.key().hash, is_it).copied()
+    }
+
+    /// Whether the members of a room here are to hear what was told as that number: those who came later know it.
+    pub(crate) fn is_news(&self, index: RoomIndex, number: u64) -> bool {
+        let room = self.rooms.get(index as usize);
+        room.is_some_and(|room| room.told < number)
     }
 
     /// The room at a place.

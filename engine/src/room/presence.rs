@@ -18,9 +18,15 @@ pub struct RoomPresence {
 /// What members are to be told, together: each user is in one of the lists at most.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
+    /// How many there have been, with these.
+    pub(crate) number: u64,
     pub(crate) joined: Vec<Arc<str>>,
     pub(crate) left: Vec<Arc<str>>,
 }
+
+/// What has changed cannot be told yet.
+#[derive(Debug)]
+pub(crate) struct NotNow;
 
 /// Who is in a room, on all shards. Changed where somebody joins or leaves, never by a message.
 #[derive(Debug, Default)]
@@ -37,6 +43,8 @@ struct State {
     changed: BTreeMap<u64, Arc<str>>,
     /// The number of the last change.
     changes: u64,
+    /// How often members were told.
+    told: u64,
     /// The room's home knows that there is something to be told.
     is_listed: bool,
     /// The room was deleted: nobody is told anything.
@@ -95,15 +103,30 @@ impl Presence {
         state.note(&name)
     }
 
-    /// Takes what members are to be told next, so much of it as one message holds. `None`: nothing, and the
-    /// room's home must be told of the next change.
-    pub(crate) fn take_changes(&self) -> Option<Changes> {
+    /// How often members were told: a shard that has its first member now has been told of all that is known.
+    pub(super) fn told(&self) -> u64 {
+        self.lock().told
+    }
+
+    /// Takes what members are to be told next, so much of it as one message holds, if `may_tell` says so, which sees
+    /// every shard that has not been told of it. `None`: nothing, and the room's home must be told of the next change.
+    pub(crate) fn take_changes(
+        &self,
+        may_tell: impl FnOnce() -> bool,
+    ) -> Result<Option<Changes>, NotNow> {
         let mut state = self.lock();
         if state.changed.is_empty() || state.is_over {
             state.is_listed = false;
-            return None;
+            return Ok(None);
         }
-        let mut changes = Changes::default();
+        if !may_tell() {
+            return Err(NotNow);
+        }
+        state.told += 1;
+        let mut changes = Changes {
+            number: state.told,
+            ..Changes::default()
+        };
         let (mut names, mut bytes) = (0, 0);
         while let Some(next) = state.changed.first_entry() {
             bytes += next.get().len();
@@ -124,7 +147,7 @@ impl Presence {
                 changes.left.push(name);
             }
         }
-        Some(changes)
+        Ok(Some(changes))
     }
 
     /// The room was deleted.
@@ -209,7 +232,7 @@ mod tests {
 
     fn told(presence: &Presence) -> Option<(Vec<String>, Vec<String>)> {
         let strings = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
-        let changes = presence.take_changes()?;
+        let changes = presence.take_changes(|| true).unwrap()?;
         Some((strings(changes.joined), strings(changes.left)))
     }
 
@@ -251,29 +274,42 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_told_yet_is_not_taken() {
+        let presence = Presence::default();
+        assert!(presence.take_changes(|| unreachable!()).unwrap().is_none());
+        assert!(presence.enter(Some("ann")));
+        assert!(presence.take_changes(|| false).is_err());
+        assert!(!presence.enter(Some("bob")), "the home knows");
+        assert_eq!(presence.told(), 0);
+        assert_eq!(told(&presence), lists(&["ann", "bob"], &[]));
+        assert_eq!(presence.told(), 1);
+    }
+
+    #[test]
     fn a_storm_is_told_in_messages_of_bounded_length() {
         let presence = Presence::default();
         let many = MAX_PRESENCE_NAMES + 1;
         for number in 0..many {
             let _ = presence.enter(Some(&number.to_string()));
         }
-        let first = presence.take_changes().unwrap();
+        let take = || presence.take_changes(|| true).unwrap();
+        let first = take().unwrap();
         assert_eq!(
             (first.joined.len(), &*first.joined[9]),
             (MAX_PRESENCE_NAMES, "9")
         );
-        assert_eq!(presence.take_changes().unwrap().joined.len(), 1);
+        assert_eq!(take().unwrap().joined.len(), 1);
         let (some, count) = presence.some_users();
         assert_eq!((some.users.len(), count), (MAX_PRESENCE_NAMES, many));
         for length in [1, 2, 3] {
             let _ = presence.enter(Some(&"x".repeat(MAX_PRESENCE_BYTES / 2 * length)));
         }
-        let lengths = [2, 1].map(|_| presence.take_changes().unwrap().joined.len());
+        let lengths = [2, 1].map(|_| take().unwrap().joined.len());
         assert_eq!(lengths, [1, 1], "one message each, however long");
         presence.end();
-        assert!(presence.take_changes().is_none());
+        assert!(take().is_none());
         assert!(!presence.exit(Some("1")) && !presence.enter(Some("2")));
-        assert!(presence.take_changes().is_none());
+        assert!(take().is_none());
     }
 
     proptest! {

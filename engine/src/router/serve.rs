@@ -267,14 +267,17 @@ impl<S: Send + 'static, C: Codec> Table<S, C> {
         }
     }
 
-    #[cold]
     fn handle_other(&self, conn: &mut Conn<'_, S>, message: Message<'_>) {
-        if let Some(other) = &self.hooks.other {
-            return other(conn, message);
-        }
-        let expected = if C::IS_BINARY { "binary" } else { "text" };
-        let wrong = Cow::Owned(format!("events are {expected} messages"));
-        self.refuse(conn, None, None, &EventError::malformed(wrong));
+        let is_let_in = || self.auth.is_none() || conn.attribute::<Identity>().is_some();
+        let error = match &self.hooks.other {
+            Some(other) if is_let_in() => return other(conn, message),
+            Some(_) => EventError::unauthenticated("not authenticated"),
+            None => {
+                let expected = if C::IS_BINARY { "binary" } else { "text" };
+                EventError::malformed(format!("events are {expected} messages"))
+            }
+        };
+        self.refuse(conn, None, None, &error);
     }
 }
 

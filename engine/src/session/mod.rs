@@ -65,7 +65,7 @@ impl Sessions {
         self.window
     }
 
-    /// Sessions that wait for their clients.
+    /// Sessions that wait for their clients. Those that are over count until somebody connects or another one is kept.
     pub fn len(&self) -> usize {
         self.table.len()
     }
@@ -78,6 +78,7 @@ impl Sessions {
     /// Names a new connection's session. `None` where the system has no randomness, which leaves the
     /// connection without one.
     pub(crate) fn begin<S>(&self, conn: &mut Conn<'_, S>) -> Option<Token> {
+        self.table.give_up(conn.now());
         let mut bytes = [0; 16];
         if system_entropy(&mut bytes).is_err() {
             tracing::warn!("a connection has no session: the system gives no randomness");

@@ -130,6 +130,11 @@ impl Kept {
     }
 }
 
+/// Attributes are the service's, and so is what their `Drop` does: not under the lock, and each by itself.
+fn drop_each(over: Vec<Parked>) {
+    over.into_iter().map(Foreign::new).for_each(drop);
+}
+
 impl Table {
     pub(super) fn new(capacity: usize) -> Table {
         Table {
@@ -160,8 +165,17 @@ impl Table {
                 None => over.push(parked),
             }
         }
-        // Attributes are the service's, and so is what their `Drop` does: not under the lock, and each by itself.
-        over.into_iter().map(Foreign::new).for_each(drop);
+        drop_each(over);
+    }
+
+    /// Gives up some of the sessions that are over.
+    pub(super) fn give_up(&self, now: Duration) {
+        let over: Vec<Parked> = {
+            let mut kept = self.kept();
+            let first = std::iter::from_fn(|| kept.remove_first(now));
+            first.take(GIVEN_UP_PER_PARKED).collect()
+        };
+        drop_each(over);
     }
 
     pub(super) fn take(&self, token: Token, now: Duration) -> Option<Parked> {
@@ -251,6 +265,20 @@ mod tests {
             (3, 300),
             "and nobody else has lost anything for it"
         );
+    }
+
+    #[test]
+    fn those_that_are_over_go_though_none_follows() {
+        let table = Table::new(100);
+        for number in 0..20_u32 {
+            table.insert(Token(number.into()), parked(30), at(0), usize::MAX);
+        }
+        table.give_up(at(29));
+        assert_eq!(table.len(), 20);
+        table.give_up(at(30));
+        assert_eq!(table.len(), 20 - GIVEN_UP_PER_PARKED);
+        table.give_up(at(30));
+        assert_eq!((table.len(), table.kept().bytes), (0, 0));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! An errand waits behind what its giver had posted to the shard before, so that a room's last
 //! messages reach its members before the room goes. Errands are few: each room asks a shard for each kind
-//! of them once at a time, and a deleted one only shards that have members of it.
+//! of them once at a time, and a deleted one only shards that have members of it. Rooms may come and go faster
+//! than that: those of rooms that are gone are passed over.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,16 @@ pub(crate) struct Errands {
     is_any: AtomicBool,
 }
 
+impl Errand {
+    /// Whether it is about a room that nobody can reach any more, which so has nobody to be told anything.
+    fn is_moot(&self) -> bool {
+        match self {
+            Errand::TellPresence(room) => Arc::strong_count(room) == 1,
+            Errand::Close(_) | Errand::Dissolve(_) => false,
+        }
+    }
+}
+
 impl Errands {
     fn push(&self, errand: Errand) {
         self.lock().push_back(errand);
@@ -41,9 +52,19 @@ impl Errands {
 
     /// Takes as many as a turn does.
     fn take(&self) -> Vec<Errand> {
+        let (mut taken, mut moot) = (Vec::new(), Vec::new());
+        // Let go of before those are dropped.
         let mut queue = self.lock();
-        let count = queue.len().min(ERRANDS_PER_TURN);
-        let taken = queue.drain(..count).collect();
+        while taken.len() < ERRANDS_PER_TURN
+            && let Some(errand) = queue.pop_front()
+        {
+            let list = if errand.is_moot() {
+                &mut moot
+            } else {
+                &mut taken
+            };
+            list.push(errand);
+        }
         self.is_any.store(!queue.is_empty(), Ordering::Release);
         taken
     }
@@ -149,5 +170,36 @@ impl<H: Handler> Shard<H> {
             Errand::Dissolve(room) => self.dissolve(&room),
             Errand::TellPresence(room) => self.tell_presence(room),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::{Directory, LocalRooms, RoomLimits};
+
+    /// A client that joins and leaves in a loop makes a new room each time.
+    #[test]
+    fn rooms_that_are_gone_ask_for_nothing() {
+        let directory = Arc::new(Directory::new(RoomLimits::NONE).with_presence(true));
+        let mut rooms = LocalRooms::new(0, directory);
+        let errands = Errands::default();
+        let mut ask = |name: &str, stays: bool| {
+            let index = rooms.join(name, 1).unwrap().unwrap();
+            let room = Arc::clone(rooms.at(index).unwrap());
+            errands.push(Errand::TellPresence(room));
+            if !stays {
+                rooms.leave(index, 1);
+            }
+        };
+        for number in 0..2 * ERRANDS_PER_TURN {
+            ask("comes and goes", false);
+            ask(&number.to_string(), true);
+        }
+        ask("comes and goes", false);
+        assert_eq!(errands.take().len(), ERRANDS_PER_TURN);
+        assert_eq!(errands.take().len(), ERRANDS_PER_TURN);
+        assert!(errands.is_any());
+        assert!(errands.take().is_empty() && !errands.is_any());
     }
 }

@@ -11,6 +11,7 @@ use super::drain::ShardDrained;
 use super::frames::Dispatch;
 #[cfg(feature = "http")]
 use super::mount::Mounted;
+use super::presence::PresenceNotice;
 #[cfg(feature = "admin")]
 use super::refer::Referred;
 use super::sequence::{Numbered, Unnumbered};
@@ -34,6 +35,8 @@ pub(crate) enum Mail {
     Unnumbered(Box<Unnumbered>),
     /// Deliver a message that has its place.
     Numbered(Box<Numbered>),
+    /// Tell members of a room who comes and goes.
+    Presence(Box<PresenceNotice>),
     /// Take note that something this shard published through the fan-out pool has left it.
     FannedOut,
     /// Close a connection on the application's behalf.

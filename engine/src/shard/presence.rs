@@ -4,6 +4,10 @@
 //! room's home is asked to tell of it ([`errands`](super::errands)), and publishes what has changed since it did
 //! so last. Since one shard tells, all members are told in the same order; since it tells once a turn, a
 //! storm is few messages.
+//!
+//! What is told is numbered, under the lock of the room's presence, and goes to the shards that have members then. A shard whose
+//! first member comes later may find it in its mail yet, and the next notice told before that may not have come to it: it
+//! passes over what was told before it had members, all of which those know who ask now.
 
 use std::sync::Arc;
 
@@ -11,15 +15,22 @@ use throng_transport::SocketKey;
 
 use super::core::Core;
 use super::errands::Errand;
+use super::frames::Dispatch;
 use super::mailbox::Mail;
 use super::{Shard, guard};
 use crate::handler::Handler;
 use crate::limits::PRESENCE_NOTICES_PER_TURN;
-use crate::room::{
-    Audience, Changes, Presence, RoomIndex, SharedAudience, SharedRoom, Target, home_of,
-};
+use crate::room::{Audience, Changes, NotNow, Presence, RoomIndex, SharedRoom, Target, home_of};
 use crate::room_events::PresenceChange;
 use crate::shared::ShardSet;
+
+/// What members of a room in another shard are told.
+#[derive(Debug)]
+pub(crate) struct PresenceNotice {
+    room: Arc<SharedRoom>,
+    number: u64,
+    dispatch: Dispatch,
+}
 
 impl Core {
     /// The connection in the slot has joined a room.
@@ -50,6 +61,19 @@ impl Core {
         }
     }
 
+    /// Tells the members in this shard what the room's home has told of.
+    pub(super) fn handle_presence_notice(&mut self, mut notice: PresenceNotice) {
+        let place = self.rooms.place_of(&notice.room);
+        if place.is_some_and(|index| self.rooms.is_news(index, notice.number)) {
+            self.repack(&mut notice.dispatch.frames);
+            self.tell_members(place, &notice.dispatch);
+        }
+    }
+
+    fn tell_members(&mut self, room: Option<RoomIndex>, dispatch: &Dispatch) {
+        self.deliver_to(&Audience::new(Target::Here(room)), dispatch);
+    }
+
     /// To be called before a connection's user changes: in its rooms that user has a device less.
     pub(super) fn before_user_changes(&self, key: SocketKey) {
         for index in self.connections[key.slot].rooms.iter() {
@@ -76,16 +100,18 @@ impl<H: Handler> Shard<H> {
             if self.core.shared.is_draining() {
                 return;
             }
-            let mut shards: ShardSet = room.shards().collect();
-            shards.remove(self.core.shard);
-            let has_room = |shard| self.core.forwarding.has_room(usize::from(shard));
-            if !{ shards }.all(has_room) {
-                return self.errands.put_off(Errand::TellPresence(room));
+            let mut others = ShardSet::default();
+            let taken = presence.take_changes(|| {
+                others = room.shards().collect();
+                others.remove(self.core.shard);
+                let has_room = |shard| self.core.forwarding.has_room(usize::from(shard));
+                { others }.all(has_room)
+            });
+            match taken {
+                Ok(Some(changes)) => self.publish_changes(&room, &changes, others),
+                Ok(None) => return,
+                Err(NotNow) => return self.errands.put_off(Errand::TellPresence(room)),
             }
-            let Some(changes) = presence.take_changes() else {
-                return;
-            };
-            self.publish_changes(&room, &changes, shards);
         }
         let home = self.core.shard;
         self.core.shared.send_on(home, Errand::TellPresence(room));
@@ -110,15 +136,14 @@ impl<H: Handler> Shard<H> {
         let core = &mut self.core;
         let dispatch = core.notice_for_room(&message);
         for shard in others {
-            let mail = Mail::Publish {
-                audience: SharedAudience::room(room),
+            let notice = PresenceNotice {
+                room: Arc::clone(room),
+                number: changes.number,
                 dispatch: dispatch.clone(),
-                tally: None,
             };
             // A shard that has stopped has nobody left; there is room with all others.
-            let _ = core.post(shard, mail);
+            let _ = core.post(shard, Mail::Presence(Box::new(notice)));
         }
-        let members = Audience::new(Target::Here(core.rooms.place_of(room)));
-        core.deliver_to(&members, &dispatch);
+        core.tell_members(core.rooms.place_of(room), &dispatch);
     }
 }

@@ -50,6 +50,8 @@ impl Core {
         let me = self.id(key);
         let is_there = recalled.is_some();
         let mut messages = recalled.unwrap_or_default();
+        // What is not queued has been looked up all the same.
+        self.recalled += messages.iter().map(Kept::cost).sum::<usize>();
         messages.retain(|kept| !kept.except.contains(&me));
         let recovered = is_there && self.has_room_for(key, &messages);
         if !recovered {
@@ -75,7 +77,6 @@ impl Core {
     }
 
     fn queue_recalled(&mut self, key: SocketKey, index: RoomIndex, messages: Vec<Kept>) {
-        self.recalled += messages.iter().map(Kept::cost).sum::<usize>();
         self.deliver_run_to(key.slot);
         let room = self.rooms.name_of(index).cloned();
         for kept in messages {

@@ -131,6 +131,7 @@ impl<H: Handler> Shard<H> {
             }
             Mail::Unnumbered(unnumbered) => core.handle_unnumbered(*unnumbered),
             Mail::Numbered(numbered) => core.handle_numbered(*numbered),
+            Mail::Presence(notice) => core.handle_presence_notice(*notice),
             Mail::FannedOut => core.handle_fanned_out(),
             Mail::Close { key, code, reason } => {
                 if core.connections.open(key).is_some() {

@@ -223,6 +223,11 @@ impl Hall {
     /// Has the guest's shard wait, and returns when it does.
     pub fn hold(&self, guest: &mut Guest) {
         guest.client.text("hold");
+        self.until_held();
+    }
+
+    /// Returns when a shard waits.
+    pub fn until_held(&self) {
         self.held.recv_timeout(PATIENCE).unwrap();
     }
 

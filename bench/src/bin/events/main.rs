@@ -111,17 +111,17 @@ fn compare(settings: &Settings) -> Result<(), Error> {
     let mut out = io::stdout();
     writeln!(
         out,
-        "{:20} {:>12} {:>22}",
-        "server", "us/request", "of the echo's"
+        "{:20} {:>12} {:>22} {:>22}",
+        "server", "us/request", "of the echo's", "of the router's"
     )?;
-    let echo = contenders[0].costs.clone();
+    let [echo, router] = [0, 1].map(|at| contenders[at].costs.clone());
     for contender in &contenders {
-        writeln!(out, "{}", line(contender, &echo))?;
+        writeln!(out, "{}", line(contender, [&echo, &router]))?;
     }
     Ok(())
 }
 
-/// The echo comes first.
+/// The echo comes first, and then the router.
 fn contenders(settings: &Settings) -> Result<Vec<Contender>, Error> {
     let program = env::current_exe()?;
     let throng = |name, kind: Kind, dialect| {
@@ -188,20 +188,21 @@ fn load(server: &Server, dialect: Dialect, settings: &Settings) -> Result<Durati
     Ok(share(used, answered))
 }
 
-/// The median cost, and the medians and spread of the ratios to the echo of the same round.
-fn line(contender: &Contender, echo: &[Duration]) -> String {
+/// The median cost, and the medians and spread of the ratios to others of the same round.
+fn line(contender: &Contender, others: [&[Duration]; 2]) -> String {
     let micros = |cost: &Duration| cost.as_secs_f64() * 1e6;
     let costs = sorted(contender.costs.iter().map(micros));
-    let ratios = contender.costs.iter().zip(echo);
-    let ratios = sorted(ratios.map(|(cost, echo)| cost.as_secs_f64() / echo.as_secs_f64()));
     let middle = costs.len() / 2;
-    let spread = format!(
-        "{:.2} ({:.2}-{:.2})",
-        ratios[middle],
-        ratios[0],
-        ratios[ratios.len() - 1]
-    );
-    format!("{:20} {:>12.2} {spread:>22}", contender.name, costs[middle])
+    let [echo, router] = others.map(|other| {
+        let pairs = contender.costs.iter().zip(other);
+        let ratios = sorted(pairs.map(|(cost, other)| cost.as_secs_f64() / other.as_secs_f64()));
+        let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
+        format!("{:.2} ({least:.2}-{most:.2})", ratios[middle])
+    });
+    format!(
+        "{:20} {:>12.2} {echo:>22} {router:>22}",
+        contender.name, costs[middle]
+    )
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -237,10 +238,10 @@ mod tests {
             command: Command::new("it"),
             costs: micros([2, 40, 6]),
         };
-        let line = line(&contender, &micros([1, 10, 3]));
+        let line = line(&contender, [&micros([1, 10, 3]), &micros([2, 40, 6])]);
         assert_eq!(
             line.split_whitespace().collect::<Vec<_>>(),
-            ["it", "6.00", "2.00", "(2.00-4.00)"]
+            ["it", "6.00", "2.00", "(2.00-4.00)", "1.00", "(1.00-1.00)"]
         );
     }
 }
