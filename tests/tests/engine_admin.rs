@@ -393,6 +393,24 @@ fn a_page_is_there_while_connections_are_drained() {
     page.client.hear_all();
 }
 
+#[test]
+fn pages_end_with_the_engine() {
+    for is_separate in [false, true] {
+        let admin = Admin::new(TOKEN);
+        let admin = if is_separate {
+            admin.bind("127.0.0.1:0").unwrap()
+        } else {
+            admin
+        };
+        let engine = builder().admin(admin).start().unwrap();
+        let address = engine.admin_addr().or(engine.local_addr()).unwrap();
+        let mut page = Watcher::open(address);
+        page.ask("watch", &Value::Null);
+        drop(engine);
+        page.client.hear_all();
+    }
+}
+
 /// What a page at `/admin` that comes from there is answered.
 fn answer_to(origin: &str, origins: Origins) -> String {
     let admin = Admin::new(TOKEN);

@@ -18,8 +18,8 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
 use rustls::HandshakeKind;
 use throng::{
-    Accept, ClientCertificates, Conn, Credentials, Engine, Handler, Message, Origins, Page, Reject,
-    Tls, Upgrade,
+    Accept, Admin, ClientCertificates, Conn, Credentials, Engine, Handler, Message, Origins, Page,
+    Reject, Tls, Upgrade,
 };
 use throng_tests::engine::{beside, config, until};
 use throng_tests::tls::{Authority, SERVER, Signed, server_name};
@@ -243,6 +243,24 @@ async fn what_is_no_upgrade_is_answered_over_tls() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("<p>a page"), "{answer}");
+}
+
+/// The page's connection moves, with its encryption, to the engine that serves it.
+#[tokio::test]
+async fn the_admin_page_is_there() {
+    let World { tls, client, .. } = world();
+    let admin = Admin::new("a token of some length");
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    let builder = builder.config(config()).tls(tls).admin(admin);
+    let engine = beside(|| builder.handler(Telling).start()).unwrap();
+    let stream = secure(&engine, &client).await.unwrap();
+    let url = format!("wss://{SERVER}/admin");
+    let (mut page, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let shown = r#"{"type":"auth","token":"a token of some length"}"#;
+    page.send(Sent::text(shown)).await.unwrap();
+    let answer = heard(&mut page).await.into_text().unwrap();
+    assert!(answer.contains("auth_success"), "{answer}");
+    assert_eq!(engine.connections(), 0, "it is none of them");
 }
 
 #[tokio::test]
