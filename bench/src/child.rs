@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use clap::Args;
 use throng_loadtest::machine;
 
 /// A server's process; killed when dropped.
@@ -62,12 +63,55 @@ impl Drop for Server {
     }
 }
 
-/// Does something in a thread that is confined to a core, as are processes that it starts. The calling one is
-/// not: who is cannot choose another.
-///
-/// # Errors
-/// When there is no such core, which `setting` names, and as `act`.
-pub fn on_core<T, E>(
+/// The cores of a measurement.
+#[derive(Debug, Args)]
+pub struct Cores {
+    /// Core of the server
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    server_cpu: usize,
+    /// Core of the load
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    load_cpu: usize,
+}
+
+const SERVER: &str = "server-cpu";
+const LOAD: &str = "load-cpu";
+
+impl Cores {
+    /// Whether there are such cores.
+    ///
+    /// # Errors
+    /// When there are not.
+    pub fn check(&self) -> Result<(), throng_loadtest::Error> {
+        machine::check_cores(SERVER, [&self.server_cpu])?;
+        machine::check_cores(LOAD, [&self.load_cpu])
+    }
+
+    /// Starts a server in a thread that is confined to its core, where the process it starts stays.
+    ///
+    /// # Errors
+    /// As `start`, and where the thread cannot be confined.
+    pub fn serve<E>(&self, start: impl FnOnce() -> Result<Server, E> + Send) -> Result<Server, E>
+    where
+        E: From<throng_loadtest::Error> + Send,
+    {
+        on_core(SERVER, self.server_cpu, start)
+    }
+
+    /// Puts a load on it, in a thread that is confined to the load's core.
+    ///
+    /// # Errors
+    /// As `act`, and where the thread cannot be confined.
+    pub fn load<T: Send, E>(&self, act: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>
+    where
+        E: From<throng_loadtest::Error> + Send,
+    {
+        on_core(LOAD, self.load_cpu, act)
+    }
+}
+
+/// Does something in a thread that is confined to a core. The calling one is not: who is cannot choose another.
+fn on_core<T, E>(
     setting: &'static str,
     core: usize,
     act: impl FnOnce() -> Result<T, E> + Send,

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use throng_bench::child::{Server, on_core, share};
+use throng_bench::child::{Cores, Server, share};
 use throng_bench::serve::Backend;
 use throng_loadtest::{ProcessCpu, machine};
 
@@ -45,12 +45,8 @@ struct Settings {
     /// Length of each measured window
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     seconds: u64,
-    /// Core of the server
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    server_cpu: usize,
-    /// Core of the load
-    #[arg(long, value_name = "CORE", default_value_t = 1)]
-    load_cpu: usize,
+    #[command(flatten)]
+    cores: Cores,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -98,8 +94,7 @@ struct Contender {
 }
 
 fn compare(settings: &Settings) -> Result<(), Error> {
-    machine::check_cores("server-cpu", [&settings.server_cpu])?;
-    machine::check_cores("load-cpu", [&settings.load_cpu])?;
+    settings.cores.check()?;
     machine::raise_open_files();
     let mut contenders = contenders(settings)?;
     for _ in 0..settings.rounds {
@@ -159,10 +154,8 @@ fn measure(contender: &mut Contender, settings: &Settings) -> Result<Duration, E
     } = contender;
     // A child stays where the thread was that has started it.
     let start = || Ok::<_, Error>(Server::start(command)?);
-    let server = on_core("server-cpu", settings.server_cpu, start)?;
-    on_core("load-cpu", settings.load_cpu, || {
-        load(&server, *dialect, settings)
-    })
+    let server = settings.cores.serve(start)?;
+    settings.cores.load(|| load(&server, *dialect, settings))
 }
 
 fn load(server: &Server, dialect: Dialect, settings: &Settings) -> Result<Duration, Error> {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
+use throng_bench::child::Cores;
 use throng_bench::serve::{Backend, Serve, ServeError};
 use throng_loadtest::machine;
 
@@ -43,12 +44,8 @@ struct Settings {
     /// Length of each measured window
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
-    /// Core of the server
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    server_cpu: usize,
-    /// Core of the load
-    #[arg(long, value_name = "CORE", default_value_t = 1)]
-    load_cpu: usize,
+    #[command(flatten)]
+    cores: Cores,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -89,8 +86,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(settings: &Settings) -> Result<(), Error> {
-    machine::check_cores("server-cpu", [&settings.server_cpu])?;
-    machine::check_cores("load-cpu", [&settings.load_cpu])?;
+    settings.cores.check()?;
     machine::raise_open_files();
     let mut out = io::stdout();
     writeln!(

@@ -4,7 +4,7 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use throng_bench::child::{Server, on_core, share};
+use throng_bench::child::{Server, share};
 use throng_loadtest::{ProcessCpu, ProcessMemory};
 
 use crate::client::{self, Client};
@@ -39,10 +39,10 @@ pub(crate) struct Handshakes {
 /// Starts a server on its core, and measures it from another.
 pub(crate) fn measure(command: &mut Command, settings: &Settings) -> Result<Cost, Error> {
     // A child stays where the thread was that has started it.
-    let server = on_core("server-cpu", settings.server_cpu, || {
-        Ok::<_, Error>(Server::start(command)?)
-    })?;
-    on_core("load-cpu", settings.load_cpu, || load(&server, settings))
+    let server = settings
+        .cores
+        .serve(|| Ok::<_, Error>(Server::start(command)?))?;
+    settings.cores.load(|| load(&server, settings))
 }
 
 fn load(server: &Server, settings: &Settings) -> Result<Cost, Error> {
