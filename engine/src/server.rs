@@ -117,7 +117,7 @@ impl Engine {
     /// them, spread evenly over `window`, so that they do not all come back at once.
     ///
     /// Blocks until all are gone, which takes at most the window,
-    /// [`close_timeout`](field@Config::close_timeout), as long again where futures of [`Builder::serve`] go on
+    /// [`close_timeout`](field@crate::Config::close_timeout), as long again where futures of [`Builder::serve`] go on
     /// when their connections are gone (then they are dropped), and a second for pages that are being served.
     ///
     /// # Panics

@@ -49,7 +49,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// A handle whose messages are about `key`: see [`To::key`].
+    /// A handle whose messages are about `key`: see [`To::key`](crate::To::key).
     #[must_use]
     pub fn key(&self, key: &str) -> ConnectionHandle {
         ConnectionHandle {
@@ -124,7 +124,7 @@ impl ConnectionHandle {
         Ok(self.send(Message::Text(&serde_json::to_string(value)?))?)
     }
 
-    /// Tells the peer of an event, as [`To::notify`] does.
+    /// Tells the peer of an event, as [`To::notify`](crate::To::notify) does.
     ///
     /// # Errors
     /// As [`ConnectionHandle::send_json`].

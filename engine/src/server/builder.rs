@@ -122,7 +122,7 @@ impl<H> Builder<H> {
     }
 
     /// Lets the engine start without a listener of its own: connections come from another server, by
-    /// [`EngineHandle::upgrade`]. What is listened on besides is.
+    /// [`EngineHandle::upgrade`](crate::EngineHandle::upgrade). What is listened on besides is.
     #[cfg(feature = "http")]
     pub fn mounted(mut self) -> Builder<H> {
         self.is_mounted = true;
@@ -205,7 +205,7 @@ impl<H> Builder<H> {
     }
 
     /// Serves the engine's metrics on the same port, at `/metrics`, as Prometheus reads them
-    /// ([`EngineHandle::prometheus`]). Whoever reaches the port can read them.
+    /// ([`EngineHandle::prometheus`](crate::EngineHandle::prometheus)). Whoever reaches the port can read them.
     #[cfg(all(feature = "http", feature = "metrics"))]
     pub fn serve_metrics(mut self) -> Builder<H> {
         self.offering.serves_metrics = true;
@@ -213,7 +213,7 @@ impl<H> Builder<H> {
     }
 
     /// What the service has to say about whether newcomers should come, besides what the engine knows: at
-    /// `/readyz`, and by [`EngineHandle::readiness`]. It must not block. Nobody is turned away for it.
+    /// `/readyz`, and by [`EngineHandle::readiness`](crate::EngineHandle::readiness). It must not block. Nobody is turned away for it.
     pub fn ready_check(mut self, check: impl Fn() -> bool + Send + Sync + 'static) -> Builder<H> {
         self.ready_check = Some(ReadyCheck(Box::new(check)));
         self
