@@ -27,8 +27,6 @@ pub(crate) enum Circle {
 struct LocalRoom {
     shared: Arc<SharedRoom>,
     members: MemberSet,
-    /// How often its members had been told who comes and goes when this shard got its first one.
-    told: u64,
 }
 
 /// All rooms that have members in this shard.
@@ -43,6 +41,8 @@ pub(crate) struct LocalRooms {
     algebra: Algebra,
     /// Members of sequenced rooms who joined a moment ago, with what came before.
     newcomers: HashMap<RoomIndex, Newcomers>,
+    /// How often members had been told who comes and goes when this shard got its first one, where they had.
+    told: HashMap<RoomIndex, u64>,
 }
 
 /// Members, by slot, and the offset up to which messages, which are on their way yet, are not for them.
@@ -58,6 +58,7 @@ impl LocalRooms {
             everyone: RoaringBitmap::new(),
             algebra: Algebra::default(),
             newcomers: HashMap::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -101,12 +102,11 @@ impl LocalRooms {
         let told = shared.presence().map_or(0, Presence::told);
         let mut members = MemberSet::EMPTY;
         members.insert(slot);
-        let index = u32::try_from(self.rooms.insert(LocalRoom {
-            shared,
-            members,
-            told,
-        }))
-        .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
+        let index = u32::try_from(self.rooms.insert(LocalRoom { shared, members }))
+            .unwrap_or_else(|_| unreachable!("more rooms than memory holds"));
+        if told > 0 {
+            self.told.insert(index, told);
+        }
         let rooms = &self.rooms;
         let hash_of = |&index: &RoomIndex| rooms[index as usize].shared.key().hash;
         self.by_name.insert_unique(hash, index, hash_of);
@@ -173,6 +173,7 @@ impl LocalRooms {
 
     fn remove(&mut self, index: RoomIndex) {
         self.newcomers.remove(&index);
+        self.told.remove(&index);
         let room = self.rooms.remove(index as usize);
         let hash = room.shared.key().hash;
         if let Ok(entry) = self.by_name.find_entry(hash, |&at| at == index) {
@@ -201,8 +202,7 @@ impl LocalRooms {
 
     /// Whether the members of a room here are to hear what was told as that number: those who came later know it.
     pub(crate) fn is_news(&self, index: RoomIndex, number: u64) -> bool {
-        let room = self.rooms.get(index as usize);
-        room.is_some_and(|room| room.told < number)
+        self.told.get(&index).is_none_or(|told| *told < number)
     }
 
     /// The room at a place.
