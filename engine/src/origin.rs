@@ -42,6 +42,8 @@ enum Rule {
     SameOrigin,
     List(Arc<[Entry]>),
     Check(Arc<Check>),
+    #[cfg(feature = "admin")]
+    OwnOr(Arc<Rule>),
     Any,
 }
 
@@ -101,24 +103,16 @@ impl Origins {
     /// The same; over TLS the engine's own origin is one of `https` alone, or whoever can change what
     /// another page says on its way could speak for this one.
     pub(crate) fn allows_on(&self, origin: Option<&str>, host: &str, is_secure: bool) -> bool {
-        let Some(text) = origin else { return true };
-        match &self.0 {
-            Rule::SameOrigin => match (Origin::parse(text), Authority::parse(host)) {
-                (Some(origin), Some(here)) => {
-                    let is_ours = if is_secure {
-                        origin.is_secure()
-                    } else {
-                        origin.is_web()
-                    };
-                    is_ours && origin.is_at(&here)
-                }
-                _ => false,
-            },
-            Rule::List(entries) => Origin::parse(text)
-                .is_some_and(|origin| entries.iter().any(|entry| entry.matches(&origin))),
-            Rule::Check(check) => check(text, host),
-            Rule::Any => true,
-        }
+        origin.is_none_or(|origin| self.0.allows(origin, host, is_secure))
+    }
+
+    /// These and the engine's own; that one alone where they are every page of the web.
+    #[cfg(feature = "admin")]
+    pub(crate) fn with_own(&self) -> Origins {
+        Origins(match &self.0 {
+            Rule::SameOrigin | Rule::Any => Rule::SameOrigin,
+            rule => Rule::OwnOr(Arc::new(rule.clone())),
+        })
     }
 
     /// Checks the entries of a list.
@@ -145,6 +139,32 @@ impl Origins {
     }
 }
 
+impl Rule {
+    fn allows(&self, origin: &str, host: &str, is_secure: bool) -> bool {
+        match self {
+            Rule::SameOrigin => match (Origin::parse(origin), Authority::parse(host)) {
+                (Some(origin), Some(here)) => {
+                    let is_ours = if is_secure {
+                        origin.is_secure()
+                    } else {
+                        origin.is_web()
+                    };
+                    is_ours && origin.is_at(&here)
+                }
+                _ => false,
+            },
+            Rule::List(entries) => Origin::parse(origin)
+                .is_some_and(|origin| entries.iter().any(|entry| entry.matches(&origin))),
+            Rule::Check(check) => check(origin, host),
+            #[cfg(feature = "admin")]
+            Rule::OwnOr(others) => [&Rule::SameOrigin, others]
+                .iter()
+                .any(|rule| rule.allows(origin, host, is_secure)),
+            Rule::Any => true,
+        }
+    }
+}
+
 /// The words that stand for a whole rule are no entries, though they look like names of hosts.
 fn read_entry(text: String) -> Entry {
     match text.as_str() {
@@ -163,6 +183,8 @@ impl PartialEq for Rule {
                 .map(Entry::text)
                 .eq(theirs.iter().map(Entry::text)),
             (Rule::Check(ours), Rule::Check(theirs)) => Arc::ptr_eq(ours, theirs),
+            #[cfg(feature = "admin")]
+            (Rule::OwnOr(ours), Rule::OwnOr(theirs)) => ours == theirs,
             _ => false,
         }
     }
@@ -170,13 +192,21 @@ impl PartialEq for Rule {
 
 impl fmt::Debug for Origins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Rule::SameOrigin => f.write_str(SAME_ORIGIN),
             Rule::List(entries) => f
                 .debug_list()
                 .entries(entries.iter().map(Entry::text))
                 .finish(),
             Rule::Check(_) => f.write_str("check(..)"),
+            #[cfg(feature = "admin")]
+            Rule::OwnOr(others) => write!(f, "{SAME_ORIGIN} or {others:?}"),
             Rule::Any => f.write_str(ANY_ORIGIN),
         }
     }

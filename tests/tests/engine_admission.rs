@@ -170,6 +170,7 @@ fn handshakes_are_counted_for_whom_a_proxy_announces() {
         if status == 101 {
             // It may have come before one of those, which was turned away then.
             slow.push(ask("192.0.2.7", "GET "));
+            until("it is gone", || engine.connections() == 0);
         }
         status == 429
     });

@@ -31,8 +31,9 @@ pub(crate) async fn answer(listener: TcpListener) -> io::Result<Infallible> {
     let (service, io) = SocketIo::new_svc();
     io.ns("/", async |socket: SocketRef| {
         socket.on("add", async |Data::<Add>(add), ack: AckSender| {
-            let sum = add.left.wrapping_add(add.right);
-            let _ = ack.send(&Sum { sum });
+            if let Some(sum) = add.left.checked_add(add.right) {
+                let _ = ack.send(&Sum { sum });
+            }
         });
     });
     accept(listener, |tcp| {

@@ -18,7 +18,6 @@ use crate::config::{Backend, Config, ConfigError};
 use crate::error::StartError;
 use crate::handle::EngineHandle;
 use crate::http::{Page, check_path};
-use crate::origin::Origins;
 use crate::server::{Engine, resolve};
 use crate::shard::Annex;
 use desk::{Desk, Order};
@@ -38,7 +37,8 @@ const MAX_PAGES_PER_IP: usize = 8;
 /// Who knows the token may do all of it. It is asked for on the page, kept by the browser tab, and sent over the
 /// WebSocket, never in a URL. Without TLS whoever can listen on the way can read it: then the page belongs on a
 /// loopback address ([`bind`](Admin::bind)), or behind a proxy that speaks TLS. Pages of its own origin may connect, and those of
-/// the engine's [`origins`](field@crate::Config::origins), which is what a proxy that rewrites `Host` needs.
+/// the engine's [`origins`](field@crate::Config::origins) (unless these are all of the web), which is what a proxy that rewrites
+/// `Host` needs.
 ///
 /// ```no_run
 /// use throng::{Admin, Engine};
@@ -152,12 +152,8 @@ impl Admin {
 /// a proxy that says otherwise, from where the service's own may.
 fn config(watched: &EngineHandle) -> Config {
     let watched = watched.config();
-    let origins = watched.origins.clone();
-    let here = Origins::same_origin();
     let mut config = Config::default()
-        .origins(Origins::check(move |origin, host| {
-            here.allows(Some(origin), host) || origins.allows(Some(origin), host)
-        }))
+        .origins(watched.origins.with_own())
         .shards(1)
         .backend(Backend::Poll)
         .fanout_workers(0)

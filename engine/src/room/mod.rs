@@ -32,7 +32,7 @@ pub(crate) use local::{Circle, LocalRooms, RoomIndex};
 pub(crate) use members::Members;
 pub use options::{CreateRoomError, RoomOptions};
 pub use presence::RoomPresence;
-pub(crate) use presence::{Changes, NotNow, Presence};
+pub(crate) use presence::{Changes, Next, Presence};
 pub(crate) use room_set::RoomSet;
 pub use sequence::Position;
 pub(crate) use sequence::{Sequence, home_of};

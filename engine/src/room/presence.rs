@@ -24,9 +24,15 @@ pub(crate) struct Changes {
     pub(crate) left: Vec<Arc<str>>,
 }
 
-/// What has changed cannot be told yet.
+/// What is to be told next.
 #[derive(Debug)]
-pub(crate) struct NotNow;
+pub(crate) enum Next<T> {
+    /// There is nothing: the room's home must be told of the next change.
+    Nothing,
+    /// It cannot be told yet.
+    NotNow,
+    Tell(Changes, T),
+}
 
 /// Who is in a room, on all shards. Changed where somebody joins or leaves, never by a message.
 #[derive(Debug, Default)]
@@ -103,25 +109,22 @@ impl Presence {
         state.note(&name)
     }
 
-    /// How often members were told: a shard that has its first member now has been told of all that is known.
+    /// How often members were told. Of whoever asks who is there from now on, all that was told is known.
     pub(super) fn told(&self) -> u64 {
         self.lock().told
     }
 
-    /// Takes what members are to be told next, so much of it as one message holds, if `may_tell` says so, which sees
-    /// every shard that has not been told of it. `None`: nothing, and the room's home must be told of the next change.
-    pub(crate) fn take_changes(
-        &self,
-        may_tell: impl FnOnce() -> bool,
-    ) -> Result<Option<Changes>, NotNow> {
+    /// Takes what members are to be told next, so much of it as one message holds, if there is a way to them. That is looked
+    /// for under the lock: a shard that gets its first member later counts it among what was told before.
+    pub(crate) fn take_changes<T>(&self, way: impl FnOnce() -> Option<T>) -> Next<T> {
         let mut state = self.lock();
         if state.changed.is_empty() || state.is_over {
             state.is_listed = false;
-            return Ok(None);
+            return Next::Nothing;
         }
-        if !may_tell() {
-            return Err(NotNow);
-        }
+        let Some(way) = way() else {
+            return Next::NotNow;
+        };
         state.told += 1;
         let mut changes = Changes {
             number: state.told,
@@ -147,13 +150,15 @@ impl Presence {
                 changes.left.push(name);
             }
         }
-        Ok(Some(changes))
+        Next::Tell(changes, way)
     }
 
     /// The room was deleted.
     pub(super) fn end(&self) {
-        *self.lock() = State {
+        let mut state = self.lock();
+        *state = State {
             is_over: true,
+            told: state.told,
             ..State::default()
         };
     }
@@ -232,8 +237,16 @@ mod tests {
 
     fn told(presence: &Presence) -> Option<(Vec<String>, Vec<String>)> {
         let strings = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
-        let changes = presence.take_changes(|| true).unwrap()?;
+        let changes = take(presence)?;
         Some((strings(changes.joined), strings(changes.left)))
+    }
+
+    fn take(presence: &Presence) -> Option<Changes> {
+        match presence.take_changes(|| Some(())) {
+            Next::Tell(changes, ()) => Some(changes),
+            Next::Nothing => None,
+            Next::NotNow => unreachable!("there is a way"),
+        }
     }
 
     fn lists(joined: &[&str], left: &[&str]) -> Option<(Vec<String>, Vec<String>)> {
@@ -276,9 +289,10 @@ mod tests {
     #[test]
     fn what_cannot_be_told_yet_is_not_taken() {
         let presence = Presence::default();
-        assert!(presence.take_changes(|| unreachable!()).unwrap().is_none());
+        assert!(take(&presence).is_none());
         assert!(presence.enter(Some("ann")));
-        assert!(presence.take_changes(|| false).is_err());
+        let no_way = presence.take_changes(|| None::<()>);
+        assert!(matches!(no_way, Next::NotNow));
         assert!(!presence.enter(Some("bob")), "the home knows");
         assert_eq!(presence.told(), 0);
         assert_eq!(told(&presence), lists(&["ann", "bob"], &[]));
@@ -292,7 +306,7 @@ mod tests {
         for number in 0..many {
             let _ = presence.enter(Some(&number.to_string()));
         }
-        let take = || presence.take_changes(|| true).unwrap();
+        let take = || take(&presence);
         let first = take().unwrap();
         assert_eq!(
             (first.joined.len(), &*first.joined[9]),

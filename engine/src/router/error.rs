@@ -127,14 +127,6 @@ impl From<JoinError> for EventError {
     }
 }
 
-impl From<serde_json::Error> for EventError {
-    /// 500: what the service wanted to say cannot be represented. The reason is logged.
-    fn from(error: serde_json::Error) -> EventError {
-        tracing::error!(%error, "what is to be sent is no JSON");
-        EventError::internal()
-    }
-}
-
 impl From<SpawnError> for EventError {
     /// 429.
     fn from(error: SpawnError) -> EventError {

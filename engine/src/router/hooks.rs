@@ -79,7 +79,7 @@ impl<S: Send + 'static, C: Codec> Router<S, C> {
     }
 
     /// Calls `hook` for messages of the kind that events do not travel in: binary ones, or with a binary codec text. Without one they
-    /// are answered 400. Where there is an [authenticator](Router::auth), those of who is not authenticated are answered 401; no
+    /// are answered 400. Where there is an [authenticator](Router::auth), those of who is not authenticated, or whose token has ended, are answered 401; no
     /// [middleware](Router::with) sees any of them.
     pub fn on_other(
         &mut self,

@@ -210,7 +210,7 @@ pub fn say<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
                     position: None,
                 };
                 let message = cx.to(&room).except_self().notify("room.message", &data);
-                message?.publish();
+                message.map_err(|_| EventError::internal())?.publish();
                 return Ok(Said { room });
             }
             let (told, timestamp) = (room.clone(), cx.unix_time());
@@ -272,7 +272,7 @@ pub fn tell<S: Send + 'static>(router: &mut JsonRouter<S>) -> Route<'_> {
                 content: &content,
             };
             let message = cx.to_user(&user).notify("user.message", &data);
-            message?.publish();
+            message.map_err(|_| EventError::internal())?.publish();
             Ok(Told { user, connections })
         },
     )

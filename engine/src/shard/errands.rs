@@ -52,19 +52,18 @@ impl Errands {
 
     /// Takes as many as a turn does.
     fn take(&self) -> Vec<Errand> {
-        let (mut taken, mut moot) = (Vec::new(), Vec::new());
-        // Let go of before those are dropped.
-        let mut queue = self.lock();
+        let mut waiting = std::mem::take(&mut *self.lock());
+        let mut taken = Vec::new();
         while taken.len() < ERRANDS_PER_TURN
-            && let Some(errand) = queue.pop_front()
+            && let Some(errand) = waiting.pop_front()
         {
-            let list = if errand.is_moot() {
-                &mut moot
-            } else {
-                &mut taken
-            };
-            list.push(errand);
+            if !errand.is_moot() {
+                taken.push(errand);
+            }
         }
+        let mut queue = self.lock();
+        waiting.append(&mut queue);
+        *queue = waiting;
         self.is_any.store(!queue.is_empty(), Ordering::Release);
         taken
     }
@@ -87,13 +86,19 @@ pub(super) struct TakenErrands {
     /// Mail that was there before them and is to be handled first.
     mail_before: usize,
     /// Those that wait until other shards have taken what is kept for them.
-    put_off: Vec<Errand>,
+    put_off: VecDeque<Errand>,
+    /// How many of these there are when rooms that are gone are looked for among them.
+    full: usize,
 }
 
 impl TakenErrands {
     /// Has an errand wait until nothing waits for other shards.
     pub(super) fn put_off(&mut self, errand: Errand) {
-        self.put_off.push(errand);
+        if self.put_off.len() >= self.full.max(ERRANDS_PER_TURN) {
+            self.put_off.retain(|errand| !errand.is_moot());
+            self.full = 2 * self.put_off.len();
+        }
+        self.put_off.push_back(errand);
     }
 
     /// One of the mails was handled.
@@ -132,8 +137,11 @@ impl<H: Handler> Shard<H> {
             let waiting = &self.core.shared.errands[usize::from(self.core.shard)];
             self.errands.errands = waiting.take();
             if self.core.forwarding.is_empty() {
-                let put_off = std::mem::take(&mut self.errands.put_off);
-                self.errands.errands.extend(put_off);
+                let TakenErrands {
+                    errands, put_off, ..
+                } = &mut self.errands;
+                let count = put_off.len().min(ERRANDS_PER_TURN);
+                errands.extend(put_off.drain(..count));
             }
             self.errands.mail_before = self.mailbox.len();
         }
@@ -201,5 +209,18 @@ mod tests {
         assert_eq!(errands.take().len(), ERRANDS_PER_TURN);
         assert!(errands.is_any());
         assert!(errands.take().is_empty() && !errands.is_any());
+    }
+
+    #[test]
+    fn rooms_that_are_gone_are_not_put_off_for_ever() {
+        let mut errands = TakenErrands::default();
+        for number in 0..10 * ERRANDS_PER_TURN {
+            let directory = Arc::new(Directory::new(RoomLimits::NONE).with_presence(true));
+            let mut rooms = LocalRooms::new(0, directory);
+            let index = rooms.join("room", 1).unwrap().unwrap();
+            let room = Arc::clone(rooms.at(index).unwrap());
+            errands.put_off(Errand::TellPresence(room));
+            assert!(errands.put_off.len() <= ERRANDS_PER_TURN, "{number}");
+        }
     }
 }

@@ -6,8 +6,8 @@
 //! storm is few messages.
 //!
 //! What is told is numbered, under the lock of the room's presence, and goes to the shards that have members then. A shard whose
-//! first member comes later may find it in its mail yet, and the next notice told before that may not have come to it: it
-//! passes over what was told before it had members, all of which those know who ask now.
+//! first member comes later may find it in its mail yet, while what takes it back was not sent there: it passes over what was
+//! told before it had members, all of which those know who ask now.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::mailbox::Mail;
 use super::{Shard, guard};
 use crate::handler::Handler;
 use crate::limits::PRESENCE_NOTICES_PER_TURN;
-use crate::room::{Audience, Changes, NotNow, Presence, RoomIndex, SharedRoom, Target, home_of};
+use crate::room::{Audience, Changes, Next, Presence, RoomIndex, SharedRoom, Target, home_of};
 use crate::room_events::PresenceChange;
 use crate::shared::ShardSet;
 
@@ -100,17 +100,16 @@ impl<H: Handler> Shard<H> {
             if self.core.shared.is_draining() {
                 return;
             }
-            let mut others = ShardSet::default();
-            let taken = presence.take_changes(|| {
-                others = room.shards().collect();
+            let next = presence.take_changes(|| {
+                let mut others: ShardSet = room.shards().collect();
                 others.remove(self.core.shard);
                 let has_room = |shard| self.core.forwarding.has_room(usize::from(shard));
-                { others }.all(has_room)
+                { others }.all(has_room).then_some(others)
             });
-            match taken {
-                Ok(Some(changes)) => self.publish_changes(&room, &changes, others),
-                Ok(None) => return,
-                Err(NotNow) => return self.errands.put_off(Errand::TellPresence(room)),
+            match next {
+                Next::Tell(changes, others) => self.publish_changes(&room, &changes, others),
+                Next::Nothing => return,
+                Next::NotNow => return self.errands.put_off(Errand::TellPresence(room)),
             }
         }
         let home = self.core.shard;

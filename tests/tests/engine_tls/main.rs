@@ -245,14 +245,18 @@ async fn what_is_no_upgrade_is_answered_over_tls() {
     assert!(answer.ends_with("<p>a page"), "{answer}");
 }
 
+fn serve_with_admin(tls: Tls, config: throng::Config) -> Engine {
+    let admin = Admin::new("a token of some length");
+    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
+    let builder = builder.config(config).tls(tls).admin(admin);
+    beside(|| builder.handler(Telling).start()).unwrap()
+}
+
 /// The page's connection moves, with its encryption, to the engine that serves it.
 #[tokio::test]
 async fn the_admin_page_is_there() {
     let World { tls, client, .. } = world();
-    let admin = Admin::new("a token of some length");
-    let builder = Engine::builder().bind("127.0.0.1:0").unwrap();
-    let builder = builder.config(config()).tls(tls).admin(admin);
-    let engine = beside(|| builder.handler(Telling).start()).unwrap();
+    let engine = serve_with_admin(tls, config());
     let stream = secure(&engine, &client).await.unwrap();
     let url = format!("wss://{SERVER}/admin");
     let (mut page, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
@@ -481,11 +485,15 @@ async fn what_is_no_handshake_is_answered_by_an_alert() {
 #[tokio::test]
 async fn pages_of_the_same_name_without_tls_may_not_connect() {
     let World { tls, client, .. } = world();
-    let engine = serve(&tls, config().origins(Origins::same_origin()));
-    for (origin, status) in [("https://localhost", "101"), ("http://localhost", "403")] {
+    let engine = serve_with_admin(tls, config().origins(Origins::same_origin()));
+    let origins = [("https://localhost", "101"), ("http://localhost", "403")];
+    for (target, (origin, status)) in ["/", "/admin"]
+        .map(|it| origins.map(|of| (it, of)))
+        .concat()
+    {
         let mut stream = secure(&engine, &client).await.unwrap();
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Origin: {origin}\r\n\r\n"
         );
