@@ -77,6 +77,8 @@ impl<H: Handler> Service for Shard<H> {
     fn stalled(&mut self, key: SocketKey, unsent: usize) {
         let core = &mut self.core;
         core.connections.stalled(key, unsent, core.tick);
+        let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
+        core.observer.note_stuck(key, unsent, core.tick);
     }
 
     #[inline]
