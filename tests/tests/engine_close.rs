@@ -330,6 +330,21 @@ fn the_first_of_two_causes_counts() {
     expect_cause(&served, &Cause::Kicked { code });
 }
 
+/// Whether or not the question and the end arrive at once.
+#[test]
+fn who_asks_and_ends_its_side_is_answered() {
+    let served = serve(config());
+    for round in 0..100 {
+        let mut client = Client::connect(served.address());
+        client.text("the last word");
+        client.finish();
+        let answer = Heard::Text("the last word".into());
+        assert_eq!(client.hear(), answer, "in round {round}");
+        assert_eq!(client.hear(), Heard::End);
+        expect_cause(&served, &Cause::PeerVanished);
+    }
+}
+
 /// A close goes behind what was sent, also to a peer that says nothing more itself.
 #[test]
 fn who_has_ended_its_side_still_gets_everything() {

@@ -87,6 +87,8 @@ pub(crate) struct Core {
     pub(super) defers_evictions: bool,
     /// Connections whose sends were completed in this turn: they are told of what they have lost.
     pub(super) to_tell: Vec<SocketKey>,
+    /// Open connections whose peers have ended in this turn, to be parted with after the flush.
+    pub(super) vanished: Vec<SocketKey>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     /// Connections whose header of the PROXY protocol is not whole yet.
@@ -141,6 +143,7 @@ impl Core {
             to_evict: VecDeque::new(),
             defers_evictions: false,
             to_tell: Vec::new(),
+            vanished: Vec::new(),
             released: Vec::new(),
             unannounced: HashSet::new(),
             forwarding: Forwarding::new(config.shards),

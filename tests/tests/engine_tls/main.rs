@@ -11,17 +11,19 @@ mod storm;
 #[cfg(unix)]
 mod under;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
 use rustls::HandshakeKind;
+use throng::protocol::frame::OpCode;
 use throng::{
     Accept, Admin, ClientCertificates, Conn, Credentials, Engine, Handler, Message, Origins, Page,
     Reject, Tls, Upgrade,
 };
-use throng_tests::engine::{beside, config, until};
+use throng_tests::engine::{beside, config, frame, until};
 use throng_tests::tls::{Authority, SERVER, Signed, server_name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -243,6 +245,31 @@ async fn what_is_no_upgrade_is_answered_over_tls() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("<p>a page"), "{answer}");
+}
+
+/// The question, the end of the session and the end of the stream arrive at once.
+#[tokio::test]
+async fn who_asks_and_ends_its_side_in_one_breath_is_answered() {
+    let World { tls, client, .. } = world();
+    let engine = serve(&tls, config());
+    let mut client = connect(&engine, &client).await;
+    heard(&mut client).await;
+    let stream = client.get_mut();
+    let (socket, session) = stream.get_mut();
+    let question = frame(true, OpCode::Text, b"the last word");
+    session.writer().write_all(&question).unwrap();
+    session.send_close_notify();
+    let mut bytes = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut bytes).unwrap();
+    }
+    socket.write_all(&bytes).await.unwrap();
+    socket.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let read = tokio::time::timeout(PATIENCE, reading).await;
+    read.expect("it ends").unwrap();
+    assert_eq!(answer, [b"\x81\x0d", &b"the last word"[..]].concat());
 }
 
 fn serve_with_admin(tls: Tls, config: throng::Config) -> Engine {
