@@ -17,8 +17,8 @@ pub enum Cause {
         /// The peer's reason, empty when it gave none.
         reason: String,
     },
-    /// The stream ended or was reset without a close frame. What a handler has queued for who ends its side
-    /// only, before that is noticed, is still sent as far as the system takes it at once.
+    /// The stream ended or was reset without a close frame. Who has ended its side only is still sent what was
+    /// queued until then, within `close_timeout`.
     PeerVanished,
     /// Nothing was heard from the peer within `pong_timeout` of a ping.
     HeartbeatMissed,

@@ -41,6 +41,9 @@ pub(crate) enum Farewell<'a> {
     /// Our close frame goes behind what is queued and is the end: the peer has sent its own, or
     /// broke the rules.
     Final(CloseCode, &'a str),
+    /// What is queued is the end: the peer has ended its side without a close frame, but may still be listening
+    /// for what it has asked.
+    Rest,
     /// Nothing more is said.
     Drop(Release),
 }
@@ -87,8 +90,6 @@ pub(crate) struct Core {
     pub(super) defers_evictions: bool,
     /// Connections whose sends were completed in this turn: they are told of what they have lost.
     pub(super) to_tell: Vec<SocketKey>,
-    /// Open connections whose peers have ended in this turn, to be parted with after the flush.
-    pub(super) vanished: Vec<SocketKey>,
     /// Connections to be released at the end of the turn.
     pub(crate) released: Vec<(SocketKey, Release)>,
     /// Connections whose header of the PROXY protocol is not whole yet.
@@ -143,7 +144,6 @@ impl Core {
             to_evict: VecDeque::new(),
             defers_evictions: false,
             to_tell: Vec::new(),
-            vanished: Vec::new(),
             released: Vec::new(),
             unannounced: HashSet::new(),
             forwarding: Forwarding::new(config.shards),
@@ -324,6 +324,12 @@ impl Core {
                 (Phase::Closing, code, reason)
             }
             Farewell::Final(code, reason) => (Phase::Lingering, code, reason),
+            Farewell::Rest if connection.outbox.is_in_flight() || !connection.outbox.is_empty() => {
+                connection.phase = Phase::Lingering;
+                self.connections.mark_dirty(slot);
+                return self.expect_end(slot, self.shared.config.close_timeout);
+            }
+            Farewell::Rest => return self.drop_connection(key, Release::Close),
             Farewell::Drop(release) => {
                 let waiting = connection.outbox.waiting();
                 connection.counts.dropped += u64::from(waiting);

@@ -47,7 +47,7 @@ impl Core {
 
     /// Sends what waits for a connection; returns how many bytes.
     #[inline]
-    pub(super) fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
+    fn flush_connection(&mut self, slot: u32, driver: &mut impl Driver) -> usize {
         let Core {
             connections,
             batch,

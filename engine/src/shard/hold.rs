@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use throng_transport::{Driver, SocketKey};
+use throng_transport::SocketKey;
 
 use super::Shard;
 use super::compress::Encoding;
@@ -240,43 +240,12 @@ impl<H: Handler> Shard<H> {
     }
 }
 
-impl<H: Handler> Shard<H> {
-    /// Parts with those whose peers have ended without a close frame, once what this turn had for them is
-    /// with the system, as far as that takes it.
-    pub(super) fn part_with_vanished(&mut self, driver: &mut impl Driver) {
-        if self.core.vanished.is_empty() {
-            return;
-        }
-        for key in std::mem::take(&mut self.core.vanished) {
-            self.core.part_with(key, driver);
-        }
-        self.settle();
-        self.core.flush(driver);
-    }
-}
-
 impl Core {
-    fn part_with(&mut self, key: SocketKey, driver: &mut impl Driver) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        if connection.is_open() {
-            // It may stand in line with a large audience.
-            self.flush_connection(key.slot, driver);
-            let farewell = Farewell::Drop(Release::Close);
-            self.part(key.slot, Cause::PeerVanished, &farewell);
-        } else {
-            // The turn has found another reason.
-            self.handle_end(key);
-        }
-    }
-
     /// Handles the end of a peer's stream, behind everything that was received.
     pub(super) fn handle_end(&mut self, key: SocketKey) {
         let connection = &mut self.connections[key.slot];
         match connection.phase {
-            // Who ends its side only may have asked in the same turn: the flush comes first.
-            Phase::Open => self.vanished.push(key),
+            Phase::Open => self.part(key.slot, Cause::PeerVanished, &Farewell::Rest),
             // No close frame will come any more. What waits is still sent; the flush that ends the
             // turn sees when that is done.
             Phase::Closing | Phase::Lingering => {

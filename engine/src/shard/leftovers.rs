@@ -16,7 +16,6 @@ impl<H: Handler> Shard<H> {
             ("unsettled slots", core.unsettled.len()),
             ("evictions", core.to_evict.len()),
             ("gaps to tell", core.to_tell.len()),
-            ("vanished peers", core.vanished.len()),
             ("releases", core.released.len()),
             ("departures", self.departing.len()),
             ("accepted sockets", self.accepted.len()),

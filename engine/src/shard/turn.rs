@@ -9,10 +9,10 @@
 //! 6. connections accepted; other shards that have been handed something are woken,
 //! 7. one gathered write for each connection that has something to be sent; of a large audience, for
 //!    some ([`dirty`](super::dirty)),
-//! 8. those whose peers have ended are parted with, which is more of 5 and 7; what is over is released,
+//! 8. what is over is released,
 //! 9. where too much memory is held, who holds most is given up ([`budget`](super::budget)).
 //!
-//! What arrived was handled before, while the driver waited. Nothing but step 7 (and what 8 and 9 add to it) writes to a
+//! What arrived was handled before, while the driver waited. Nothing but step 7 (and 9, to those given up) writes to a
 //! socket: that is what makes one write out of all that a turn has for a connection.
 
 use std::sync::Arc;
@@ -53,7 +53,6 @@ impl<H: Handler> Turn for Shard<H> {
         // Before the flush, which takes longest.
         self.core.wake_receivers();
         self.core.flush(driver);
-        self.part_with_vanished(driver);
         self.release(driver);
         self.core.decoders.reset_inflated();
         self.keep_to_budget(driver);

@@ -251,25 +251,31 @@ async fn what_is_no_upgrade_is_answered_over_tls() {
 #[tokio::test]
 async fn who_asks_and_ends_its_side_in_one_breath_is_answered() {
     let World { tls, client, .. } = world();
-    let engine = serve(&tls, config());
-    let mut client = connect(&engine, &client).await;
-    heard(&mut client).await;
-    let stream = client.get_mut();
-    let (socket, session) = stream.get_mut();
-    let question = frame(true, OpCode::Text, b"the last word");
-    session.writer().write_all(&question).unwrap();
-    session.send_close_notify();
-    let mut bytes = Vec::new();
-    while session.wants_write() {
-        session.write_tls(&mut bytes).unwrap();
+    let batching = config().batch_window(Duration::from_secs(1));
+    let engine = serve(&tls, batching.send_queue_bytes(4 << 20));
+    let long = "long ".repeat(80_000);
+    let asks = [("hello", "hello"), ("to all", "from one"), (&long, &long)];
+    for (question, answer) in asks {
+        let mut client = connect(&engine, &client).await;
+        heard(&mut client).await;
+        let stream = client.get_mut();
+        let (socket, session) = stream.get_mut();
+        session.set_buffer_limit(None);
+        let question = frame(true, OpCode::Text, question.as_bytes());
+        session.writer().write_all(&question).unwrap();
+        session.send_close_notify();
+        let mut bytes = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut bytes).unwrap();
+        }
+        socket.write_all(&bytes).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        let reading = stream.read_to_end(&mut said);
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.expect("it ends").expect("the end is told");
+        assert!(said.ends_with(answer.as_bytes()), "{} bytes", said.len());
     }
-    socket.write_all(&bytes).await.unwrap();
-    socket.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    let reading = stream.read_to_end(&mut answer);
-    let read = tokio::time::timeout(PATIENCE, reading).await;
-    read.expect("it ends").unwrap();
-    assert_eq!(answer, [b"\x81\x0d", &b"the last word"[..]].concat());
 }
 
 fn serve_with_admin(tls: Tls, config: throng::Config) -> Engine {
