@@ -25,7 +25,10 @@ impl Server {
     pub fn start(command: &mut Command) -> io::Result<Server> {
         // With huge pages, memory comes in steps that hide what a connection takes.
         command.env("MIMALLOC_ALLOW_THP", "0");
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| {
+            let program = command.get_program().display();
+            io::Error::new(error.kind(), format!("{program}: {error}"))
+        })?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;

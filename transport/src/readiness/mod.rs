@@ -210,8 +210,8 @@ impl<S: Stream> Readiness<S> {
                 }));
             }
             Err(error) => {
-                // So that nothing more is sent until the failure is told. Of a send that failed nothing waits.
-                service.stalled(key, 0);
+                // So that nothing more is sent until the failure is told.
+                service.stalled(key, unsent(rest));
                 self.break_off(key, error);
             }
         }
