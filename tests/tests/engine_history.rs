@@ -6,7 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use throng::{Compression, CreateRoomError, Engine, History, Overflow, RoomOptions};
@@ -278,35 +278,42 @@ fn who_is_behind_recovers_what_its_queue_takes() {
 #[test]
 fn nothing_is_missed_or_comes_twice_whenever_somebody_returns() {
     const ROUNDS: usize = 150;
+    const KEPT: u16 = 60_000;
     for shards in [1, 3] {
-        let kept = History::messages(60_000).max_bytes(64 << 20);
+        let kept = History::messages(usize::from(KEPT)).max_bytes(64 << 20);
         let (hall, mut guests) = hall(shards, kept);
         guests.extend(hall.enter_each(shards));
         let ((_, epoch, ..), _) = join(&mut guests[0], &format!("last {ROOM} 0"));
         guests[0].ask(&format!("leave {ROOM}"));
-        let is_over = AtomicBool::new(false);
+        let seen: Vec<_> = guests.iter().map(|_| AtomicU64::new(0)).collect();
         std::thread::scope(|scope| {
-            let publishing = || {
-                while !is_over.load(Ordering::Relaxed) {
-                    publish(&hall.engine, 1);
-                }
-            };
-            scope.spawn(publishing);
             let returning: Vec<_> = guests
                 .iter_mut()
-                .map(|guest| scope.spawn(move || returns(guest, epoch, ROUNDS)))
+                .zip(&seen)
+                .map(|(guest, seen)| scope.spawn(move || returns(guest, epoch, ROUNDS, seen)))
                 .collect();
+            let mut published = 0;
+            while !returning.iter().all(|guest| guest.is_finished()) {
+                // Nobody returns so late that it is not kept any more.
+                let slowest = seen.iter().map(|seen| seen.load(Ordering::Relaxed)).min();
+                if published < slowest.unwrap() + u64::from(KEPT / 2) {
+                    publish(&hall.engine, 1);
+                    published += 1;
+                } else {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
             for guest in returning {
                 guest.join().unwrap();
             }
-            is_over.store(true, Ordering::Relaxed);
         });
     }
 }
 
-fn returns(guest: &mut Guest, epoch: u64, rounds: usize) {
+fn returns(guest: &mut Guest, epoch: u64, rounds: usize, seen: &AtomicU64) {
     let mut last = 0;
     for round in 0..rounds {
+        seen.store(last, Ordering::Relaxed);
         let answer = guest.ask(&format!("from {ROOM} {epoch} {last}"));
         assert!(answer.starts_with("true "), "{answer}");
         let position: u64 = answer.split(' ').nth(2).unwrap().parse().unwrap();
@@ -325,6 +332,7 @@ fn returns(guest: &mut Guest, epoch: u64, rounds: usize) {
             last = heard;
         }
     }
+    seen.store(u64::MAX / 2, Ordering::Relaxed);
 }
 
 /// What a client asks of a history in a loop is made at the pace at which it is taken.
