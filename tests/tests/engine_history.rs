@@ -7,6 +7,7 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use throng::{Compression, CreateRoomError, Engine, History, Overflow, RoomOptions};
@@ -293,7 +294,7 @@ fn nothing_is_missed_or_comes_twice_whenever_somebody_returns() {
                 .map(|(guest, seen)| scope.spawn(move || returns(guest, epoch, ROUNDS, seen)))
                 .collect();
             let mut published = 0;
-            while !returning.iter().all(|guest| guest.is_finished()) {
+            while !returning.iter().all(ScopedJoinHandle::is_finished) {
                 // Nobody returns so late that it is not kept any more.
                 let slowest = seen.iter().map(|seen| seen.load(Ordering::Relaxed)).min();
                 if published < slowest.unwrap() + u64::from(KEPT / 2) {
