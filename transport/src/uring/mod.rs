@@ -45,6 +45,10 @@ pub const REQUESTS: u32 = 1024;
 const COMPLETIONS_PER_REQUEST: u32 = 4;
 /// Receives made in a wait, at most.
 const RECEIVES_PER_WAIT: usize = 64;
+
+/// Receives made in a wait though the one before ran out of buffers on fewer. A peer that floods takes all buffers of
+/// a wait by itself: those who say little must not stand in line for one wait each.
+const LEAST_RECEIVES_PER_WAIT: usize = 16;
 /// How long a closed socket whose last send stalled is kept for its peer to take the rest.
 const PARTING_TIME: Duration = Duration::from_secs(5);
 /// How often it is offered.
@@ -283,14 +287,14 @@ impl UringDriver {
     }
 
     /// Decides how many receives the next wait makes: after one that ran out of buffers, as many as it
-    /// had buffers for; twice as many again after one that did not.
+    /// had buffers for, but not too few; twice as many again after one that did not.
     fn decide_ration(&mut self) {
         let served = std::mem::take(&mut self.served);
         let ration = match std::mem::take(&mut self.ran_out) {
             true => served,
             false => 2 * self.ration,
         };
-        self.ration = ration.clamp(1, RECEIVES_PER_WAIT);
+        self.ration = ration.clamp(LEAST_RECEIVES_PER_WAIT, RECEIVES_PER_WAIT);
     }
 
     /// Watches a socket for as long as it waits for something: room, or a failure that no receive tells
